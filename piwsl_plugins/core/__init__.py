@@ -1,0 +1,1 @@
+"""The physics of PIWSL and its options; torch only, no framework."""
