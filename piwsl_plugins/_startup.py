@@ -1,0 +1,69 @@
+"""Start-up hook: patches MACE's modules right after they are imported.
+
+The files ``piwsl_plugins.pth`` and ``piwsl_plugins.start`` in site-packages call
+:func:`install` at every interpreter start (PEP 829), so this module imports nothing but
+``os`` and ``sys``, which Python has loaded by then. Nothing else happens until MACE itself
+is imported. ``PIWSL_PLUGINS_DISABLE=1`` switches the hook off; ``python -m
+piwsl_plugins.mace`` needs no hook.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+#: the modules of MACE that ``piwsl_plugins.mace.hooks`` patches
+HOOKED_MODULES = frozenset(
+    {
+        "mace.data.atomic_data",
+        "mace.data.utils",
+        "mace.tools.arg_parser",
+        "mace.tools.arg_parser_tools",
+        "mace.tools.scripts_utils",
+        "mace.tools.train",
+    }
+)
+
+
+class _Finder:
+    """Meta-path finder that lets the ordinary finders work and wraps their loader."""
+
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name not in HOOKED_MODULES:
+            return None
+        for finder in sys.meta_path:
+            if finder is _Finder:
+                continue
+            spec = finder.find_spec(name, path, target)
+            if spec is not None:
+                _patch_after_execution(spec)
+                return spec
+        return None
+
+
+def _patch_after_execution(spec):
+    execute = getattr(spec.loader, "exec_module", None)
+    if execute is None:
+        return
+
+    def exec_module(module):
+        execute(module)
+        try:
+            from piwsl_plugins.mace.hooks import patch
+
+            patch(module)
+        except Exception as error:
+            print(
+                f"warning: piwsl_plugins could not hook into {spec.name} "
+                f"({type(error).__name__}: {error}); MACE works as without it",
+                file=sys.stderr,
+            )
+
+    spec.loader.exec_module = exec_module
+
+
+def install() -> None:
+    """Install the import hook, unless ``PIWSL_PLUGINS_DISABLE`` is set or it is there already."""
+    if os.environ.get("PIWSL_PLUGINS_DISABLE", "0") in ("", "0") and _Finder not in sys.meta_path:
+        sys.meta_path.insert(0, _Finder)  # type: ignore[arg-type]
