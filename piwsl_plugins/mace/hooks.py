@@ -96,12 +96,14 @@ def _train_one_epoch(original: Callable[..., None]) -> Callable[..., None]:
     def train_one_epoch(*args: Any, **keywords: Any) -> None:
         from .loss import PIWSLLoss
 
-        bound = signature.bind(*args, **keywords).arguments
-        if not isinstance(bound["loss_fn"], PIWSLLoss):
-            return original(*args, **keywords)
+        bound = signature.bind(*args, **keywords)
+        bound.apply_defaults()
+        train = functools.partial(original, *args, **keywords)
+        if not isinstance(bound.arguments["loss_fn"], PIWSLLoss):
+            return train()
         from .training import train_one_epoch_with_piwsl
 
-        return train_one_epoch_with_piwsl(functools.partial(original, *args, **keywords), bound)
+        return train_one_epoch_with_piwsl(train, bound.arguments)
 
     return train_one_epoch
 
@@ -192,7 +194,7 @@ def installation_problem() -> str | None:
         f"{module_name}.{hook_point}"
         for module_name, hook_points in HOOK_POINTS.items()
         for hook_point in hook_points
-        if not hasattr(_find(sys.modules.get(module_name), hook_point)[2], "piwsl_original")
+        if not hasattr(_find(importlib.import_module(module_name), hook_point)[2], "piwsl_original")
     ]
     if _LOWEST <= numbers < _BELOW and not missing:
         return None

@@ -66,21 +66,13 @@ def _per_atom(value: float) -> str:
     return f"{1e3 * value:.2f} meV/atom"
 
 
-def describe(means: dict[str, float], weights: dict[str, float]) -> str:
-    """The log line of an epoch: every term by name.
-
-    Args:
-        means: from :meth:`EpochStatistics.take`.
-        weights: weight of each term in the epoch.
-    """
+def describe(means: dict[str, float]) -> str:
+    """The log line of an epoch: every term by name, from :meth:`EpochStatistics.take`."""
     parts = [f"base_loss={means['base']:.4e}"]
-    for term, weight in weights.items():
+    for term in ("pitc", "pisc"):
         if term in means:
             residual = _per_atom(means[f"{term}_residual"])
-            parts.append(
-                f"{term}={means[term]:.4e} ({100 * means[term] / means['base']:.3g} % of the base "
-                f"loss; weight {weight:g}, RMS residual {residual})"
-            )
+            parts.append(f"{term}={means[term]:.4e} (RMS residual {residual})")
     return ", ".join(parts)
 
 

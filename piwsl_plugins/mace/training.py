@@ -228,7 +228,7 @@ def train_one_epoch_with_piwsl(train: Callable[[], None], arguments: dict[str, A
     means = loss.statistics.take(reduce=is_ddp_enabled())
     if means:
         weights = loss.weights_at(epoch)
-        logging.info(f"Epoch {epoch}: PIWSL: {describe(means, weights)}")
+        logging.info(f"Epoch {epoch}: PIWSL: {describe(means)}")
         loss.warn(means, weights["pitc"])
         if arguments["rank"] == 0:
             arguments["logger"].log(results_line(epoch, means, weights))
