@@ -1,0 +1,221 @@
+"""A tiny MACE, the bundled data, and MACE's trainer in this process or through its command."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import ase.io
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("mace", reason="needs the mace extra")
+from e3nn import o3
+from mace import data, modules, tools
+from mace.tools import torch_geometric
+
+DATA = Path(__file__).parents[2] / "data"
+ELEMENTS = [1, 6, 8]
+R_MAX = 4.0
+#: options of MACE that take no value
+SWITCHES = {
+    "amsgrad",
+    "dry_run",
+    "pair_repulsion",
+    "ema",
+    "lbfgs",
+    "restart_latest",
+    "save_all_checkpoints",
+    "save_cpu",
+    "swa",
+    "wandb",
+}
+SMALL_MODEL = {
+    "num_channels": 4,
+    "max_L": 1,
+    "max_ell": 2,
+    "correlation": 2,
+    "r_max": R_MAX,
+    "num_radial_basis": 4,
+    "MLP_irreps": "8x0e",
+}
+
+
+@pytest.fixture(autouse=True, scope="session")
+def double_precision():
+    torch.set_default_dtype(torch.float64)
+    torch.set_num_threads(1)
+
+
+def frames(name, n):
+    """The first ``n`` labelled frames of a bundled file."""
+    everything = ase.io.read(DATA / f"{name}.xyz", index=":")
+    return [atoms for atoms in everything if len(atoms) > 1][:n]
+
+
+def isolated_atoms(name):
+    return [atoms for atoms in ase.io.read(DATA / f"{name}.xyz", index=":") if len(atoms) == 1]
+
+
+def atomic_data(atoms, heads=None, head="Default", r_max=R_MAX):
+    key_specification = data.KeySpecification.from_defaults()
+    config = data.config_from_atoms(atoms, key_specification=key_specification, head_name=head)
+    return data.AtomicData.from_config(
+        config, z_table=tools.AtomicNumberTable(ELEMENTS), cutoff=r_max, heads=heads
+    )
+
+
+def loader(structures, batch_size=None, **keywords):
+    return torch_geometric.dataloader.DataLoader(
+        dataset=structures, batch_size=batch_size or len(structures), **keywords
+    )
+
+
+def batch_of(structures):
+    return next(iter(loader(structures)))
+
+
+def make_model(kind=modules.ScaleShiftMACE, seed=0, **keywords):
+    """A random MACE of two layers whose energies vary on the scale of eV."""
+    torch.manual_seed(seed)
+    config = {
+        "r_max": R_MAX,
+        "num_bessel": 4,
+        "num_polynomial_cutoff": 5,
+        "max_ell": 2,
+        "interaction_cls": modules.RealAgnosticResidualInteractionBlock,
+        "interaction_cls_first": modules.RealAgnosticResidualInteractionBlock,
+        "num_interactions": 2,
+        "num_elements": len(ELEMENTS),
+        "hidden_irreps": o3.Irreps("4x0e + 4x1o"),
+        "MLP_irreps": o3.Irreps("8x0e"),
+        "atomic_energies": np.array([-10.0, -50.0, -100.0]),
+        "avg_num_neighbors": 8.0,
+        "atomic_numbers": ELEMENTS,
+        "correlation": 2,
+        "gate": torch.nn.functional.silu,
+        "radial_MLP": [16, 16],
+    }
+    if kind is modules.ScaleShiftMACE:
+        config |= {"atomic_inter_scale": 2.0, "atomic_inter_shift": 0.1}
+    return kind(**(config | keywords)).to(torch.float64)
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Small training and validation files of ethanol."""
+    return write_files(tmp_path, "ethanol_gfn2", 12, 6)
+
+
+def write_files(folder, name, n_train, n_valid, suffix=""):
+    paths = {
+        "train_file": folder / f"train{suffix}.xyz",
+        "valid_file": folder / f"valid{suffix}.xyz",
+    }
+    ase.io.write(
+        paths["train_file"], isolated_atoms(f"{name}_train") + frames(f"{name}_train", n_train)
+    )
+    ase.io.write(paths["valid_file"], frames(f"{name}_valid", n_valid))
+    return paths
+
+
+def command_line(folder, files, **options):
+    """Arguments of ``mace_run_train`` for a tiny run in ``folder``."""
+    defaults = {
+        "name": "run",
+        "work_dir": folder,
+        "seed": 1,
+        "device": "cpu",
+        "default_dtype": "float64",
+        "batch_size": 4,
+        "valid_batch_size": 6,
+        "max_num_epochs": 2,
+        "eval_interval": 1,
+        "num_workers": 0,
+        "plot": False,
+    }
+    merged = defaults | SMALL_MODEL | files | options
+    return [
+        f"--{name}" if name in SWITCHES else f"--{name}={value}"
+        for name, value in merged.items()
+        if value is not None
+    ]
+
+
+def train(folder, files, loss="piwsl", **options):
+    """MACE's trainer in this process, as its own tests run it; returns the final model."""
+    from mace.cli.run_train import run
+    from mace.tools import build_default_arg_parser
+
+    folder.mkdir(exist_ok=True)
+    arguments = command_line(folder, files, loss=loss, **options)
+    args = build_default_arg_parser().parse_args(arguments)
+    try:
+        run(args)
+    finally:
+        close_log_files()
+        torch.set_default_dtype(torch.float64)
+    path = folder / f"{args.name}.model"
+    return torch.load(path, weights_only=False) if path.exists() else None
+
+
+def close_log_files():
+    """MACE's ``setup_logger`` adds handlers and filters to the root logger at every run."""
+    import logging
+
+    root = logging.getLogger()
+    root.filters.clear()
+    for handler in list(root.handlers):
+        if isinstance(handler, logging.FileHandler) or type(handler) is logging.StreamHandler:
+            root.removeHandler(handler)
+            handler.close()
+
+
+def run_command(arguments, folder, program="mace_run_train", environment=None, check=True):
+    """MACE's own console script, or a Python command, in a process of its own."""
+    path = Path(sys.executable).with_name("mace_run_train")
+    command = [str(path)] if program == "mace_run_train" else [sys.executable, *program]
+    done = subprocess.run(
+        [*command, *arguments],
+        cwd=folder,
+        env=os.environ | {"OMP_NUM_THREADS": "1"} | (environment or {}),
+        capture_output=True,
+        text=True,
+    )
+    if check:
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done
+
+
+class NoLogger:
+    """Stands for MACE's results file."""
+
+    def log(self, entry):
+        pass
+
+
+def train_epoch(model, loss_fn, data_loader, optimizer, epoch, distributed_model=None, rank=0):
+    """One epoch of MACE's trainer."""
+    sys.modules["mace.tools.train"].train_one_epoch(
+        model=model,
+        loss_fn=loss_fn,
+        data_loader=data_loader,
+        optimizer=optimizer,
+        epoch=epoch,
+        output_args={"forces": True, "virials": False, "stress": False},
+        max_grad_norm=None,
+        ema=None,
+        logger=NoLogger(),
+        device=torch.device("cpu"),
+        distributed=distributed_model is not None,
+        distributed_model=distributed_model,
+        rank=rank,
+    )
+
+
+def assert_same_weights(first, second):
+    first, second = first.state_dict(), second.state_dict()
+    assert first.keys() == second.keys()
+    for name, value in first.items():
+        assert torch.equal(value, second[name]), name

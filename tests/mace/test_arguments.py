@@ -1,0 +1,163 @@
+"""Errors before training, the help text, and where the options come from."""
+
+import argparse
+import json
+
+import pytest
+
+from piwsl_plugins.core.settings import options
+from piwsl_plugins.mace import arguments, hooks
+
+from .conftest import command_line, frames, isolated_atoms, train, write_files
+
+
+def parse(*given):
+    from mace.tools import build_default_arg_parser
+
+    return build_default_arg_parser().parse_args(["--name=x", *given])
+
+
+def check(*given):
+    from mace.tools import check_args
+
+    return check_args(parse(*given))[0]
+
+
+def refused(capsys, *given):
+    """The one message with which a command line is refused."""
+    with pytest.raises(SystemExit) as caught:
+        check(*given)
+    assert caught.value.code == 2
+    return capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("pitc_weight", "-1", "at least 0"),
+        ("pisc_weight", "lots", "a number of at least 0"),
+        ("max_displacement", "0", "above 0, at most 0.5 Å"),
+        ("max_displacement", "0.6", "at most 0.5 Å"),
+        ("displacement", "cubic", "one of uniform, one_sided"),
+        ("base_loss", "forces_only", "no energy"),
+        ("base_loss", "dipole", "no energy"),
+        ("heads", "Default,other", "there is no head other"),
+        ("preset", "strong", "one of safe, paper"),
+    ],
+)
+def test_wrong_option_values(capsys, option, value, words):
+    message = refused(capsys, "--loss=piwsl", f"--piwsl_{option}={value}")
+    assert f"--piwsl_{option}" in message
+    assert value in message
+    assert words in message
+
+
+@pytest.mark.parametrize("flag", ["--swa_piwsl_pitc_weight", "--stage_two_piwsl_pitc_weight"])
+def test_stage_two_weight_has_both_of_maces_spellings(capsys, flag):
+    assert check("--loss=piwsl", f"{flag}=0.5").swa_piwsl_pitc_weight == 0.5
+    assert "at least 0" in refused(capsys, "--loss=piwsl", f"{flag}=-0.5")
+
+
+def test_models_without_energy(capsys):
+    message = refused(capsys, "--loss=piwsl", "--model=AtomicDipolesMACE")
+    assert "--model=AtomicDipolesMACE has no energy" in message
+
+
+def test_dipole_loss_needs_a_dipole_model(capsys):
+    message = refused(capsys, "--loss=piwsl", "--piwsl_base_loss=energy_forces_dipole")
+    assert "EnergyDipolesMACE" in message
+
+
+def test_forces_switched_off(capsys):
+    assert "--compute_forces" in refused(capsys, "--loss=piwsl", "--compute_forces=False")
+
+
+def test_piwsl_options_without_the_loss_are_not_ignored(capsys):
+    message = refused(capsys, "--loss=huber", "--piwsl_pitc_weight=1", "--swa_piwsl_pisc_weight=1")
+    assert "--piwsl_pitc_weight, --swa_piwsl_pisc_weight given, but --loss=huber" in message
+    assert "add --loss=piwsl" in message
+
+
+def test_an_unknown_loss_is_refused_by_mace(capsys):
+    with pytest.raises(SystemExit):
+        parse("--loss=piwls")
+    assert "'piwsl'" in capsys.readouterr().err
+
+
+def test_unsupported_mace_version(capsys, monkeypatch):
+    monkeypatch.setattr(hooks.importlib.metadata, "version", lambda name: "0.3.13")
+    message = refused(capsys, "--loss=piwsl")
+    assert "mace-torch 0.3.13" in message
+    assert "mace-torch >= 0.3.16, < 0.4" in message
+
+
+def test_missing_hook_point(capsys, monkeypatch):
+    import sys
+
+    module = sys.modules["mace.tools.train"]
+    monkeypatch.setattr(module, "train_one_epoch", module.train_one_epoch.piwsl_original)
+    message = refused(capsys, "--loss=piwsl")
+    assert "mace.tools.train.train_one_epoch" in message
+    assert check("--loss=weighted").loss == "weighted"
+
+
+@pytest.mark.parametrize("option", ["anchor=label", "displacement=adversarial"])
+def test_labels_that_are_not_there(capsys, tmp_path, option):
+    files = write_files(tmp_path, "ethanol_gfn2", 6, 4)
+    name, value = option.split("=")
+    with pytest.raises(SystemExit):
+        train(tmp_path, files, forces_key="missing", **{f"piwsl_{name}": value})
+    message = capsys.readouterr().err
+    assert f"--piwsl_{option}" in message
+    assert "--forces_key=missing" in message
+    assert not list(tmp_path.glob("checkpoints/*"))
+
+
+def test_other_losses_see_the_arguments_that_plain_mace_has():
+    assert not [name for name in vars(check("--loss=weighted")) if "piwsl" in name]
+
+
+def test_resolved_arguments_are_plain_and_follow_the_base_loss():
+    args = check("--loss=piwsl", "--piwsl_base_loss=stress", "--seed=7", "--piwsl_heads=Default")
+    assert args.loss == "stress"
+    assert args.piwsl_seed == 7
+    ours = {name: value for name, value in vars(args).items() if "piwsl" in name}
+    assert set(ours) == {"piwsl"} | {arguments.destination(name) for name in options("mace")}
+    assert json.loads(json.dumps(ours)) == ours, "MACE writes its arguments as JSON for wandb"
+    assert arguments.settings_of(args).heads == ("Default",)
+
+
+def test_options_from_a_yaml_file(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        "name: x\nloss: piwsl\npiwsl_preset: paper\npiwsl_pisc_weight: 0.5\npiwsl_seed: 3\n"
+    )
+    from mace.tools import build_default_arg_parser, check_args
+
+    args, _ = check_args(build_default_arg_parser().parse_args([f"--config={path}"]))
+    assert (args.piwsl_pitc_weight, args.piwsl_pisc_weight, args.piwsl_seed) == (1.2, 0.5, 3)
+
+
+def test_help_shows_every_option_once_with_default_and_unit():
+    from mace.tools import build_default_arg_parser
+
+    text = " ".join(build_default_arg_parser().format_help().split())
+    assert "PIWSL (with --loss=piwsl)" in text
+    for name in options("mace"):
+        assert text.count(f" --{arguments.destination(name)} ") >= 1, name
+    assert "(default: 0.01; preset paper: 1.2)" in text
+    assert "[Å]" in text
+
+
+def test_group_is_added_to_any_parser_with_a_loss():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--loss", choices=["weighted"])
+    arguments.add_arguments(parser)
+    assert parser.parse_args(["--loss=piwsl"]).loss == "piwsl"
+
+
+def test_frames_of_the_bundled_data_have_labels():
+    """The fixtures of these tests rest on this."""
+    assert all("REF_forces" in atoms.arrays for atoms in frames("ethanol_gfn2_train", 5))
+    assert {len(atoms) for atoms in isolated_atoms("ethanol_gfn2_train")} == {1}
+    assert command_line("here", {}, ema=True)[-1] == "--ema"

@@ -1,0 +1,85 @@
+"""Two CPU ranks (gloo) give the gradient of one."""
+
+import numpy as np
+import pytest
+import torch
+import torch.multiprocessing as multiprocessing
+from mace import modules
+
+from piwsl_plugins.core.settings import Settings
+from piwsl_plugins.mace.loss import PIWSLLoss
+
+from .conftest import atomic_data, frames, loader, make_model, train_epoch
+
+HEADS = ["pt_head", "Default"]
+#: which structures carry terms; rank 0 takes the first half, rank 1 the second
+CASES = {
+    "equal numbers": ["Default"] * 4,
+    "unequal numbers": ["Default", "Default", "pt_head", "Default"],
+    "none on one rank": ["Default", "Default", "pt_head", "pt_head"],
+    "none at all": ["pt_head"] * 4,
+}
+
+
+class KeepGradients(torch.optim.Optimizer):
+    """An optimiser that takes no step."""
+
+    def __init__(self, parameters):
+        super().__init__(parameters, {})
+
+    def zero_grad(self, set_to_none=True):
+        super().zero_grad(set_to_none=False)
+
+    def step(self, closure=None):
+        return None
+
+
+def structures(heads):
+    atoms = frames("ethanol_gfn2_train", 3) + frames("periodic_gfn2_train", 1)
+    return [atomic_data(a, HEADS, head) for a, head in zip(atoms, heads, strict=True)]
+
+
+def make():
+    model = make_model(heads=HEADS, atomic_energies=np.tile([-10.0, -50.0, -100.0], (2, 1)))
+    model.scale_shift.scale = torch.ones(2)
+    model.scale_shift.shift = torch.zeros(2)
+    return model
+
+
+def gradient(model, data, distributed_model=None, rank=0):
+    settings = Settings(seed=2, pitc_weight=40.0, pisc_weight=15.0)
+    loss_fn = PIWSLLoss(modules.WeightedEnergyForcesLoss(1.0, 10.0), settings)
+    optimizer = KeepGradients(model.parameters())
+    train_epoch(model, loss_fn, loader(data), optimizer, 1, distributed_model, rank)
+    return {
+        name: value.grad.clone()
+        for name, value in model.named_parameters()
+        if value.grad is not None
+    }
+
+
+def run_rank(rank, folder, case):
+    torch.set_default_dtype(torch.float64)
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2
+    )
+    model = make()
+    wrapped = torch.nn.parallel.DistributedDataParallel(model)
+    mine = structures(CASES[case])[2 * rank : 2 * rank + 2]
+    torch.save(gradient(model, mine, wrapped, rank), f"{folder}/{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_two_ranks_give_the_gradient_of_one(case, tmp_path):
+    expected = gradient(make(), structures(CASES[case]))
+    multiprocessing.spawn(run_rank, args=(str(tmp_path), case), nprocs=2)
+    scale = max(float(value.abs().max()) for value in expected.values())
+    for rank in range(2):
+        found = torch.load(tmp_path / f"{rank}.pt")
+        assert found.keys() == expected.keys()
+        for name, value in expected.items():
+            torch.testing.assert_close(
+                found[name], value, rtol=1e-12, atol=1e-13 * scale, msg=f"{name} on rank {rank}"
+            )

@@ -1,0 +1,465 @@
+"""MACE's trainer with the PIWSL loss beside everything else that it offers.
+
+The trainer runs in this process, as MACE's own tests run it; ``test_command.py`` runs the
+real command.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from mace import modules
+
+from piwsl_plugins.core.settings import Settings
+from piwsl_plugins.mace.loss import PIWSLLoss
+
+from .conftest import (
+    assert_same_weights,
+    atomic_data,
+    command_line,
+    frames,
+    isolated_atoms,
+    loader,
+    make_model,
+    train,
+    train_epoch,
+    write_files,
+)
+
+STRONG = {"piwsl_pitc_weight": 30.0, "piwsl_pisc_weight": 10.0}
+OFF = {"piwsl_pitc_weight": 0.0, "piwsl_pisc_weight": 0.0}
+
+
+def entries(folder, mode, name="run_run-1"):
+    lines = (folder / "results" / f"{name}_train.txt").read_text().splitlines()
+    return [entry for entry in map(json.loads, lines) if entry["mode"] == mode]
+
+
+def log(folder, name="run_run-1"):
+    return (folder / "logs" / f"{name}.log").read_text()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"piwsl_base_loss": "stress"},
+        {"piwsl_base_loss": "universal"},
+        {"piwsl_base_loss": "weighted", "swa": True, "start_swa": 1, "lr": 0.003},
+        {"piwsl_base_loss": "huber", "default_dtype": "float32", "ema": True},
+    ],
+    ids=["weighted", "stress", "universal", "stage two", "huber float32 ema"],
+)
+def test_weights_of_zero_train_exactly_as_the_base_loss(tmp_path, options):
+    name = "periodic_gfn2" if options.get("piwsl_base_loss") else "ethanol_gfn2"
+    files = write_files(tmp_path, name, 8, 4)
+    others = {key: value for key, value in options.items() if key != "piwsl_base_loss"}
+    base = options.get("piwsl_base_loss", "weighted")
+    plain = train(tmp_path / "plain", files, loss=base, **others)
+    off = train(tmp_path / "off", files, **options, **OFF)
+    assert_same_weights(plain, off)
+    on = train(tmp_path / "on", files, **options, **STRONG)
+    with pytest.raises(AssertionError):
+        assert_same_weights(plain, on)
+    for mode in ("opt", "eval"):
+        for first, second in zip(
+            entries(tmp_path / "plain", mode), entries(tmp_path / "off", mode), strict=True
+        ):
+            first.pop("time"), second.pop("time")
+            assert first == second
+
+
+def test_validation_and_tables_use_the_base_loss_alone(tmp_path, files):
+    """Evaluated by hand on the final model, the base loss is the validation loss of the log."""
+    from mace.tools import evaluate
+
+    model = train(tmp_path, files, max_num_epochs=1, **STRONG)
+    validation = [atomic_data(atoms) for atoms in frames("ethanol_gfn2_valid", 6)]
+    loss, _ = evaluate(
+        model,
+        modules.WeightedEnergyForcesLoss(energy_weight=1.0, forces_weight=100.0),
+        loader(validation),
+        {"forces": True, "virials": False, "stress": False},
+        torch.device("cpu"),
+    )
+    logged = entries(tmp_path, "eval")[-1]["loss"]
+    assert logged == pytest.approx(loss, rel=1e-12)
+
+
+def test_log_and_results_file(tmp_path, files):
+    train(tmp_path, files, max_num_epochs=3, piwsl_start_epoch=1, piwsl_ramp_epochs=1, **STRONG)
+    text = log(tmp_path)
+    for line in (
+        "===========PIWSL===========",
+        "pitc_weight: 30.0 (--piwsl_pitc_weight)",
+        "max_displacement: 0.05 Å (--piwsl_max_displacement)",
+        "seed: 1 (--piwsl_seed)",
+        "PIWSL: first training step: RMS PITC residual",
+        "Epoch 2: PIWSL: base_loss=",
+    ):
+        assert line in text, line
+    assert "Epoch 0: PIWSL" not in text
+    found = entries(tmp_path, "piwsl")
+    assert [entry["epoch"] for entry in found] == [1, 2]
+    assert [entry["pitc_weight"] for entry in found] == [15.0, 30.0]
+    for entry in found:
+        square = entry["rms_pitc_residual_per_atom"] ** 2
+        assert entry["pitc"] == pytest.approx(entry["pitc_weight"] * square, rel=1e-9)
+    steps = [entry["loss"] for entry in entries(tmp_path, "opt") if entry["epoch"] == 2]
+    last = found[-1]
+    assert sum(steps) / len(steps) == pytest.approx(
+        last["base_loss"] + last["pitc"] + last["pisc"], rel=1e-9
+    )
+
+
+def test_a_dominating_penalty_is_reported_with_the_remedy_once(tmp_path, files):
+    train(tmp_path, files, forces_weight=0.01, energy_weight=0.01, piwsl_pitc_weight=1e12)
+    text = log(tmp_path)
+    assert text.count("can flatten the potential") == 1
+    assert "Remedy: --piwsl_pitc_weight=" in text
+
+
+def test_a_weak_penalty_is_not_reported(tmp_path, files):
+    train(tmp_path, files)
+    assert "can flatten" not in log(tmp_path)
+
+
+def test_interval(tmp_path, files):
+    """Every third step: with 3 batches an epoch, the first of each."""
+    calls = count_displaced(tmp_path, files, piwsl_interval=3)
+    assert calls == [1, 0, 0, 1, 0, 0]
+    assert count_displaced(tmp_path, files, piwsl_interval=2) == [1, 0, 1, 0, 1, 0]
+
+
+def count_displaced(tmp_path, files, **options):
+    """Number of displaced evaluations in each training step."""
+    from piwsl_plugins.mace.loss import PIWSLLoss
+
+    calls, original = [], PIWSLLoss.forward
+
+    def forward(self, ref, pred, ddp=None):
+        if pred["energy"].requires_grad and torch.is_grad_enabled() and self.training_call:
+            calls.append(int("piwsl_pitc" in pred))
+        return original(self, ref, pred, ddp)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PIWSLLoss, "forward", forward)
+        patch.setattr(PIWSLLoss, "training_call", True, raising=False)
+        module = sys.modules["mace.tools.train"]
+        evaluate = module.evaluate
+
+        def silent(*args, **keywords):
+            PIWSLLoss.training_call = False
+            try:
+                return evaluate(*args, **keywords)
+            finally:
+                PIWSLLoss.training_call = True
+
+        patch.setattr(module, "evaluate", silent)
+        patch.setattr("mace.tools.tables_utils.evaluate", silent)
+        train(tmp_path, files, **options)
+    return calls
+
+
+def test_stage_two_has_its_own_weights(tmp_path, files):
+    train(
+        tmp_path,
+        files,
+        max_num_epochs=3,
+        swa=True,
+        start_swa=2,
+        swa_piwsl_pitc_weight=5.0,
+        piwsl_pitc_weight=2.0,
+    )
+    assert [entry["pitc_weight"] for entry in entries(tmp_path, "piwsl")] == [2.0, 2.0, 5.0]
+
+
+def test_stage_two_keeps_the_terms_by_default(tmp_path, files):
+    train(tmp_path, files, max_num_epochs=2, swa=True, start_swa=1, **STRONG)
+    assert [entry["pitc_weight"] for entry in entries(tmp_path, "piwsl")] == [30.0, 30.0]
+
+
+@pytest.mark.parametrize("n_workers", [0, 2])
+def test_workers_do_not_change_the_result(tmp_path, files, n_workers):
+    first = train(tmp_path / "first", files, **STRONG)
+    again = train(tmp_path / "again", files, num_workers=n_workers, **STRONG)
+    assert_same_weights(first, again)
+
+
+def test_a_restarted_run_depends_on_the_checkpoint_alone(tmp_path, files):
+    """Killed while training and restarted, a run ends as one stopped cleanly and restarted.
+
+    MACE 0.3.16 repeats the checkpoint's epoch after a restart, with every loss, so that no
+    restarted run of MACE equals an uninterrupted one; that ours keeps nothing from epoch to
+    epoch but the weights is in ``test_epochs_share_no_state``. One batch holds all
+    structures, because MACE's loader begins its random order anew as well.
+    """
+    options = {"batch_size": 12, "piwsl_ramp_epochs": 3, "save_all_checkpoints": True, **STRONG}
+    killed, stopped = tmp_path / "killed", tmp_path / "stopped"
+    killed.mkdir()
+    arguments = command_line(killed, files, loss="piwsl", max_num_epochs=500, **options)
+    script = Path(sys.executable).with_name("mace_run_train")
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(
+        [script, *arguments], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
+        wanted = killed / "checkpoints" / "run_run-1_epoch-2.pt"
+        while not wanted.exists():
+            assert process.poll() is None, "the run ended before it could be killed"
+            time.sleep(0.05)
+        process.kill()
+    last = max(int(path.stem.split("-")[-1]) for path in killed.glob("checkpoints/*epoch-*.pt"))
+    newest = killed / "checkpoints" / f"run_run-1_epoch-{last}.pt"
+    try:
+        torch.load(newest, weights_only=False)
+    except Exception:  # killed while it was written
+        newest.unlink()
+        last -= 1
+    train(stopped, files, max_num_epochs=last + 1, **options)
+    finished = [
+        train(folder, files, max_num_epochs=last + 3, restart_latest=True, **options)
+        for folder in (killed, stopped)
+    ]
+    assert_same_weights(*finished)
+
+
+def test_epochs_share_no_state():
+    """Epochs 0 to 3 in one go, and with everything but weights and optimiser made anew."""
+
+    def run(model, optimizer, epochs):
+        settings = Settings(seed=5, pitc_weight=30.0, pisc_weight=10.0, ramp_epochs=3, interval=2)
+        loss_fn = PIWSLLoss(modules.WeightedEnergyForcesLoss(1.0, 10.0), settings)
+        structures = [atomic_data(atoms) for atoms in frames("ethanol_gfn2_train", 6)]
+        for epoch in epochs:
+            train_epoch(model, loss_fn, loader(structures, 2), optimizer, epoch)
+
+    whole, parts = make_model(), make_model()
+    run(whole, torch.optim.Adam(whole.parameters(), lr=0.01), range(4))
+    optimizer = torch.optim.Adam(parts.parameters(), lr=0.01)
+    run(parts, optimizer, range(2))
+    restored = torch.optim.Adam(parts.parameters(), lr=0.01)
+    restored.load_state_dict(optimizer.state_dict())
+    run(parts, restored, range(2, 4))
+    assert_same_weights(whole, parts)
+
+
+@pytest.mark.parametrize(
+    ("data", "options"),
+    [
+        ("periodic_gfn2", {"piwsl_base_loss": "stress", "compute_stress": True}),
+        ("periodic_gfn2", {"piwsl_base_loss": "virials", "virials_key": "REF_virials"}),
+        ("ethanol_gfn2", {"piwsl_base_loss": "l1l2energyforces", "model": "MACE"}),
+        ("ethanol_gfn2", {"ema": True, "default_dtype": "float32", "amsgrad": True}),
+        ("ethanol_gfn2", {"pair_repulsion": True, "distance_transform": "Agnesi"}),
+        ("ethanol_gfn2", {"optimizer": "schedulefree"}),
+        ("ethanol_gfn2", {"plot": True, "plot_frequency": 1, "error_table": "TotalMAE"}),
+        ("ethanol_gfn2", {"interaction": "RealAgnosticResidualNonLinearInteractionBlock"}),
+        (
+            "ethanol_gfn2",
+            {"model": "EnergyDipolesMACE", "piwsl_base_loss": "energy_forces_dipole"},
+        ),
+        ("ethanol_gfn2", {"piwsl_preset": "paper", "error_table": "PerAtomMAE"}),
+    ],
+    ids=lambda value: "-".join(map(str, value.values())) if isinstance(value, dict) else value,
+)
+def test_beside_what_mace_offers(tmp_path, data, options):
+    files = write_files(tmp_path, data, 6, 3)
+    dipoles = options.get("model") == "EnergyDipolesMACE"
+    weights = {} if "piwsl_preset" in options else STRONG
+    extra = {"error_table": "EnergyDipoleRMSE"} if dipoles else {}
+    model = train(tmp_path, files, max_num_epochs=1, **weights, **options, **extra)
+    assert all(torch.isfinite(value).all() for value in model.parameters())
+    (entry,) = entries(tmp_path, "piwsl")
+    assert entry["pitc"] > 0
+    assert entry["pisc"] > 0
+    assert "Error-table" in log(tmp_path)
+
+
+def test_plots_are_made_with_our_entries_in_the_results_file(tmp_path, files):
+    train(tmp_path, files, plot=True, **STRONG)
+    assert list((tmp_path / "results").glob("*.png"))
+
+
+def test_lbfgs_sees_fixed_displacements(tmp_path, files):
+    """A line search on a moving target would not descend: the loss must fall within a step."""
+    options = {"batch_size": 12, "piwsl_pitc_weight": 1e4, "piwsl_pisc_weight": 1e4}
+    start = train(tmp_path / "adam", files, max_num_epochs=1, **options)
+    assert start is not None
+    seen = []
+    from piwsl_plugins.mace import training
+
+    with pytest.MonkeyPatch.context() as patch:
+        original = training._DisplacedCall.finish
+
+        def finish(self, output):
+            order = torch.argsort(self.structures.positions.view(-1, 27)[:, 0])
+            seen.append(self.displacement["displaced"].view(-1, 27)[order])
+            return original(self, output)
+
+        patch.setattr(training._DisplacedCall, "finish", finish)
+        train(tmp_path / "lbfgs", files, lbfgs=True, max_num_epochs=2, **options)
+    assert len(seen) > 4
+    distinct = {tuple(field.flatten().tolist()) for field in seen}
+    assert len(distinct) == 2, "one set of displacements for each of the two steps"
+    losses = [entry["loss"] for entry in entries(tmp_path / "lbfgs", "opt")]
+    assert losses[1] < losses[0]
+
+
+def test_dry_run(tmp_path, files):
+    assert train(tmp_path, files, dry_run=True) is None
+    assert "DRY RUN" in log(tmp_path)
+
+
+def test_wandb_can_dump_the_arguments(tmp_path, files, monkeypatch):
+    import types
+
+    recorded = {}
+    fake = types.ModuleType("wandb")
+    fake.init = lambda **keywords: recorded.update(keywords)
+    fake.log = lambda *args, **keywords: None
+    fake.run = types.SimpleNamespace(summary={}, save=lambda *a, **k: None)
+    fake.run.summary = recorded.setdefault("summary", {})
+    monkeypatch.setitem(sys.modules, "wandb", fake)
+    train(
+        tmp_path,
+        files,
+        max_num_epochs=1,
+        wandb=True,
+        wandb_project="p",
+        wandb_entity="e",
+        wandb_name="n",
+    )
+    dumped = json.loads(recorded["summary"]["params"])
+    assert dumped["piwsl_pitc_weight"] == 0.01
+    assert dumped["loss"] == "weighted"
+
+
+def test_hdf5_data(tmp_path, files):
+    from mace.cli.preprocess_data import run
+    from mace.tools import build_preprocess_arg_parser
+
+    arguments = [
+        f"--train_file={files['train_file']}",
+        f"--valid_file={files['valid_file']}",
+        f"--h5_prefix={tmp_path}/h5/",
+        "--r_max=4.0",
+        "--compute_statistics",
+        "--num_process=1",
+        "--E0s=average",
+    ]
+    (tmp_path / "h5").mkdir()
+    run(build_preprocess_arg_parser().parse_args(arguments))
+    prepared = {
+        "train_file": tmp_path / "h5" / "train",
+        "valid_file": tmp_path / "h5" / "val",
+        "statistics_file": tmp_path / "h5" / "statistics.json",
+    }
+    train(tmp_path / "run", prepared, num_workers=1, **STRONG)
+    assert entries(tmp_path / "run", "piwsl")[-1]["pisc"] > 0
+
+
+def test_lmdb_data(tmp_path, files):
+    import ase.io
+    from mace.tools.fairchem_dataset.lmdb_dataset_tools import LMDBDatabase
+
+    paths = {}
+    for kind, source in (("train", files["train_file"]), ("valid", files["valid_file"])):
+        folder = tmp_path / f"{kind}_lmdb"
+        folder.mkdir()
+        database = LMDBDatabase(folder / "data.aselmdb", readonly=False)
+        for atoms in ase.io.read(source, index=":"):
+            if len(atoms) > 1:
+                calculator = ase.calculators.singlepoint.SinglePointCalculator(
+                    atoms, energy=atoms.info["REF_energy"], forces=atoms.arrays["REF_forces"]
+                )
+                clean = ase.Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
+                clean.calc = calculator
+                database.write(clean, data={})
+        database.close()
+        paths[f"{kind}_file"] = folder
+    train(
+        tmp_path / "run",
+        paths,
+        E0s="{1: -10.0, 6: -50.0, 8: -100.0}",
+        atomic_numbers="[1, 6, 8]",
+        **STRONG,
+    )
+    assert entries(tmp_path / "run", "piwsl")[-1]["pitc"] > 0
+
+
+@pytest.fixture(scope="module")
+def foundation(tmp_path_factory):
+    """A model pretrained on the GFN1-xTB labels."""
+    folder = tmp_path_factory.mktemp("foundation")
+    files = write_files(folder, "ethanol_gfn1", 12, 4)
+    train(folder, files, loss="weighted", max_num_epochs=2, save_cpu=True)
+    return folder / "run.model"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"multiheads_finetuning": False, "E0s": "foundation"},
+        {"multiheads_finetuning": False, "E0s": "estimated", "lora": True},
+        {"multiheads_finetuning": False, "E0s": "foundation", "freeze": 5},
+    ],
+    ids=["naive", "lora", "freeze"],
+)
+def test_fine_tuning_a_local_model(tmp_path, foundation, options):
+    import ase.io
+
+    files = write_files(tmp_path, "ethanol_gfn2", 8, 4)
+    # MACE prefers isolated atoms in the file to --E0s
+    ase.io.write(files["train_file"], frames("ethanol_gfn2_train", 8))
+    model = train(tmp_path, files, foundation_model=foundation, **options, **STRONG)
+    assert model is not None
+    assert entries(tmp_path, "piwsl")[-1]["pitc"] > 0
+
+
+@pytest.mark.parametrize(("heads", "expected"), [(None, "Default"), ("pt_head,Default", "both")])
+def test_multihead_replay(tmp_path, foundation, heads, expected):
+    """MACE switches to the universal loss late; the replay head carries terms only if asked."""
+    from piwsl_plugins.mace import training
+
+    files = write_files(tmp_path, "ethanol_gfn2", 8, 4)
+    replay = write_files(tmp_path, "ethanol_gfn1", 8, 4, suffix="_replay")
+    counts = []
+    with pytest.MonkeyPatch.context() as patch:
+        original = training._DisplacedCall.finish
+
+        def finish(self, output):
+            counts.append((len(self.structures), len(self.structures.keep)))
+            return original(self, output)
+
+        patch.setattr(training._DisplacedCall, "finish", finish)
+        train(
+            tmp_path,
+            files,
+            foundation_model=foundation,
+            multiheads_finetuning=True,
+            pt_train_file=replay["train_file"],
+            pt_valid_file=replay["valid_file"],
+            atomic_numbers="[1, 6, 8]",
+            max_num_epochs=1,
+            piwsl_heads=heads,
+            E0s="foundation",
+            **STRONG,
+        )
+    carrying, in_all = (sum(column) for column in zip(*counts, strict=True))
+    assert carrying == in_all if expected == "both" else 0 < carrying < in_all
+    assert "base_loss: universal (MACE replaced 'weighted'" in log(tmp_path)
+    assert "PIWSLLoss(base_loss=UniversalLoss" in log(tmp_path)
+
+
+def test_a_model_made_with_piwsl_needs_nothing_of_ours(tmp_path, files):
+    model = train(tmp_path, files, **STRONG)
+    names = {type(module).__module__.split(".")[0] for module in model.modules()}
+    assert "piwsl_plugins" not in names
+    assert not model._forward_hooks
+    assert type(model) is type(make_model())
+    assert isolated_atoms("ethanol_gfn2_train")
