@@ -84,11 +84,13 @@ def resolve(args: Namespace) -> list[tuple[str, int]]:
     With ``--loss=piwsl``, ``args.loss`` becomes the base loss, which MACE then follows for
     stress, virials, error tables and stage two, ``args.piwsl`` becomes True, and every
     setting is stored as a plain value (MACE dumps its arguments as JSON). A wrong argument
-    ends the program with exit status 2 and one message.
+    ends the program with exit status 2 and one message. Arguments resolved before are left.
 
     Returns:
         messages for MACE's log, ``(text, level)``.
     """
+    if is_selected(args):
+        return []
     given = {
         name: getattr(args, destination(name))
         for name in options("mace")

@@ -10,10 +10,11 @@ from mace.modules.loss import is_ddp_enabled
 from torch import Tensor
 
 from ..core.penalty import penalty
+from ..core.report import EpochStatistics, describe_first_step, dominance_warning
 from ..core.schedule import weight_factor
 from ..core.settings import Settings, options
 from .arguments import destination, settings_of
-from .report import EpochStatistics, describe_first_step, warn_if_dominant
+from .labels import has_energy
 
 TERMS = ("pitc", "pisc")
 
@@ -70,7 +71,8 @@ class PIWSLLoss(torch.nn.Module):
                 "the PIWSL loss is used in training, but the model's output holds no evaluation of "
                 "displaced structures; train with mace_run_train, whose train_one_epoch attaches it"
             )
-        self.statistics.add_base(loss, ref, pred)
+        energy_error = (ref["energy"] - pred["energy"]) / ref["ptr"].diff()
+        self.statistics.add_base(loss, energy_error[has_energy(ref)])
         for term in TERMS:
             if self.weight(term) > 0:
                 values = penalty(self.settings, pred[f"piwsl_{term}"], pred["piwsl_n_atoms"])
@@ -97,7 +99,10 @@ class PIWSLLoss(torch.nn.Module):
 
     def warn(self, means: dict[str, float], pitc_weight: float) -> None:
         """Warn, once, if the PITC term can flatten the potential."""
-        self._warned = self._warned or warn_if_dominant(means, pitc_weight)
+        warning = dominance_warning(means, pitc_weight, prefix="--piwsl_")
+        if warning and not self._warned:
+            self._warned = True
+            logging.warning(warning)
 
     def __repr__(self) -> str:
         weights = ", ".join(f"{term}_weight={self.weight(term):g}" for term in TERMS)

@@ -13,10 +13,10 @@ from torch.optim import LBFGS
 
 from ..core import displacements
 from ..core.evaluation import Evaluated, points_with_forces, residuals
+from ..core.report import describe
 from ..core.schedule import weight_factor
 from .labels import labelled
 from .loss import TERMS, PIWSLLoss
-from .report import describe, results_line
 from .transforms import Batch, Structures, join, keep_first
 
 REPLAY_HEAD = "pt_head"
@@ -25,10 +25,11 @@ REPLAY_HEAD = "pt_head"
 class DisplacedEvaluation:
     """Hooks on a MACE model that put PIWSL residuals into its output, in training only.
 
-    MACE's trainer calls ``model(batch, training=True, …)``. Before the call, displaced
-    structures whose forces are needed are joined to the batch; after it, the output is cut
-    back to the original structures, the remaining displaced structures are evaluated with
-    energies alone, and these are added to the output, for the structures that carry terms:
+    MACE's trainer calls ``model(batch, training=True, …)``. With ``join``, displaced
+    structures whose forces are needed are joined to the batch before the call, and the output
+    is cut back to the original structures after it. Then the remaining displaced structures
+    are evaluated, most with energies alone, and these are added to the output, for the
+    structures that carry terms:
 
     - ``piwsl_pitc``, ``piwsl_pisc``: residuals, ``(n_paths, n_structures)`` in eV;
     - ``piwsl_n_atoms``, ``piwsl_weight``: number of atoms and weight of each structure.
@@ -44,6 +45,7 @@ class DisplacedEvaluation:
         epoch: int,
         first_step: int,
         one_step: bool = False,
+        join: bool | None = None,
     ) -> None:
         """
         Args:
@@ -52,6 +54,9 @@ class DisplacedEvaluation:
             epoch: current epoch.
             first_step: number of the epoch's first optimiser step.
             one_step: whether all model calls of the epoch belong to one step (LBFGS).
+            join: whether to join displaced structures to the batch; the result is the same. A
+                GPU is faster with one large call than with two, so by default there. On a CPU
+                a call of twice the size costs up to three times as much (docs/step_cost.md).
         """
         self.model = model
         self.loss = loss
@@ -59,6 +64,7 @@ class DisplacedEvaluation:
         self.epoch = epoch
         self.step = first_step
         self.one_step = one_step
+        self.join = model.r_max.device.type != "cpu" if join is None else join
         self.r_max = float(model.r_max)
         names = list(getattr(model, "heads", None) or ["Default"])
         chosen = self.settings.heads or [
@@ -115,18 +121,22 @@ class _DisplacedCall:
         self.settings = hooks.settings
         self.batch = batch
         self.structures = structures
-        self.joined = points_with_forces(self.settings) if len(structures) else ()
+        join = hooks.join and len(structures) > 0
+        self.joined = points_with_forces(self.settings) if join else ()
         self.evaluated: dict[str, Evaluated] = {}
         self.keys = structures.keys(self.settings.seed or 0, hooks.epoch)
-        self.displacement = {"waypoint": self._draw("waypoint")}
+        self.displacement: dict[str, Tensor] = {}
         if self.settings.displacement != "adversarial":
             self.displacement["displaced"] = self._draw("displaced")
+        if self.settings.pisc_weight > 0:
+            self.displacement["waypoint"] = self._draw("waypoint")
 
     def _draw(self, point: str) -> Tensor:
+        """A displacement that the positions take exactly, also after rounding to float32."""
         structures = self.structures
         movable = structures.data.get("move_mask")
         drawn = displacements.draw(self.settings, point, self.keys, structures.sizes, movable)
-        return drawn.to(structures.positions)
+        return (structures.positions + drawn.to(structures.positions)) - structures.positions
 
     def enlarged(self) -> Batch:
         """The batch joined with the displaced structures whose forces are needed."""
@@ -150,6 +160,8 @@ class _DisplacedCall:
         )
         if self.joined:
             output = keep_first(output, (n_atoms, len(forces)), (n_structures, len(energy)))
+        else:
+            output = dict(output)
         output["piwsl_n_atoms"] = structures.n_atoms.to(energy)
         output["piwsl_weight"] = self.batch["weight"][structures.keep]
         for term, residual in self._residuals(output).items():
@@ -169,11 +181,12 @@ class _DisplacedCall:
                 structures.sizes,
                 structures.data.get("move_mask"),
             )
+        waypoint = self.displacement.get("waypoint")
         return residuals(
             self.settings,
             self,
             self.displacement["displaced"].to(forces),
-            self.displacement["waypoint"].to(forces),
+            None if waypoint is None else waypoint.to(forces),
             structures.structure_index,
             self._labels(output) if self.settings.anchor == "label" else None,
         )
@@ -184,17 +197,27 @@ class _DisplacedCall:
         return Evaluated(data["energy"] - constant[self.structures.keep].detach(), data["forces"])
 
     def with_forces(self, point: str) -> Evaluated:
-        """Part of the core's ``Evaluator``: from the enlarged model call."""
+        """Part of the core's ``Evaluator``: from the joined model call, or one of its own."""
+        if point not in self.evaluated:
+            batch = self.structures.displaced(self.displacement[point], self.r_max)
+            output = self._call_model(batch, compute_force=True)
+            self.evaluated[point] = Evaluated(_varying_energy(self.model, output), output["forces"])
         return self.evaluated[point]
 
     def energy(self, point: str) -> Tensor:
         """Part of the core's ``Evaluator``: a model call without forces."""
         batch = self.structures.displaced_without_forces(self.displacement[point], self.r_max)
+        return _varying_energy(self.model, self._call_model(batch, compute_force=False))
+
+    def _call_model(self, batch: Batch, compute_force: bool) -> Batch:
         # forward, not __call__: the hooks are for the trainer's call
-        output = self.model.forward(
-            batch, training=True, compute_force=False, compute_virials=False, compute_stress=False
+        return self.model.forward(
+            batch,
+            training=True,
+            compute_force=compute_force,
+            compute_virials=False,
+            compute_stress=False,
         )
-        return _varying_energy(self.model, output)
 
 
 def _varying_energy(model: torch.nn.Module, output: Batch) -> Tensor:
@@ -232,3 +255,14 @@ def train_one_epoch_with_piwsl(train: Callable[[], None], arguments: dict[str, A
         loss.warn(means, weights["pitc"])
         if arguments["rank"] == 0:
             arguments["logger"].log(results_line(epoch, means, weights))
+
+
+def results_line(epoch: int, means: dict[str, float], weights: dict[str, float]) -> dict[str, Any]:
+    """The epoch's entry in MACE's results file, beside MACE's own of mode "opt" and "eval"."""
+    line: dict[str, Any] = {"mode": "piwsl", "epoch": epoch, "base_loss": means["base"]}
+    for term, weight in weights.items():
+        if term in means:
+            line[term] = means[term]
+            line[f"{term}_weight"] = weight
+            line[f"rms_{term}_residual_per_atom"] = means[f"{term}_residual"]
+    return line

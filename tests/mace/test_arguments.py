@@ -127,6 +127,17 @@ def test_resolved_arguments_are_plain_and_follow_the_base_loss():
     assert arguments.settings_of(args).heads == ("Default",)
 
 
+def test_checking_twice_changes_nothing():
+    from mace.tools import check_args
+
+    args = check("--loss=piwsl", "--piwsl_pitc_weight=0.5")
+    before = json.loads(json.dumps(vars(args), default=str))
+    after = vars(check_args(args)[0])
+    assert {name: after[name] for name in before if "piwsl" in name or name == "loss"} == {
+        name: before[name] for name in before if "piwsl" in name or name == "loss"
+    }
+
+
 def test_options_from_a_yaml_file(tmp_path):
     path = tmp_path / "config.yaml"
     path.write_text(

@@ -1,18 +1,15 @@
-"""What a user reads of PIWSL during training: means per epoch, and a warning in time."""
+"""What a user reads of PIWSL during training: means per epoch, and a warning in time.
+
+Numbers and words only; an adapter decides where they are logged.
+"""
 
 from __future__ import annotations
-
-import logging
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from .labels import has_energy
-
-#: share of the base loss above which a PITC term is reported as able to flatten the potential;
-#: in METHOD's measurements harm began between 2 % and 15 % with force labels, and at 60 % of the
-#: loss without (docs/method.md)
+#: share of the base loss above which a PITC term is reported as able to flatten the potential
+#: (docs/method.md, "When it harms")
 DOMINANT_SHARE = 0.1
 
 
@@ -26,12 +23,10 @@ class EpochStatistics:
         entry = torch.stack([value.detach().double(), value.new_tensor(count).double()])
         self._sums[name] = self._sums[name] + entry if name in self._sums else entry
 
-    def add_base(self, loss: Tensor, ref: Any, pred: dict[str, Tensor]) -> None:
-        """Add a step's base loss and its energy errors."""
+    def add_base(self, loss: Tensor, energy_error: Tensor) -> None:
+        """Add a step's base loss and its energy errors, ``(n_labelled,)`` in eV per atom."""
         self._add("base", loss, 1)
-        known = has_energy(ref)
-        error = ((ref["energy"] - pred["energy"]) / ref["ptr"].diff())[known]
-        self._add("energy_error", error.square().sum(), error.numel())
+        self._add("energy_error", energy_error.square().sum(), energy_error.numel())
 
     def add_term(self, term: str, weighted: Tensor, residual: Tensor, n_atoms: Tensor) -> None:
         """Add a step's weighted term and its residuals, ``(n_paths, n_structures)`` in eV."""
@@ -87,37 +82,26 @@ def describe_first_step(means: dict[str, float]) -> str:
     return ", ".join(parts)
 
 
-def results_line(epoch: int, means: dict[str, float], weights: dict[str, float]) -> dict[str, Any]:
-    """The epoch's entry in MACE's results file, beside MACE's own of mode "opt" and "eval"."""
-    line: dict[str, Any] = {"mode": "piwsl", "epoch": epoch, "base_loss": means["base"]}
-    for term, weight in weights.items():
-        if term in means:
-            line[term] = means[term]
-            line[f"{term}_weight"] = weight
-            line[f"rms_{term}_residual_per_atom"] = means[f"{term}_residual"]
-    return line
-
-
-def warn_if_dominant(means: dict[str, float], weight: float) -> bool:
-    """Warn if the PITC term can flatten the potential; returns whether it did.
+def dominance_warning(means: dict[str, float], weight: float, prefix: str) -> str | None:
+    """The warning that the PITC term can flatten the potential, with the remedy, or None.
 
     Args:
         means: from :meth:`EpochStatistics.take`.
         weight: PITC weight in force.
+        prefix: what precedes an option's name where the user writes it ("--piwsl_" for MACE).
     """
     if "pitc" not in means or not means["pitc"] > DOMINANT_SHARE * means["base"]:
-        return False
+        return None
     share = means["pitc"] / means["base"] if means["base"] else float("inf")
     remedy = (
-        f"--piwsl_pitc_weight={weight * 0.1 * DOMINANT_SHARE / share:.1g}"
+        f"{prefix}pitc_weight={weight * 0.1 * DOMINANT_SHARE / share:.1g}"
         if share < float("inf")
-        else "a smaller --piwsl_pitc_weight"
+        else f"a smaller {prefix}pitc_weight"
     )
-    logging.warning(
+    return (
         f"PIWSL: the PITC term is {100 * share:.0f} % of the base loss. A true potential has "
         "curvature, so its PITC residual is not zero; at this weight training can flatten the "
         "potential to make it so, and forces then become too small (softening), above all in "
         f"fine-tuning and without force labels. Remedy: {remedy}, or a smaller "
-        "--piwsl_max_displacement (the term grows with its fourth power); see docs/method.md"
+        f"{prefix}max_displacement (the term grows with its fourth power); see docs/method.md"
     )
-    return True
