@@ -1,0 +1,1 @@
+"""What follows from the measured parts: numbers with their uncertainty, no model needed."""

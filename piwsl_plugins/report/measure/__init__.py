@@ -1,0 +1,1 @@
+"""What is computed with a model: the only modules that evaluate one."""
