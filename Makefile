@@ -7,10 +7,15 @@ NEQUIP := .venv-nequip
 # two cores are enough for everything here; threads of two processes would get in each other's way
 export OMP_NUM_THREADS ?= 1
 export MPLBACKEND := Agg
+# MACE and NequIP call what torch, e3nn and ASE deprecate; the logs are easier to read without
+export PYTHONWARNINGS := ignore
 
 .PHONY: quickstart quickstart-mace quickstart-nequip test test-mace test-nequip lint environments clean
 
 quickstart: quickstart-mace quickstart-nequip
+	@echo
+	@echo "Reports, with and without PIWSL: quickstart/report-mace/report.html"
+	@echo "                                 quickstart/report-nequip/report.html"
 
 test: test-mace test-nequip
 
@@ -33,11 +38,24 @@ lint: $(MACE)/ready
 	$(MACE)/bin/ruff format --check .
 	$(MACE)/bin/mypy
 
+quickstart/ethanol_50.xyz: $(MACE)/ready data/ethanol_gfn2_train.xyz
+	mkdir -p quickstart
+	$(MACE)/bin/ase convert --force --image-number 0:53 data/ethanol_gfn2_train.xyz $@
+
+# the command of the README, without and with PIWSL, and a report on both
+quickstart-mace: quickstart/ethanol_50.xyz
+	rm -rf quickstart/mace quickstart/report-mace
+	$(MACE)/bin/mace_run_train --config configs/mace/quickstart.yaml --name=baseline --loss=weighted
+	$(MACE)/bin/mace_run_train --config configs/mace/quickstart.yaml
+	$(MACE)/bin/piwsl-report --quick --data data/ethanol_gfn2_test.xyz --out quickstart/report-mace \
+	    --model baseline=quickstart/mace/baseline.model --model piwsl=quickstart/mace/piwsl.model
+	$(MACE)/bin/piwsl-report training quickstart/mace/results --out quickstart/report-mace/training
+
 test-mace: $(MACE)/ready
 	$(MACE)/bin/python -m pytest tests/core tests/mace tests/report
 
 test-nequip: $(NEQUIP)/ready
-	$(NEQUIP)/bin/python -m pytest tests/core tests/nequip
+	$(NEQUIP)/bin/python -m pytest tests/core tests/nequip tests/report
 
 clean:
 	rm -rf $(MACE) $(NEQUIP) quickstart
