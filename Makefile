@@ -13,9 +13,12 @@ export PYTHONWARNINGS := ignore
 .PHONY: quickstart quickstart-mace quickstart-nequip test test-mace test-nequip lint environments clean
 
 quickstart: quickstart-mace quickstart-nequip
-	@echo
-	@echo "Reports, with and without PIWSL: quickstart/report-mace/report.html"
-	@echo "                                 quickstart/report-nequip/report.html"
+	@for framework in mace nequip; do \
+	    echo; echo "=== $$framework, without and with PIWSL (quickstart/report-$$framework) ==="; \
+	    sed -n '/^## Labelled/,/^## Scans/p' quickstart/report-$$framework/summary.md | grep '^|'; \
+	done
+	@echo; echo "Figures and all numbers: quickstart/report-mace/report.html, quickstart/report-nequip/report.html"
+	@echo "PIWSL's preset 'safe' changes little here, as it should: README, \"When it helps, and when it harms\""
 
 test: test-mace test-nequip
 
@@ -30,7 +33,7 @@ $(MACE)/ready: pyproject.toml constraints.txt
 $(NEQUIP)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(NEQUIP)
 	$(NEQUIP)/bin/pip install --quiet --constraint constraints.txt torch
-	$(NEQUIP)/bin/pip install --quiet --constraint constraints.txt --editable '.[nequip,report,test]' nequip-allegro
+	$(NEQUIP)/bin/pip install --quiet --constraint constraints.txt --editable '.[nequip,report,test]' nequip-allegro schedulefree
 	touch $@
 
 lint: $(MACE)/ready
@@ -50,6 +53,14 @@ quickstart-mace: quickstart/ethanol_50.xyz
 	$(MACE)/bin/piwsl-report --quick --data data/ethanol_gfn2_test.xyz --out quickstart/report-mace \
 	    --model baseline=quickstart/mace/baseline.model --model piwsl=quickstart/mace/piwsl.model
 	$(MACE)/bin/piwsl-report training quickstart/mace/results --out quickstart/report-mace/training
+
+quickstart-nequip: $(NEQUIP)/ready
+	rm -rf quickstart/nequip quickstart/report-nequip
+	$(NEQUIP)/bin/nequip-train configs/nequip/quickstart_baseline.yaml hydra.run.dir=quickstart/nequip/baseline
+	$(NEQUIP)/bin/nequip-train configs/nequip/quickstart.yaml hydra.run.dir=quickstart/nequip/piwsl
+	$(NEQUIP)/bin/piwsl-report --quick --data data/ethanol_gfn2_test.xyz --out quickstart/report-nequip \
+	    --model baseline=quickstart/nequip/baseline/best.ckpt --model piwsl=quickstart/nequip/piwsl/best.ckpt
+	$(NEQUIP)/bin/piwsl-report training quickstart/nequip --out quickstart/report-nequip/training
 
 test-mace: $(MACE)/ready
 	$(MACE)/bin/python -m pytest tests/core tests/mace tests/report

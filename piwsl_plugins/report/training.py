@@ -29,10 +29,10 @@ CURVES: tuple[Curve, ...] = (
     Curve("valid_energy_rmse", "Validation energy RMSE", "meV/atom"),
     Curve("valid_force_rmse", "Validation force RMSE", "meV/Å"),
     Curve("base_loss", "Base loss", "framework's unit"),
-    Curve("pitc", "PITC term", "framework's unit"),
-    Curve("pisc", "PISC term", "framework's unit"),
     Curve("pitc_weighted", "PITC term × its weight", "framework's unit"),
     Curve("pisc_weighted", "PISC term × its weight", "framework's unit"),
+    Curve("pitc", "PITC penalty, unweighted", "framework's unit"),
+    Curve("pisc", "PISC penalty, unweighted", "framework's unit"),
     Curve("pitc_residual", "PITC residual, RMS", "meV/atom"),
     Curve("pisc_residual", "PISC residual, RMS", "meV/atom"),
 )
@@ -147,8 +147,7 @@ def _mace_values(mode: str, record: dict[str, Any]) -> Iterator[tuple[str, float
         yield "base_loss", record["base_loss"]
         for term in ("pitc", "pisc"):
             if term in record:
-                yield term, record[term]
-                yield f"{term}_weighted", record[term] * record[f"{term}_weight"]
+                yield f"{term}_weighted", record[term]
                 yield f"{term}_residual", 1000 * record[f"rms_{term}_residual_per_atom"]
 
 
