@@ -2,9 +2,9 @@
 
 The files ``piwsl_plugins.pth`` and ``piwsl_plugins.start`` in site-packages call
 :func:`install` at every interpreter start (PEP 829), so this module imports nothing but
-``os`` and ``sys``, which Python has loaded by then, not even ``__future__``. Nothing else happens until MACE itself
-is imported. ``PIWSL_PLUGINS_DISABLE=1`` switches the hook off; ``python -m
-piwsl_plugins.mace`` needs no hook.
+``os`` and ``sys``, which Python has loaded by then, not even ``__future__``. Nothing else
+happens until MACE itself is imported. ``PIWSL_PLUGINS_DISABLE=1`` switches the hook off;
+``python -m piwsl_plugins.mace`` needs no hook.
 """
 
 import os

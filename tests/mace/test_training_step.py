@@ -206,7 +206,7 @@ def test_fixed_atoms_are_not_displaced(monkeypatch):
 
 @pytest.mark.parametrize("join", [False, True])
 def test_original_structures_are_untouched(join):
-    """To the last bit in a call of their own; also where displaced structures share the call: cut back, all is as in a plain call."""
+    """To the last bit in a call of their own, to rounding in one shared with displaced ones."""
     structures = [atomic_data(atoms) for atoms in mixed_structures()]
     model = make_model()
     stress = modules.WeightedEnergyForcesStressLoss(1.0, 1.0, 1.0)
