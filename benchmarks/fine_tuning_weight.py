@@ -5,8 +5,8 @@
 A small MACE is pretrained on GFN1-xTB energies and forces of ethanol and fine-tuned to
 GFN2-xTB energies (``--forces_weight=0``) of 50 frames, with the paper's target of zero
 curvature at a sweep of weights; weight 0 is the base loss. The constant between the two
-levels of theory, 20 eV, is taken off the labels, because MACE 0.3.16 estimates E0s for it but
-trains with those of the pretrained model. Everything goes through
+levels of theory, 20 eV, is taken off the labels, because MACE 0.3.16 copies the pretrained
+model's E0s over the estimated ones. Everything goes through
 ``mace_run_train`` at equal steps. Reported per weight, as mean and standard deviation over
 seeds: energy RMSE after removal of the mean error, force RMSE and force slope (regression of
 predicted on reference forces; below 1 is softening) on the GFN2-xTB test set, and the share

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 #: share of the base loss above which a PITC term is reported as able to flatten the potential
-#: (docs/method.md, "When it harms")
+#: (docs/method.md, "How much weight a fine-tuned model bears")
 DOMINANT_SHARE = 0.1
 
 
@@ -94,7 +94,7 @@ def dominance_warning(means: dict[str, float], weight: float, prefix: str) -> st
         return None
     share = means["pitc"] / means["base"] if means["base"] else float("inf")
     remedy = (
-        f"{prefix}pitc_weight={weight * 0.1 * DOMINANT_SHARE / share:.1g}"
+        f"{prefix}pitc_weight={weight * DOMINANT_SHARE / share:.1g}"
         if share < float("inf")
         else f"a smaller {prefix}pitc_weight"
     )
@@ -102,6 +102,7 @@ def dominance_warning(means: dict[str, float], weight: float, prefix: str) -> st
         f"PIWSL: the PITC term is {100 * share:.0f} % of the base loss. A true potential has "
         "curvature, so its PITC residual is not zero; at this weight training can flatten the "
         "potential to make it so, and forces then become too small (softening), above all in "
-        f"fine-tuning and without force labels. Remedy: {remedy}, or a smaller "
-        f"{prefix}max_displacement (the term grows with its fourth power); see docs/method.md"
+        "fine-tuning and without force labels. Watch the force error on validation data. Remedy: "
+        f"{remedy}, or a smaller {prefix}max_displacement (the term grows with its fourth power); "
+        "see docs/method.md"
     )
