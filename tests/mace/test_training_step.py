@@ -377,6 +377,30 @@ def test_the_loss_refuses_to_train_without_displaced_structures():
         loss_fn(pred=output, ref=batch)
 
 
+def test_only_the_training_call_is_displaced():
+    model = make_model()
+    loss_fn = PIWSLLoss(modules.WeightedEnergyForcesLoss(1.0, 1.0), Settings(seed=0))
+    batch = batch_of([atomic_data(frames("ethanol_gfn2_train", 1)[0])])
+    with DisplacedEvaluation(model, loss_fn, 0, 0):
+        assert "piwsl_pitc" not in model(batch.to_dict(), training=False)
+        assert "piwsl_pitc" in model(batch.to_dict(), training=True)
+
+
+def test_the_batch_is_left_as_it_was():
+    """MACE's ``get_neighborhood`` rewrites the cell that it is given, if it is not periodic."""
+    # without the lone atom: where every structure carries terms, none is copied
+    batch = batch_of([atomic_data(atoms) for atoms in mixed_structures()[:-1]])
+    before = {key: value.clone() for key, value in batch.to_dict().items()}
+    model = make_model()
+    loss_fn = PIWSLLoss(
+        modules.WeightedEnergyForcesLoss(1.0, 1.0), Settings(seed=0, pisc_weight=1.0)
+    )
+    with DisplacedEvaluation(model, loss_fn, 0, 0):
+        model(batch.to_dict(), training=True)
+    for key, value in batch.to_dict().items():
+        assert torch.equal(value, before[key]), key
+
+
 def test_hooks_are_gone_after_the_epoch_even_if_it_fails():
     model = make_model()
     loss_fn = PIWSLLoss(modules.WeightedEnergyForcesLoss(1.0, 1.0), Settings(seed=0))
