@@ -232,6 +232,40 @@ def test_coefficient_callbacks(tmp_path):
     assert columns["train_loss_epoch/pitc"][2] == 0.0 < columns["train_loss_epoch/pitc"][1]
 
 
+def test_linear_schedule(tmp_path):
+    """NequIP interpolates coefficients that it has divided by the sum of all terms.
+
+    They end as ``final_coeffs`` has them, relative to the supervised ones: (1, 3, 4)/4. Halfway,
+    (0.5, 0.5, 25) and (1, 3, 4)/8 give (5/16, 7/16, 12.75), which is divided by 12/16.
+    """
+    made = config(loss={**STRONG, "pisc_weight": 0.0})
+    made["trainer"]["max_epochs"] = 3
+    made["trainer"]["callbacks"] += [
+        {
+            "_target_": "nequip.train.callbacks.LinearLossCoefficientScheduler",
+            "final_coeffs": {"per_atom_energy_mse": 1.0, "forces_mse": 3.0, "pitc": 4.0},
+            "start_epoch": 0,
+            "transition_epochs": 2,
+        },
+        {
+            "_target_": "nequip.train.callbacks.LossCoefficientMonitor",
+            "interval": "epoch",
+            "frequency": 1,
+        },
+    ]
+    train(tmp_path, made)
+    columns = metrics(tmp_path / "out")
+    assert columns["loss_coeff/pitc"] == pytest.approx([25.0, 17.0, 1.0])
+    assert columns["loss_coeff/forces_mse"] == pytest.approx([1 / 2, 7 / 12, 3 / 4])
+    for epoch in range(3):
+        terms = {
+            name: columns[f"loss_coeff/{name}"][epoch] * columns[f"train_loss_epoch/{name}"][epoch]
+            for name in ("per_atom_energy_mse", "forces_mse", "pitc")
+        }
+        total = columns["train_loss_epoch/weighted_sum"][epoch]
+        assert sum(terms.values()) == pytest.approx(total) and terms["pitc"] > 0
+
+
 def test_softadapt(tmp_path):
     made = config(loss=STRONG)
     made["trainer"]["callbacks"].append(
