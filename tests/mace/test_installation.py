@@ -1,5 +1,7 @@
 """Wheel, editable install and uninstall; what the start-up file costs and loads."""
 
+import py_compile
+import shutil
 import subprocess
 import sys
 import venv
@@ -70,11 +72,16 @@ def test_environment_variable_switches_the_hook_off(value, expected):
     assert done.stdout.strip() == expected
 
 
-def test_start_up_takes_less_than_a_millisecond():
+def test_start_up_takes_less_than_a_millisecond(tmp_path):
     """The line of the start-up file, timed in fresh interpreters without any start-up file."""
+    package = tmp_path / "piwsl_plugins"
+    package.mkdir()
+    for name in ("__init__.py", "_startup.py"):
+        shutil.copy(ROOT / "piwsl_plugins" / name, package)
+        py_compile.compile(str(package / name))  # as pip does
     line = (ROOT / "piwsl_plugins.pth").read_text()
     code = (
-        f"import sys, time; sys.path.insert(0, {str(ROOT)!r}); start = time.perf_counter()\n"
+        f"import sys, time; sys.path.insert(0, {str(tmp_path)!r}); start = time.perf_counter()\n"
         f"{line}\n"
         "print(time.perf_counter() - start)"
     )
@@ -82,6 +89,7 @@ def test_start_up_takes_less_than_a_millisecond():
         float(subprocess.run([sys.executable, "-S", "-c", code], stdout=-1, text=True).stdout)
         for _ in range(15)
     ]
+    print(f"start-up: {1e3 * min(times):.2f} ms")
     assert min(times) < 1e-3, "other processes can only add to it"
 
 
