@@ -5,6 +5,8 @@ Numbers and words only; an adapter decides where they are logged.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -58,7 +60,7 @@ class EpochStatistics:
 
 
 def _per_atom(value: float) -> str:
-    return f"{1e3 * value:.2f} meV/atom"
+    return "of no structure" if math.isnan(value) else f"{1e3 * value:.2f} meV/atom"
 
 
 def describe(means: dict[str, float]) -> str:
