@@ -114,6 +114,20 @@ def draw(
     return displacement * _displaced(settings, keys, sizes, movable)
 
 
+def draw_points(
+    settings: Settings, keys: list[int], sizes: list[int], movable: Tensor | None = None
+) -> dict[str, Tensor]:
+    """All random displacements that the terms need, by point; arguments as in :func:`draw`.
+
+    "displaced" is left out where it is adversarial, and thus known only after the model's
+    forces; "waypoint" where PISC has no weight.
+    """
+    points = ["displaced"] if settings.displacement != "adversarial" else []
+    if settings.pisc_weight > 0:
+        points.append("waypoint")
+    return {point: draw(settings, point, keys, sizes, movable) for point in points}
+
+
 def adversarial(
     settings: Settings,
     force_error: Tensor,

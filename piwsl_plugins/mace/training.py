@@ -125,18 +125,17 @@ class _DisplacedCall:
         self.joined = points_with_forces(self.settings) if join else ()
         self.evaluated: dict[str, Evaluated] = {}
         self.keys = structures.keys(self.settings.seed or 0, hooks.epoch)
-        self.displacement: dict[str, Tensor] = {}
-        if self.settings.displacement != "adversarial":
-            self.displacement["displaced"] = self._draw("displaced")
-        if self.settings.pisc_weight > 0:
-            self.displacement["waypoint"] = self._draw("waypoint")
+        self.displacement = self._draw()
 
-    def _draw(self, point: str) -> Tensor:
-        """A displacement that the positions take exactly, also after rounding to float32."""
-        structures = self.structures
-        movable = structures.data.get("move_mask")
-        drawn = displacements.draw(self.settings, point, self.keys, structures.sizes, movable)
-        return (structures.positions + drawn.to(structures.positions)) - structures.positions
+    def _draw(self) -> dict[str, Tensor]:
+        """Displacements that the positions take exactly, also after rounding to float32."""
+        positions = self.structures.positions
+        drawn = displacements.draw_points(
+            self.settings, self.keys, self.structures.sizes, self.structures.data.get("move_mask")
+        )
+        return {
+            point: (positions + field.to(positions)) - positions for point, field in drawn.items()
+        }
 
     def enlarged(self) -> Batch:
         """The batch joined with the displaced structures whose forces are needed."""

@@ -124,15 +124,11 @@ class _DisplacedCall:
         self.joined = points_with_forces(self.settings) if join and len(self.frames) else ()
         self.evaluated: dict[str, Evaluated] = {}
         self.keys = self.frames.keys(hooks.seed, epoch)
-        self.displacement: dict[str, Tensor] = {}
-        if self.settings.displacement != "adversarial":
-            self.displacement["displaced"] = self._draw("displaced")
-        if self.settings.pisc_weight > 0:
-            self.displacement["waypoint"] = self._draw("waypoint")
+        self.displacement = self._draw()
 
-    def _draw(self, point: str) -> Tensor:
-        drawn = displacements.draw(self.settings, point, self.keys, self.frames.sizes)
-        return drawn.to(self.batch["pos"])
+    def _draw(self) -> dict[str, Tensor]:
+        drawn = displacements.draw_points(self.settings, self.keys, self.frames.sizes)
+        return {point: field.to(self.batch["pos"]) for point, field in drawn.items()}
 
     def _displaced(self, point: str) -> AtomicDataDict.Type:
         return self.frames.displaced(self.displacement[point], self.hooks.r_max)
