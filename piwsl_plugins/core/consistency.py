@@ -55,6 +55,23 @@ def pitc_residual(
     )
 
 
+def symmetric_residual(energy: Tensor, displaced_energy: Tensor, mirrored_energy: Tensor) -> Tensor:
+    """Symmetric, force-free form of PITC: ½[E(r+δ) + E(r−δ)] − E(r).
+
+    For a conservative model this is ½ δᵀHδ + O(δ⁴): the same as :func:`pitc_residual`, without
+    its third-order term and without forces.
+
+    Args:
+        energy: E(r), ``(n_structures,)`` in eV.
+        displaced_energy: E(r+δ), ``(n_structures,)`` in eV.
+        mirrored_energy: E(r−δ), ``(n_structures,)`` in eV.
+
+    Returns:
+        ``(n_structures,)`` in eV.
+    """
+    return 0.5 * (displaced_energy + mirrored_energy) - energy
+
+
 def pisc_residual(
     waypoint_energy: Tensor,
     waypoint_forces: Tensor,

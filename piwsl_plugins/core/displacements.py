@@ -15,6 +15,7 @@ import math
 import torch
 from torch import Tensor
 
+from .curvature import CurvatureLabel
 from .settings import Settings
 
 
@@ -115,17 +116,42 @@ def draw(
 
 
 def draw_points(
-    settings: Settings, keys: list[int], sizes: list[int], movable: Tensor | None = None
+    settings: Settings,
+    keys: list[int],
+    sizes: list[int],
+    movable: Tensor | None = None,
+    labels: list[CurvatureLabel] | None = None,
 ) -> dict[str, Tensor]:
-    """All random displacements that the terms need, by point; arguments as in :func:`draw`.
+    """All random displacements that the terms need, by point.
 
     "displaced" is left out where it is adversarial, and thus known only after the model's
-    forces; "waypoint" where PISC has no weight.
+    forces; "mirrored" (−δ) where PITC is not in its symmetric form; "waypoint" where PISC has no
+    weight. A structure whose curvature label has probes is displaced along one of them, whole,
+    whatever ``displaced_fraction`` and ``movable`` say.
+
+    Args:
+        settings: as in :func:`draw`; the weights and ``pitc_form`` (decided) say which points.
+        keys: one per structure, from :func:`structure_keys`.
+        sizes: number of atoms of each structure.
+        movable: ``(n_atoms, 3)`` or ``(n_atoms, 1)``, bool; components that may move.
+        labels: curvature labels, one per structure, with target "curvature".
+
+    Returns:
+        fields as from :func:`draw`.
     """
-    points = ["displaced"] if settings.displacement != "adversarial" else []
-    if settings.pisc_weight > 0:
-        points.append("waypoint")
-    return {point: draw(settings, point, keys, sizes, movable) for point in points}
+    points = {}
+    if settings.displacement != "adversarial":
+        displaced = draw(settings, "displaced", keys, sizes, movable)
+        for label, key, field in zip(labels or [], keys, torch.split(displaced, sizes)):
+            probe = label.probe(key)
+            if probe is not None and label.displacements is not None:
+                field.copy_(torch.from_numpy(label.displacements[probe]))
+        points["displaced"] = displaced
+        if settings.uses("pitc") and settings.pitc_form == "symmetric":
+            points["mirrored"] = -displaced
+    if settings.uses("pisc"):
+        points["waypoint"] = draw(settings, "waypoint", keys, sizes, movable)
+    return points
 
 
 def adversarial(

@@ -1,4 +1,4 @@
-"""Which points of the triangle r, r+δ, r+δ' must be evaluated, and what follows from them.
+"""Which of the points r, r+δ, r−δ, r+δ' must be evaluated, and what follows from them.
 
 A framework adapter implements :class:`Evaluator`; :func:`residuals` drives it.
 """
@@ -11,7 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from .consistency import pisc_residual, pitc_residual, work
+from .consistency import pisc_residual, pitc_residual, symmetric_residual, work
 from .settings import Settings
 
 #: points other than r itself at which a PISC vertex needs energies and forces
@@ -44,7 +44,8 @@ class Evaluator(Protocol):
         """Energies and forces at "origin" (r), or at a point of :func:`points_with_forces`."""
 
     def energy(self, point: str) -> Tensor:
-        """Energies alone, ``(n_structures,)`` in eV, at "displaced" or "waypoint"."""
+        """Energies alone, ``(n_structures,)`` in eV, at "origin", "displaced", "mirrored" (r−δ)
+        or "waypoint" (r+δ')."""
 
 
 def points_with_forces(settings: Settings) -> tuple[str, ...]:
@@ -52,7 +53,7 @@ def points_with_forces(settings: Settings) -> tuple[str, ...]:
 
     Everywhere else energies suffice, which is why PITC alone costs one energy evaluation.
     """
-    return _FORCE_POINTS[settings.pisc_vertex] if settings.pisc_weight > 0 else ()
+    return _FORCE_POINTS[settings.pisc_vertex] if settings.uses("pisc") else ()
 
 
 def residuals(
@@ -63,10 +64,10 @@ def residuals(
     structure_index: Tensor,
     anchor: Evaluated | None = None,
 ) -> dict[str, Tensor]:
-    """Residuals of the terms whose weight is above 0.
+    """Residuals of the terms whose weight is above 0, before any target is taken off.
 
     Args:
-        settings: the weights and ``pisc_vertex`` are used.
+        settings: the weights, ``pitc_form`` (decided) and ``pisc_vertex`` are used.
         evaluator: the adapter's evaluator.
         displacement: δ, ``(n_atoms, 3)`` in Å.
         waypoint_displacement: δ', ``(n_atoms, 3)`` in Å; needed for PISC only.
@@ -84,18 +85,25 @@ def residuals(
         if point not in known:
             known[point] = (
                 evaluator.with_forces(point).energy
-                if point == "origin" or point in forces_at
+                if point in forces_at
                 else evaluator.energy(point)
             )
         return known[point]
 
-    start = evaluator.with_forces("origin") if anchor is None else anchor
+    def start() -> Evaluated:
+        return evaluator.with_forces("origin") if anchor is None else anchor
+
     found = {}
-    if settings.pitc_weight > 0:
-        found["pitc"] = pitc_residual(
-            start.energy, start.forces, energy("displaced"), displacement, structure_index
-        ).unsqueeze(0)
-    if settings.pisc_weight > 0:
+    if settings.uses("pitc"):
+        if settings.pitc_form == "symmetric":
+            residual = symmetric_residual(energy("origin"), energy("displaced"), energy("mirrored"))
+        else:
+            first = start()
+            residual = pitc_residual(
+                first.energy, first.forces, energy("displaced"), displacement, structure_index
+            )
+        found["pitc"] = residual.unsqueeze(0)
+    if settings.uses("pisc"):
         assert waypoint_displacement is not None
         shifts = {
             "origin": torch.zeros_like(displacement),
@@ -111,14 +119,61 @@ def residuals(
 
         def vertex(name: str) -> Tensor:
             if name == "extrapolated":
-                extrapolation = start.energy - work(
-                    start.forces, displacement, structure_index, start.energy.shape[0]
+                first = start()
+                extrapolation = first.energy - work(
+                    first.forces, displacement, structure_index, first.energy.shape[0]
                 )
                 return path("waypoint", "displaced", extrapolation)
-            first = "displaced" if name == "waypoint" else "waypoint"
-            return path(first, name, energy(name))
+            first_point = "displaced" if name == "waypoint" else "waypoint"
+            return path(first_point, name, energy(name))
 
         every = ("displaced", "extrapolated", "waypoint", "origin")
         names = every if settings.pisc_vertex == "all" else (settings.pisc_vertex,)
         found["pisc"] = torch.stack([vertex(name) for name in names])
     return found
+
+
+def against_target(
+    settings: Settings,
+    found: dict[str, Tensor],
+    displacement: Tensor,
+    structure_index: Tensor,
+    known_curvature: Tensor | None = None,
+    reference: dict[str, Tensor] | None = None,
+) -> dict[str, Tensor]:
+    """What of the residuals counts, by ``pitc_target``.
+
+    Args:
+        settings: ``pitc_target`` and ``curvature_bound`` are used.
+        found: the model's residuals, from :func:`residuals`.
+        displacement: δ, ``(n_atoms, 3)`` in Å.
+        structure_index: ``(n_atoms,)``, the structure of each atom.
+        known_curvature: ½δᵀH_ref δ, ``(n_structures,)`` in eV, for target "curvature"
+            (:func:`piwsl_plugins.core.curvature.known_curvatures`).
+        reference: :func:`residuals` of the frozen model, for target "reference", or in place of
+            the bound of "ceiling" and "floor".
+
+    Returns:
+        residuals of the same shapes, in eV: what penalties are made of. Of a bound, how far it
+        is violated, 0 if it is not.
+    """
+    target = settings.pitc_target
+    if target == "zero":
+        return found
+    if target == "reference":
+        assert reference is not None
+        return {term: value - reference[term].detach() for term, value in found.items()}
+    if "pitc" not in found:
+        return found
+    residual = found["pitc"]
+    if target == "curvature":
+        assert known_curvature is not None
+        return {**found, "pitc": residual - known_curvature}
+    if reference is not None:
+        bound = reference["pitc"].detach()
+    else:
+        assert settings.curvature_bound is not None
+        lengths = work(displacement, displacement, structure_index, residual.shape[-1])
+        bound = 0.5 * settings.curvature_bound * lengths
+    excess = residual - bound if target == "ceiling" else bound - residual
+    return {**found, "pitc": excess.clamp(min=0.0)}

@@ -13,6 +13,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+#: the word by which an option's value is found by us
+AUTO = "auto"
+
 
 class SettingsError(ValueError):
     """An option that cannot be used; names the option, its value and the remedy."""
@@ -30,8 +33,10 @@ class Option:
 
     Attributes:
         help: one or two sentences for ``--help`` and the documentation.
-        kind: type of a single value: ``float``, ``int``, ``str`` or ``tuple`` (a list of names).
+        kind: type of a single value: ``float``, ``int``, ``str`` (a name of ``choices``, or a path
+            if there are none) or ``tuple`` (a list of names).
         unit: physical unit, empty if there is none.
+        words: words allowed in place of a number.
         choices: allowed values with their meaning; empty if the value is free.
         minimum: smallest allowed value (``exclusive`` excludes it).
         maximum: largest allowed value.
@@ -43,6 +48,7 @@ class Option:
     help: str
     kind: type = float
     unit: str = ""
+    words: tuple[str, ...] = ()
     choices: Mapping[str, str] = dataclasses.field(default_factory=dict)
     minimum: float | None = None
     maximum: float | None = None
@@ -57,12 +63,14 @@ class Option:
             return "one of " + ", ".join(self.choices)
         if self.kind is tuple:
             return "names separated by commas"
-        words = {int: "a whole number", float: "a number"}[self.kind]
+        if self.kind is str:
+            return "the path of a file"
+        number = {int: "a whole number", float: "a number"}[self.kind]
         if self.minimum is not None:
-            words += f" {'above' if self.exclusive else 'of at least'} {self.minimum:g}"
+            number += f" {'above' if self.exclusive else 'of at least'} {self.minimum:g}"
         if self.maximum is not None:
-            words += f", at most {self.maximum:g}"
-        return words + (f" {self.unit}" if self.unit else "")
+            number += f", at most {self.maximum:g}"
+        return " or ".join([number + (f" {self.unit}" if self.unit else ""), *self.words])
 
     def parse(self, name: str, value: Any) -> Any:
         """Convert ``value`` (a string of the command line, or a value of a config) and check it.
@@ -72,13 +80,17 @@ class Option:
         """
         if isinstance(value, str) and value in self.refused:
             raise SettingsError(name, value, self.refused[value])
+        if value in self.words:
+            return value
         if self.kind is tuple:
             names = value.split(",") if isinstance(value, str) else value
             parsed: Any = tuple(str(item).strip() for item in names)
             valid = all(parsed) and len(parsed) > 0
         elif self.kind is str:
             parsed = value
-            valid = value in self.choices
+            valid = (
+                value in self.choices if self.choices else isinstance(value, str) and value != ""
+            )
         else:
             try:
                 parsed = self.kind(value)
@@ -103,8 +115,9 @@ def _option(default: Any, help: str, **keywords: Any) -> Any:
 class Settings:
     """All options of PIWSL; see :func:`options` for their units, limits and help texts.
 
-    ``None`` means "derived": stage-two weights follow the first stage's, ``heads`` means
-    every head but the replay head, ``seed`` follows the run's own seed.
+    ``None`` means "derived": ``pitc_weight`` and ``curvature_bound`` follow ``pitc_target`` (and
+    are numbers once an instance is made), stage-two weights follow the first stage's, ``heads``
+    means every head but the replay head, ``seed`` follows the run's own seed.
 
     Raises:
         SettingsError: naming the option, the value and the remedy.
@@ -135,7 +148,8 @@ class Settings:
                 "l1l2energyforces",
                 "energy_forces_dipole",
             )
-        },
+        }
+        | {"energy": "squared errors of the energy per atom alone, for data without forces"},
         refused={
             "forces_only": "this loss has no energy, but PIWSL compares energies; "
             "use 'weighted' with a small --energy_weight",
@@ -145,16 +159,77 @@ class Settings:
         },
         hosts=("mace",),
     )
-    pitc_weight: float = _option(
-        0.01,
-        "Weight of the Taylor-expansion consistency (PITC); 0 switches it off.",
+    pitc_weight: float | str | None = _option(
+        None,
+        "Weight of the Taylor-expansion consistency (PITC); 0 switches it off; 'auto' keeps its "
+        "gradient at 'auto_gradient_ratio' of the supervised one. The default depends on "
+        "'pitc_target': zero 0.001, curvature 10000, reference 1, ceiling and floor 100.",
         minimum=0.0,
+        words=(AUTO,),
     )
     pisc_weight: float = _option(
         0.0,
         "Weight of the spatial consistency (PISC); 0 switches it off and saves about one more "
         "force evaluation per step.",
         minimum=0.0,
+    )
+    pitc_target: str = _option(
+        "zero",
+        "What the PITC residual is compared with; PISC knows 'zero' and 'reference' only.",
+        kind=str,
+        choices={
+            "zero": "0, as published: a penalty on the curvature",
+            "curvature": "½δᵀHδ of curvature labels ('curvature_file'); structures without such a "
+            "label carry no PIWSL terms",
+            "reference": "the same residual of a frozen model ('reference_model')",
+            "ceiling": "only what exceeds ½κ|δ|² counts, κ being 'curvature_bound'",
+            "floor": "only what falls short of ½κ|δ|² counts, a guard against holes in the "
+            "potential, for large displacements",
+        },
+    )
+    pitc_form: str = _option(
+        "auto",
+        "How PITC measures the curvature.",
+        kind=str,
+        choices={
+            "first_order": "E(r+δ) − [E(r) − <δ, F(r)>], as published",
+            "symmetric": "½[E(r+δ) + E(r−δ)] − E(r), without forces and without the third-order "
+            "term",
+            "auto": "'symmetric' for target 'curvature' and where nothing else needs forces, else "
+            "'first_order'",
+        },
+    )
+    curvature_file: str | None = _option(
+        None,
+        "Curvature labels, for target 'curvature': a file of piwsl-curvature, or one that ASE "
+        "reads, whose frames carry REF_hessian in eV/Å²; matched to structures by geometry.",
+        kind=str,
+    )
+    curvature_bound: float | None = _option(
+        None,
+        "κ of the targets 'ceiling' (default 50) and 'floor' (default 0). With 'reference_model' "
+        "its residual is the bound instead.",
+        unit="eV/Å²",
+    )
+    reference_model: str | None = _option(
+        None,
+        "Frozen model whose residuals are the target 'reference', or the bound of 'ceiling' and "
+        "'floor': a MACE model file, or a NequIP package or checkpoint. Default for target "
+        "'reference': the model that fine-tuning starts from.",
+        kind=str,
+    )
+    auto_gradient_ratio: float = _option(
+        0.1,
+        "With pitc_weight 'auto': norm of the weighted PITC gradient relative to that of the "
+        "supervised loss.",
+        minimum=0.0,
+        exclusive=True,
+    )
+    auto_interval: int = _option(
+        200,
+        "With pitc_weight 'auto': optimiser steps from one adjustment of the weight to the next.",
+        kind=int,
+        minimum=1,
     )
     swa_pitc_weight: float | None = _option(
         None,
@@ -260,6 +335,33 @@ class Settings:
         kind=tuple,
         hosts=("mace",),
     )
+    unlabeled_file: str | None = _option(
+        None,
+        "Structures without labels, in a file that ASE reads, which carry PIWSL terms alone.",
+        kind=str,
+    )
+    unlabeled_per_batch: int = _option(
+        1, "Number of structures of 'unlabeled_file' in each batch.", kind=int, minimum=1
+    )
+    softening_guard: str = _option(
+        "warn",
+        "What happens when the force slope on validation data (the regression of predicted on "
+        "reference forces; without force labels, the RMS force relative to that at the start) "
+        "falls below 'softening_threshold'.",
+        kind=str,
+        choices={
+            "off": "the slope is not looked at",
+            "warn": "a warning",
+            "relax": "a warning, and half the PIWSL weights from then on, each time",
+            "stop": "training ends, as if this had been its last epoch",
+        },
+    )
+    softening_threshold: float = _option(
+        0.9,
+        "Force slope below which the potential counts as softened.",
+        minimum=0.0,
+        maximum=1.0,
+    )
     seed: int | None = _option(
         None, "Seed of the displacements (default: the run's seed).", kind=int, minimum=0
     )
@@ -269,6 +371,43 @@ class Settings:
             value = getattr(self, name)
             if value is not None or _DEFAULTS[name] is not None:
                 object.__setattr__(self, name, option.parse(name, value))
+        if self.pitc_weight is None:
+            object.__setattr__(self, "pitc_weight", TARGET_WEIGHTS[self.pitc_target])
+        if self.curvature_bound is None and self.pitc_target in TARGET_BOUNDS:
+            object.__setattr__(self, "curvature_bound", TARGET_BOUNDS[self.pitc_target])
+        self._check_target()
+        self._check_form()
+
+    def _check_target(self) -> None:
+        needed_by = {
+            "curvature_file": ("curvature",),
+            "reference_model": ("reference", "ceiling", "floor"),
+            "curvature_bound": ("ceiling", "floor"),
+        }
+        for name, targets in needed_by.items():
+            value = getattr(self, name)
+            if value is not None and self.pitc_target not in targets:
+                raise SettingsError(
+                    name,
+                    value,
+                    f"nothing uses it with pitc_target '{self.pitc_target}'; choose pitc_target "
+                    f"{' or '.join(repr(target) for target in targets)}, or leave it out",
+                )
+        if self.pisc_weight > 0 and self.pitc_target not in ("zero", "reference"):
+            raise SettingsError(
+                "pisc_weight",
+                self.pisc_weight,
+                f"PISC has no target '{self.pitc_target}', only 'zero' and 'reference'; set "
+                "pisc_weight to 0",
+            )
+
+    def _check_form(self) -> None:
+        if self.pitc_form == "symmetric":
+            for name, value in (("displacement", "adversarial"), ("anchor", "label")):
+                if getattr(self, name) == value:
+                    raise SettingsError(
+                        name, value, "the symmetric form uses no forces; choose pitc_form 'auto'"
+                    )
         if self.displacement == "adversarial" and self.pisc_vertex in ("waypoint", "all"):
             raise SettingsError(
                 "pisc_vertex",
@@ -302,12 +441,53 @@ class Settings:
             pisc_weight=self.pisc_weight if pisc is None else pisc,
         )
 
+    def uses(self, term: str) -> bool:
+        """Whether "pitc" or "pisc" has a weight."""
+        weight = self.pitc_weight if term == "pitc" else self.pisc_weight
+        return weight == AUTO or (isinstance(weight, float) and weight > 0)
+
+    def with_form(self, base_uses_forces: bool) -> Settings:
+        """The settings with ``pitc_form`` decided where it is "auto".
+
+        Args:
+            base_uses_forces: whether the supervised loss needs forces.
+        """
+        if self.pitc_form != AUTO:
+            return self
+        needs = self.displacement == "adversarial" or self.anchor == "label"
+        free = self.pitc_target == "curvature" or not (base_uses_forces or self.uses("pisc"))
+        return dataclasses.replace(
+            self, pitc_form="symmetric" if free and not needs else "first_order"
+        )
+
+    def needs_forces(self) -> bool:
+        """Whether a term needs the model's forces at the undisplaced structure."""
+        pitc = self.uses("pitc") and self.pitc_form != "symmetric" and self.anchor == "prediction"
+        pisc = self.uses("pisc") and self.pisc_vertex in ("extrapolated", "all")
+        return pitc or pisc or self.displacement == "adversarial"
+
+    def needs_reference(self) -> bool:
+        """Whether a frozen model is to be evaluated too."""
+        return self.pitc_target == "reference" or self.reference_model is not None
+
     def needs_labels(self) -> str | None:
         """The option for which force labels are needed, or None."""
         if self.displacement == "adversarial":
             return "displacement"
         return "anchor" if self.anchor == "label" else None
 
+
+#: default weights: 'zero' bears little before it flattens a potential, the others have no such
+#: bias (docs/method.md)
+TARGET_WEIGHTS = {
+    "zero": 0.001,
+    "curvature": 1e4,
+    "reference": 1.0,
+    "ceiling": 100.0,
+    "floor": 100.0,
+}
+#: default bounds in eV/Å²
+TARGET_BOUNDS = {"ceiling": 50.0, "floor": 0.0}
 
 _DEFAULTS: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(Settings)}
 

@@ -1,5 +1,6 @@
 """Options: what is refused, how it is said, and that each is written once."""
 
+import dataclasses
 import subprocess
 import sys
 
@@ -31,6 +32,13 @@ from piwsl_plugins.core.settings import PRESETS, Settings, SettingsError, defaul
         ("base_loss", "forces_only", "has no energy"),
         ("heads", ",", "names"),
         ("preset", "strong", "safe, paper"),
+        ("pitc_weight", "automatic", "at least 0 or auto"),
+        ("pitc_target", "hessian", "zero, curvature, reference"),
+        ("softening_threshold", 1.5, "at most 1"),
+        ("curvature_file", "labels.npz", "pitc_target 'curvature'"),
+        ("reference_model", "some.model", "'reference' or 'ceiling' or 'floor'"),
+        ("curvature_bound", 20.0, "'ceiling' or 'floor'"),
+        ("unlabeled_file", "", "the path of a file"),
     ],
 )
 def test_a_wrong_value_is_refused_with_name_value_and_remedy(name, value, words):
@@ -50,6 +58,52 @@ def test_an_unknown_option_suggests_the_right_one():
 def test_adversarial_displacements_cannot_start_a_path():
     with pytest.raises(SettingsError, match="pisc_vertex"):
         Settings(displacement="adversarial", pisc_vertex="all")
+
+
+@pytest.mark.parametrize("target", ["curvature", "ceiling", "floor"])
+def test_pisc_has_two_targets_only(target):
+    with pytest.raises(SettingsError, match="pisc_weight"):
+        Settings.create({"pitc_target": target, "pisc_weight": 1.0})
+    Settings.create({"pitc_target": "reference", "pisc_weight": 1.0})
+
+
+@pytest.mark.parametrize("option", [{"displacement": "adversarial"}, {"anchor": "label"}])
+def test_the_symmetric_form_has_no_forces(option):
+    with pytest.raises(SettingsError, match="uses no forces"):
+        Settings.create({"pitc_form": "symmetric", **option})
+    assert Settings.create(option).with_form(False).pitc_form == "first_order"
+
+
+@pytest.mark.parametrize(
+    ("given", "base_uses_forces", "form"),
+    [
+        ({}, True, "first_order"),
+        ({}, False, "symmetric"),
+        ({"pisc_weight": 1.0}, False, "first_order"),
+        ({"pitc_target": "curvature"}, True, "symmetric"),
+        ({"pitc_target": "curvature", "pitc_form": "first_order"}, False, "first_order"),
+        ({"pitc_target": "reference"}, True, "first_order"),
+    ],
+)
+def test_the_form_that_is_chosen(given, base_uses_forces, form):
+    settings = Settings.create(given).with_form(base_uses_forces)
+    assert settings.pitc_form == form
+    assert settings.needs_forces() == (form == "first_order")
+
+
+def test_default_weights_and_bounds_follow_the_target():
+    assert Settings().pitc_weight == 0.001
+    assert Settings(pitc_target="curvature").pitc_weight == 1e4
+    assert Settings(pitc_target="ceiling").curvature_bound == 50.0
+    assert Settings().curvature_bound is None
+    assert Settings(pitc_weight="auto").uses("pitc")
+    assert not Settings(pitc_weight=0).uses("pitc")
+
+
+def test_settings_can_be_made_again_from_their_values():
+    for given in ({}, {"pitc_target": "floor"}, {"pitc_weight": "auto", "preset": "paper"}):
+        settings = Settings.create(given)
+        assert Settings(**dataclasses.asdict(settings)) == settings
 
 
 def test_the_paper_preset_is_the_published_setting():

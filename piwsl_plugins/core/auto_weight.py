@@ -1,0 +1,71 @@
+"""The PITC weight in physical terms: a set ratio of gradient norms (``pitc_weight="auto"``)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from .settings import Settings
+
+
+class AutoWeight:
+    """Keeps the gradient of the weighted PITC term at a fraction of the supervised gradient.
+
+    The weight is found at the first step and every ``auto_interval`` steps after it, from the
+    gradients of that step's batch with respect to all parameters, over all ranks. It depends on
+    nothing random, so ranks agree and runs repeat. Between adjustments it is a constant.
+
+    Attributes:
+        weight: the weight in force; 0 until the first :meth:`update`.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        """Args: settings: ``auto_gradient_ratio`` and ``auto_interval`` are used."""
+        self.settings = settings
+        self.weight = 0.0
+        self._last: int | None = None
+
+    def due(self, step: int) -> bool:
+        """Whether the weight is to be found anew at an optimiser step, counted from 0."""
+        return self._last is None or step - self._last >= self.settings.auto_interval
+
+    def update(
+        self, step: int, base_loss: Tensor, term: Tensor, parameters: Iterable[Tensor]
+    ) -> float:
+        """Find the weight from both gradients; every rank must call it.
+
+        Args:
+            step: the optimiser step.
+            base_loss: the supervised loss of the batch, a scalar with a gradient.
+            term: the PITC term of weight 1, likewise.
+            parameters: of the model.
+
+        Returns:
+            the weight; left as it was if one of the gradients is zero or not finite.
+        """
+        trained = [parameter for parameter in parameters if parameter.requires_grad]
+        self._last = step
+        term_norm = gradient_norm(term, trained)
+        weight = self.settings.auto_gradient_ratio * gradient_norm(base_loss, trained)
+        if term_norm > 0.0 and 0.0 < weight / term_norm < float("inf"):
+            self.weight = weight / term_norm
+        return self.weight
+
+
+def gradient_norm(value: Tensor, parameters: list[Tensor]) -> float:
+    """Norm of the gradient of ``value``, averaged over ranks as DistributedDataParallel does."""
+    gradients = torch.autograd.grad(value, parameters, retain_graph=True, allow_unused=True)
+    flat = torch.cat(
+        [
+            torch.zeros_like(parameter).reshape(-1)
+            if gradient is None
+            else gradient.detach().reshape(-1)
+            for gradient, parameter in zip(gradients, parameters, strict=True)
+        ]
+    )
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.all_reduce(flat)
+        flat /= torch.distributed.get_world_size()
+    return float(flat.double().norm())
