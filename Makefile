@@ -63,10 +63,10 @@ quickstart-nequip: $(NEQUIP)/ready
 	$(NEQUIP)/bin/piwsl-report training quickstart/nequip --out quickstart/report-nequip/training
 
 test-mace: $(MACE)/ready
-	$(MACE)/bin/python -m pytest tests/core tests/mace tests/report
+	$(MACE)/bin/python -m pytest tests/core tests/curvature tests/mace tests/report
 
 test-nequip: $(NEQUIP)/ready
-	$(NEQUIP)/bin/python -m pytest tests/core tests/nequip tests/report
+	$(NEQUIP)/bin/python -m pytest tests/core tests/curvature tests/nequip tests/report
 
 clean:
 	rm -rf $(MACE) $(NEQUIP) quickstart

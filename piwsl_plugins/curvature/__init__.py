@@ -1,0 +1,1 @@
+"""Curvature labels for a user's own structures: the command ``piwsl-curvature``."""
