@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import sys
 from collections.abc import Callable, Iterator
 
@@ -15,20 +16,22 @@ from mace import data, modules, tools
 from mace.tools import torch_geometric
 
 from piwsl_plugins.core.settings import Settings
-from piwsl_plugins.mace import hooks, training, transforms
+from piwsl_plugins.mace import displaced, hooks, transforms
+from piwsl_plugins.mace.energy_loss import EnergyLoss
 from piwsl_plugins.mace.loss import PIWSLLoss
+from piwsl_plugins.mace.reference import Reference
+from piwsl_plugins.mace.sources import Sources
 
 DISTRIBUTIONS = {"mace": ("mace-torch",)}
 R_MAX = 5.0
 #: what PIWSL runs outside the model
 OUTSIDE_THE_MODEL = (
-    (training, "Structures"),
-    (training._DisplacedCall, "_draw"),
-    (training._DisplacedCall, "enlarged"),
-    (training, "keep_first"),
+    (displaced, "Structures"),
+    (displaced._DisplacedCall, "_draw"),
+    (displaced._DisplacedCall, "enlarged"),
+    (displaced, "keep_first"),
     (transforms.Structures, "keys"),
     (transforms.Structures, "displaced"),
-    (transforms.Structures, "displaced_without_forces"),
 )
 
 
@@ -94,7 +97,14 @@ class Training:
     @contextlib.contextmanager
     def steps(self, settings: Settings) -> Iterator[Callable[[int], None]]:
         """Gives the function that trains one step of an epoch with these settings."""
-        loss = PIWSLLoss(modules.WeightedEnergyForcesLoss(1.0, 100.0), settings)
+        energies_alone = settings.base_loss == "energy"
+        base = EnergyLoss() if energies_alone else modules.WeightedEnergyForcesLoss(1.0, 100.0)
+        loss = PIWSLLoss(base, settings.with_form(base_uses_forces=not energies_alone))
+        if settings.needs_reference():
+            reference = Reference(copy.deepcopy(self.model), "copy")
+            self.loader.piwsl_sources = Sources(reference=reference)
+        else:
+            self.loader.piwsl_sources = Sources()
         train_one_epoch = sys.modules["mace.tools.train"].train_one_epoch
 
         def step(epoch: int) -> None:

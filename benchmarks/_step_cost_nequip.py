@@ -7,17 +7,19 @@ backward pass, Adam. What Lightning itself adds, the same for every loss, is lef
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Callable, Iterator
 
 import ase
 import torch
 from nequip.data import AtomicDataDict, compute_neighborlist_, from_ase
 from nequip.model import NequIPGNNModel
-from nequip.train import EnergyForceLoss
+from nequip.train import EnergyForceLoss, EnergyOnlyLoss
 from nequip.utils.global_state import set_global_state
 
-from piwsl_plugins.core.settings import Settings
+from piwsl_plugins.core.settings import Settings, options
 from piwsl_plugins.nequip import PIWSLLoss, evaluation, frames
+from piwsl_plugins.nequip.reference import FrozenModel
 from piwsl_plugins.nequip.report import Report
 
 DISTRIBUTIONS = {"nequip": ("nequip",), "allegro": ("nequip", "nequip-allegro")}
@@ -26,7 +28,7 @@ KEYS = {"REF_energy": "total_energy", "REF_forces": "forces"}
 #: what PIWSL runs outside the model
 OUTSIDE_THE_MODEL = (
     (evaluation, "Frames"),
-    (evaluation._DisplacedCall, "_draw"),
+    (evaluation._Group, "_draw"),
     (evaluation._DisplacedCall, "enlarged"),
     (evaluation, "keep_first"),
     (frames.Frames, "keys"),
@@ -95,11 +97,24 @@ class Training:
 
         Displaced evaluation and report are attached as ``PIWSLCallback`` does it.
         """
-        loss, attached, now = EnergyForceLoss(), None, 0
+        energies_alone = settings.base_loss == "energy"
+        loss, attached, now = EnergyOnlyLoss() if energies_alone else EnergyForceLoss(), None, 0
         if settings.pitc_weight or settings.pisc_weight:
-            loss = PIWSLLoss(pitc_weight=settings.pitc_weight, pisc_weight=settings.pisc_weight)
+            coeffs = {"total_energy": 1.0} if energies_alone else None
+            given = {name: getattr(settings, name) for name in options("nequip")}
+            loss = PIWSLLoss(coeffs, **given)
             seed = settings.seed or 0
-            attached = evaluation.DisplacedEvaluation(self.model, loss, seed, lambda: (now, 1.0))
+            reference = None
+            if settings.needs_reference():
+                frozen = copy.deepcopy(self.model)
+                reference = FrozenModel(frozen, frozen.type_names).to(self.batch["pos"].device)
+            attached = evaluation.DisplacedEvaluation(
+                self.model,
+                loss,
+                seed,
+                lambda: evaluation.Moment(now, 1.0),
+                reference=reference,
+            )
             loss.observers.append(Report(loss, seed, distributed=False).add_step)
         loss.to(self.batch["pos"].device)
 

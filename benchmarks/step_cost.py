@@ -1,6 +1,7 @@
 """Cost of a PIWSL training step relative to the base loss, measured in one run.
 
     python benchmarks/step_cost.py [--framework mace] [--sizes 9 60 200] [--out FILE.csv]
+    python benchmarks/step_cost.py [--framework mace] --energies-alone | --reference
 
 Works in an environment with MACE, and in one with NequIP and Allegro. For every size and
 precision, steps with the base loss alone, with PITC, and with PITC and PISC take turns, a few
@@ -50,6 +51,26 @@ VARIANTS = {
     "PITC": Settings(pitc_weight=0.01, seed=0),
     "PITC+PISC": Settings(pitc_weight=0.01, pisc_weight=0.01, seed=0),
 }
+#: for ``--energies-alone``: steps whose base loss has no forces
+ENERGY_VARIANTS = {
+    "base": Settings(base_loss="energy", pitc_weight=0.0, seed=0),
+    "PITC, symmetric": Settings(
+        base_loss="energy", pitc_weight=0.01, pitc_form="symmetric", seed=0
+    ),
+    "PITC, first order": Settings(
+        base_loss="energy", pitc_weight=0.01, pitc_form="first_order", seed=0
+    ),
+}
+#: for ``--reference``: the frozen model is a copy of the trained one
+REFERENCE_VARIANTS = {
+    "base": VARIANTS["base"],
+    "PITC": VARIANTS["PITC"],
+    "PITC, reference": Settings(pitc_weight=0.01, pitc_target="reference", seed=0),
+    "PITC, symmetric": Settings(pitc_weight=0.01, pitc_form="symmetric", seed=0),
+    "PITC, symmetric, reference": Settings(
+        pitc_weight=0.01, pitc_form="symmetric", pitc_target="reference", seed=0
+    ),
+}
 
 
 def structures(size: int) -> list[ase.Atoms]:
@@ -98,8 +119,9 @@ def measure(
     frames = structures(size)
     device = torch.device(options.device)
     training = host.Training(options.framework, frames, options.channels, dtype, device)
-    times: dict[str, list[float]] = {name: [] for name in VARIANTS}
-    outside: dict[str, list[float]] = {name: [] for name in VARIANTS}
+    variants = options.variants or VARIANTS
+    times: dict[str, list[float]] = {name: [] for name in variants}
+    outside: dict[str, list[float]] = {name: [] for name in variants}
 
     def timed(step: Callable[[int], None], epoch: int) -> float:
         stopwatch.total, start = 0.0, stopwatch.clock()
@@ -109,7 +131,7 @@ def measure(
         return stopwatch.clock() - start
 
     for turn in range(options.rounds + 1):
-        for name, settings in VARIANTS.items():
+        for name, settings in variants.items():
             with training.steps(settings) as step:
                 # the first step after a change of loss pays for memory that the others gave back
                 timed(step, turn)
@@ -130,7 +152,7 @@ def measure(
             "ratio": statistics.median(times[name]) / reference,
             "outside, % of base": 100 * statistics.median(outside[name]) / reference,
         }
-        for name in VARIANTS
+        for name in variants
     ]
 
 
@@ -157,6 +179,14 @@ def read_options() -> argparse.Namespace:
     )
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch")
     parser.add_argument("--device", default="cpu")
+    chosen = parser.add_mutually_exclusive_group()
+    for flag, variants, text in (
+        ("--energies-alone", ENERGY_VARIANTS, "PITC beside a loss on energies alone"),
+        ("--reference", REFERENCE_VARIANTS, "PITC against a frozen reference model"),
+    ):
+        chosen.add_argument(
+            flag, action="store_const", dest="variants", const=variants, help=f"steps with {text}"
+        )
     parser.add_argument("--cpu-time", action="store_true", help="process CPU time, not wall time")
     parser.add_argument("--out", type=Path, help="CSV file for the table")
     options = parser.parse_args()

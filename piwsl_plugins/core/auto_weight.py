@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,8 +29,20 @@ class AutoWeight:
         self._last: int | None = None
 
     def due(self, step: int) -> bool:
-        """Whether the weight is to be found anew at an optimiser step, counted from 0."""
-        return self._last is None or step - self._last >= self.settings.auto_interval
+        """Whether the weight is to be found (anew) at an optimiser step, counted from 0."""
+        return (
+            self._last is None
+            or self.weight == 0.0
+            or step - self._last >= self.settings.auto_interval
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint must hold for a restarted run to repeat an uninterrupted one."""
+        return {"weight": self.weight, "last": self._last}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up the state of a checkpoint."""
+        self.weight, self._last = state["weight"], state["last"]
 
     def update(
         self, step: int, base_loss: Tensor, term: Tensor, parameters: Iterable[Tensor]

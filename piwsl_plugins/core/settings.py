@@ -358,7 +358,9 @@ class Settings:
     )
     softening_threshold: float = _option(
         0.9,
-        "Force slope below which the potential counts as softened.",
+        "Force slope below which the potential counts as softened; for a pretrained model that "
+        "starts softer, the fraction of its first slope. A model from scratch is judged once it "
+        "has been above.",
         minimum=0.0,
         maximum=1.0,
     )

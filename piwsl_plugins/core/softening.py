@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from .settings import Settings
+
+#: a model whose first force slope is at least this is not a random one
+PRETRAINED_SLOPE = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,6 +80,10 @@ class ForceSums:
 class SofteningGuard:
     """Watches the force slope from epoch to epoch, and says what to do about it.
 
+    The limit is ``softening_threshold`` once the slope has been above it. Before that it is this
+    fraction of the first slope, as a pretrained model may start softer than the threshold; a first
+    slope near 0 is that of a model trained from scratch, for which there is no limit yet.
+
     Attributes:
         factor: factor of the PIWSL weights; halved each time with ``softening_guard="relax"``.
         stop: whether training is to end (``softening_guard="stop"``).
@@ -92,7 +100,25 @@ class SofteningGuard:
         self.factor = 1.0
         self.stop = False
         self._start: float | None = None
+        self._first: float | None = None
+        self._was_right = False
         self._warned = False
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint must hold for a restarted run to repeat an uninterrupted one."""
+        return {
+            "factor": self.factor,
+            "start": self._start,
+            "first": self._first,
+            "was_right": self._was_right,
+            "warned": self._warned,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up the state of a checkpoint."""
+        self.factor, self._start = state["factor"], state["start"]
+        self._first = state["first"]
+        self._was_right, self._warned = state["was_right"], state["warned"]
 
     def slope(self, rms_force: float, labelled_slope: float) -> ForceSlope | None:
         """The slope of an epoch; the first one without labels is 1 and sets the scale.
@@ -113,11 +139,18 @@ class SofteningGuard:
         """Act on the slope of an epoch.
 
         Returns:
-            the warning with its remedy, or None: the slope is above the threshold, or (with
-            "warn") the warning has been given.
+            the warning with its remedy, or None: the slope is above the limit, or (with "warn")
+            the warning has been given.
         """
-        guard = self.settings.softening_guard
-        if guard == "off" or slope.value >= self.settings.softening_threshold:
+        guard, threshold = self.settings.softening_guard, self.settings.softening_threshold
+        if self._first is None:
+            self._first = slope.value
+        self._was_right |= slope.value >= threshold
+        if self._was_right:
+            limit = threshold
+        else:
+            limit = threshold * self._first if self._first >= PRETRAINED_SLOPE else -math.inf
+        if guard == "off" or slope.value >= limit:
             return None
         if guard == "warn" and self._warned:
             return None
@@ -131,9 +164,9 @@ class SofteningGuard:
         else:
             consequence = f"training goes on ({self.prefix}softening_guard=stop or relax would act)"
         return (
-            f"PIWSL: the force slope on validation data is {slope}, below "
-            f"{self.prefix}softening_threshold={self.settings.softening_threshold:g}: the "
-            f"potential is too soft; {consequence}. Remedy: a smaller {self.prefix}pitc_weight or "
+            f"PIWSL: the force slope on validation data is {slope}, below {limit:.3g} "
+            f"({self.prefix}softening_threshold={threshold:g}): the potential gets too soft; "
+            f"{consequence}. Remedy: a smaller {self.prefix}pitc_weight or "
             f"{self.prefix}max_displacement, or {self.prefix}pitc_target=curvature or reference; "
             "see docs/method.md"
         )

@@ -50,12 +50,11 @@ def _check_args(original: Callable[..., Any]) -> Callable[..., Any]:
 def _get_loss_fn(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def get_loss_fn(args: Namespace, *rest: Any, **keywords: Any) -> Any:
-        base_loss = original(args, *rest, **keywords)
         if not arguments.is_selected(args):
-            return base_loss
+            return original(args, *rest, **keywords)
         from .loss import build_loss
 
-        return build_loss(args, base_loss)
+        return build_loss(args, functools.partial(original, args, *rest, **keywords))
 
     return get_loss_fn
 
@@ -63,12 +62,11 @@ def _get_loss_fn(original: Callable[..., Any]) -> Callable[..., Any]:
 def _get_swa(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def get_swa(args: Namespace, *rest: Any, **keywords: Any) -> Any:
-        swa, swas = original(args, *rest, **keywords)
-        if arguments.is_selected(args):
-            from .loss import build_stage_two_loss
+        if not arguments.is_selected(args):
+            return original(args, *rest, **keywords)
+        from .loss import build_stage_two
 
-            swa.loss_fn = build_stage_two_loss(args, swa.loss_fn)
-        return swa, swas
+        return build_stage_two(args, functools.partial(original, args, *rest, **keywords))
 
     return get_swa
 
@@ -89,6 +87,25 @@ def _get_avg_num_neighbors(original: Callable[..., Any]) -> Callable[..., Any]:
     return get_avg_num_neighbors
 
 
+def _configure_model(original: Callable[..., Any]) -> Callable[..., Any]:
+    """The function that sees the data, the foundation model and the element table together."""
+    signature = inspect.signature(original)
+
+    @functools.wraps(original)
+    def configure_model(*args: Any, **keywords: Any) -> Any:
+        bound = signature.bind(*args, **keywords).arguments
+        if arguments.is_selected(bound["args"]):
+            from .labels import scale_by_force_labels
+            from .sources import prepare
+
+            scale_by_force_labels(*(bound[n] for n in ("args", "train_loader", "atomic_energies")))
+            names = ("args", "train_loader", "model_foundation", "heads", "z_table", "head_configs")
+            prepare(*(bound[name] for name in names))
+        return original(*args, **keywords)
+
+    return configure_model
+
+
 def _train_one_epoch(original: Callable[..., None]) -> Callable[..., None]:
     signature = inspect.signature(original)
 
@@ -99,13 +116,53 @@ def _train_one_epoch(original: Callable[..., None]) -> Callable[..., None]:
         bound = signature.bind(*args, **keywords)
         bound.apply_defaults()
         train = functools.partial(original, *args, **keywords)
-        if not isinstance(bound.arguments["loss_fn"], PIWSLLoss):
+        loss = bound.arguments["loss_fn"]
+        if not isinstance(loss, PIWSLLoss):
             return train()
+        from .softening import begin_epoch
         from .training import train_one_epoch_with_piwsl
 
+        begin_epoch(loss, bound.arguments["epoch"])
         return train_one_epoch_with_piwsl(train, bound.arguments)
 
     return train_one_epoch
+
+
+def _train(original: Callable[..., None]) -> Callable[..., None]:
+    signature = inspect.signature(original)
+
+    @functools.wraps(original)
+    def train(*args: Any, **keywords: Any) -> None:
+        from .loss import PIWSLLoss
+
+        bound = signature.bind(*args, **keywords)
+        bound.apply_defaults()
+        run = functools.partial(original, *args, **keywords)
+        if not isinstance(bound.arguments["loss_fn"], PIWSLLoss):
+            return run()
+        from .softening import train_with_guard
+
+        return train_with_guard(run, bound.arguments)
+
+    return train
+
+
+def _evaluate(original: Callable[..., Any]) -> Callable[..., Any]:
+    signature = inspect.signature(original)
+
+    @functools.wraps(original)
+    def evaluate(*args: Any, **keywords: Any) -> Any:
+        from .loss import PIWSLLoss
+
+        bound = signature.bind(*args, **keywords)
+        run = functools.partial(original, *args, **keywords)
+        if not isinstance(bound.arguments["loss_fn"], PIWSLLoss):
+            return run()
+        from .softening import evaluate_with_guard
+
+        return evaluate_with_guard(run, bound.arguments)
+
+    return evaluate
 
 
 def _config_from_atoms(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -140,12 +197,17 @@ HOOK_POINTS: dict[str, dict[str, Callable[[Callable[..., Any]], Callable[..., An
     "mace.data.atomic_data": {"AtomicData.__init__": _atomic_data_init},
     "mace.tools.arg_parser": {"build_default_arg_parser": _build_default_arg_parser},
     "mace.tools.arg_parser_tools": {"check_args": _check_args},
+    "mace.tools.model_script_utils": {"configure_model": _configure_model},
     "mace.tools.scripts_utils": {
         "get_loss_fn": _get_loss_fn,
         "get_swa": _get_swa,
         "get_avg_num_neighbors": _get_avg_num_neighbors,
     },
-    "mace.tools.train": {"train_one_epoch": _train_one_epoch},
+    "mace.tools.train": {
+        "train": _train,
+        "train_one_epoch": _train_one_epoch,
+        "evaluate": _evaluate,
+    },
 }
 
 

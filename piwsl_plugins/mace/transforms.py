@@ -35,6 +35,11 @@ class _NoForces(Tensor):
         return self
 
 
+def without_forces(batch: Batch) -> Batch:
+    """The batch for energies alone: its positions take no part in the gradient."""
+    return {**batch, "positions": batch["positions"].detach().as_subclass(_NoForces)}
+
+
 def _rows(key: str, value: Tensor, n_atoms: int, n_structures: int) -> tuple[int, int]:
     """How many structures' or atoms' rows ``value`` has: ``(rows per structure, per atom)``.
 
@@ -70,25 +75,41 @@ def keep_first(output: Batch, n_atoms: tuple[int, int], n_structures: tuple[int,
 
 
 class Structures:
-    """The structures of a batch that carry PIWSL terms.
+    """The structures that carry PIWSL terms: of a batch, then those of the unlabelled pool.
 
     Attributes:
-        data: their part of the batch, without edges.
+        data: their part of the batch and the pool, without edges.
         n_atoms: ``(n_structures,)``, number of atoms of each; ``sizes`` is the same as a list.
         structure_index: ``(n_atoms,)``, the structure of each atom.
         keep: ``(n_structures of the batch,)`` bool.
         keep_atoms: ``(n_atoms of the batch,)`` bool.
+        n_pool: how many of the structures are the pool's.
     """
 
-    def __init__(self, batch: Batch, keep: Tensor) -> None:
-        """Args: batch: what the model was called with; keep: ``(n_structures,)`` bool."""
+    def __init__(self, batch: Batch, keep: Tensor, pool: Batch | None = None) -> None:
+        """
+        Args:
+            batch: what the model was called with.
+            keep: ``(n_structures,)`` bool.
+            pool: unlabelled structures that come with it.
+        """
         sizes = batch["ptr"].diff()
         keep = keep & (sizes > 1)
         self.keep = keep
         self.keep_atoms = keep[batch["batch"]]
         self.n_atoms = sizes[keep]
-        self.sizes: list[int] = self.n_atoms.tolist()
+        self.n_pool = 0
         self.data = self._select(batch)
+        if pool is not None:
+            pool_sizes = pool["ptr"].diff()
+            self.n_pool = len(pool_sizes)
+            self.n_atoms = torch.cat([self.n_atoms, pool_sizes])
+            self.data = {
+                key: torch.cat([value, pool[key]])
+                for key, value in self.data.items()
+                if key in pool
+            }
+        self.sizes: list[int] = self.n_atoms.tolist()
         self.structure_index = torch.repeat_interleave(self.n_atoms)
 
     def __len__(self) -> int:
@@ -100,7 +121,7 @@ class Structures:
             for key, value in batch.items()
             if key not in _PER_EDGE and key not in _INDEXING and isinstance(value, Tensor)
         }
-        if len(self) == len(self.keep):
+        if bool(self.keep.all()):
             return data
         for key, value in data.items():
             per_structure, per_atom = _rows(key, value, len(self.keep_atoms), len(self.keep))
@@ -141,12 +162,6 @@ class Structures:
             **self._edges(positions, starts.tolist(), r_max, like),
         }
 
-    def displaced_without_forces(self, displacement: Tensor, r_max: float) -> Batch:
-        """As :meth:`displaced`, for energies alone: positions take no part in the gradient."""
-        batch = self.displaced(displacement, r_max)
-        batch["positions"] = batch["positions"].as_subclass(_NoForces)
-        return batch
-
     def _edges(self, positions: Tensor, starts: list[int], r_max: float, like: Tensor) -> Batch:
         cells = self.data["cell"].view(-1, 3, 3).cpu().double().numpy()
         periodic = self.data["pbc"].view(-1, 3).tolist()
@@ -170,6 +185,8 @@ class Structures:
 
 def join(batches: list[Batch]) -> Batch:
     """One batch of several, in order; every batch has the keys of the last."""
+    if len(batches) == 1:
+        return batches[0]
     joined: Batch = {}
     for key in batches[-1]:
         if key not in _INDEXING and key != "edge_index":

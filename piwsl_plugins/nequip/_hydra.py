@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from typing import Any, NoReturn
 
@@ -9,7 +10,7 @@ from hydra.conf import HydraConf
 from hydra.core.config_store import ConfigStore
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
-from omegaconf.errors import InterpolationResolutionError
+from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
 from ..core.settings import SettingsError
 from . import config
@@ -48,6 +49,17 @@ class ConfigCallback(Callback):
             )
 
 
+def _resolved(loss: DictConfig) -> dict[str, Any]:
+    """The arguments, with interpolations resolved where they can be before NequIP starts."""
+    given = OmegaConf.to_container(loss)
+    for name, value in given.items():
+        if isinstance(value, str):
+            # what stays as it is is of the kind of ${training_data_stats:…}
+            with contextlib.suppress(OmegaConfBaseException):
+                given[name] = loss[name]
+    return given
+
+
 def _expand_and_check(run_config: DictConfig) -> None:
     try:
         loss = OmegaConf.select(run_config, _LOSS)
@@ -56,8 +68,9 @@ def _expand_and_check(run_config: DictConfig) -> None:
             with read_write(run_config), open_dict(run_config):
                 OmegaConf.update(run_config, _LOSS, loss)
         elif config.is_piwsl(loss):
-            given = OmegaConf.to_container(loss)
-            config.check({name: value for name, value in given.items() if name != "_target_"})
+            settings = config.check(_resolved(loss))
+            if settings is not None:
+                config.check_files(settings)
     except SettingsError as error:
         fail(str(error))
     except InterpolationResolutionError as error:

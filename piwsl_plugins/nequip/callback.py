@@ -14,6 +14,7 @@ from ..core.schedule import weight_factor
 if TYPE_CHECKING:
     from .evaluation import DisplacedEvaluation
     from .loss import PIWSLLoss
+    from .softening import ForceWatch
 
 
 class PIWSLCallback(Callback):
@@ -24,6 +25,7 @@ class PIWSLCallback(Callback):
 
     def __init__(self) -> None:
         self._evaluations: list[DisplacedEvaluation] = []
+        self._watch: ForceWatch | None = None
 
     def on_fit_start(  # noqa: D102
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
@@ -32,24 +34,53 @@ class PIWSLCallback(Callback):
         loss = _piwsl_loss(pl_module)
         if loss is None:
             return
-        from .evaluation import DisplacedEvaluation
+        from .checks import check_companions
+        from .curvature import frame_labels
+        from .evaluation import DisplacedEvaluation, Moment
         from .labels import check_labels
+        from .loss import uses_forces
+        from .pool import Pool
+        from .reference import frozen_models
         from .report import Report
+        from .softening import ForceWatch
 
-        check_labels(loss.settings, trainer)
+        settings, models = loss.settings, pl_module.model
         seed = _seed(loss, trainer)
-        self._report = Report(loss, seed, trainer.world_size > 1)
         if not loss.is_on:
+            Report(loss, seed, trainer.world_size > 1)
             return
+        check_companions(settings, trainer, pl_module)
+        check_labels(settings, trainer)
+        type_names = list(next(iter(models.values())).type_names)
+        pool = None
+        if settings.unlabeled_file is not None:
+            pool = Pool(settings, type_names, seed, trainer.global_rank, trainer.world_size)
+        labels = frame_labels(settings, type_names, trainer, [] if pool is None else pool.frames)
+        references = frozen_models(settings, pl_module)
+        self._report = Report(loss, seed, trainer.world_size > 1)
+        if settings.softening_guard != "off":
+            self._watch = ForceWatch(loss.guard, trainer.world_size)
 
-        def schedule() -> tuple[int, float] | None:
+        def schedule() -> Moment | None:
             if not trainer.training:
                 return None
-            epoch = trainer.current_epoch
-            return epoch, weight_factor(loss.settings, epoch, trainer.global_step)
+            epoch, step = trainer.current_epoch, trainer.global_step
+            factor = loss.guard.factor * weight_factor(settings, epoch, step)
+            return Moment(epoch, factor, step, trainer.fit_loop.epoch_loop.total_batch_idx)
 
+        metrics = pl_module.train_metrics
         self._evaluations = [
-            DisplacedEvaluation(model, loss, seed, schedule) for model in pl_module.model.values()
+            DisplacedEvaluation(
+                model,
+                loss,
+                seed,
+                schedule,
+                labels=labels,
+                reference=references.get(name),
+                pool=pool,
+                metrics_use_forces=metrics is not None and uses_forces(metrics),
+            )
+            for name, model in models.items()
         ]
         loss.observers.append(self._report.add_step)
 
@@ -63,6 +94,24 @@ class PIWSLCallback(Callback):
     ) -> None:
         if self._evaluations:
             _piwsl_loss(pl_module).end_step()
+
+    def on_validation_batch_end(  # noqa: D102
+        self,
+        trainer: lightning.Trainer,
+        pl_module: lightning.LightningModule,
+        outputs: Any,
+        batch: dict[str, torch.Tensor],
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        if self._watch is not None and not trainer.sanity_checking:
+            self._watch.add(outputs[f"val_{dataloader_idx}_output"], batch)
+
+    def on_validation_epoch_end(  # noqa: D102
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
+    ) -> None:
+        if self._watch is not None and not trainer.sanity_checking:
+            self._watch.end(trainer, pl_module)
 
     def on_train_epoch_end(  # noqa: D102
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
@@ -81,6 +130,7 @@ class PIWSLCallback(Callback):
             evaluation.loss.factor = None
             evaluation.loss.observers.clear()
         self._evaluations = []
+        self._watch = None
 
 
 def _piwsl_loss(pl_module: Any) -> PIWSLLoss | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.metadata
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from ..core.settings import Settings, SettingsError, options
@@ -27,6 +28,8 @@ SUPERVISED = (
     "metrics",
     "extra_metrics",
 )
+#: options that name files
+_FILES = ("curvature_file", "reference_model", "unlabeled_file")
 DEFAULT_COEFFS = {"total_energy": 1.0, "forces": 1.0}
 
 
@@ -45,25 +48,73 @@ def settings_from(given: Mapping[str, Any]) -> Settings:
     for name, value in given.items():
         if name in options() and name not in here:
             raise SettingsError(name, value, "this option exists for MACE only; remove it")
-    return Settings.create(given)
+    settings = Settings.create(given)
+    _check_combinations(settings)
+    return settings
 
 
-def check(given: Mapping[str, Any]) -> Settings:
-    """Check the arguments of a config's loss; interpolations (``${…}``) are left for later.
+def _check_combinations(settings: Settings) -> None:
+    if settings.pitc_target == "curvature" and settings.curvature_file is None:
+        raise SettingsError(
+            "curvature_file",
+            None,
+            "pitc_target 'curvature' needs curvature labels; give the file that piwsl-curvature "
+            "made, or choose another pitc_target",
+        )
+    if settings.unlabeled_file is not None and settings.needs_labels():
+        name = settings.needs_labels()
+        raise SettingsError(
+            "unlabeled_file",
+            settings.unlabeled_file,
+            f"structures without labels carry no terms with {name} '{getattr(settings, name)}'; "
+            f"choose another {name}, or leave the file out",
+        )
+
+
+def check(given: Mapping[str, Any]) -> Settings | None:
+    """Check the arguments of a config's loss.
+
+    Args:
+        given: the arguments; where one is an interpolation (``${…}``), options are checked one
+            by one, and their combinations later.
+
+    Returns:
+        the settings, or None if there are interpolations.
 
     Raises:
         SettingsError: naming the option, the value and the remedy.
     """
     check_coeffs(given)
-    return settings_from(
-        {
-            name: value
-            for name, value in given.items()
-            if name not in SUPERVISED
-            and not name.startswith("_")
-            and not (isinstance(value, str) and "${" in value)
-        }
-    )
+    named = _options_of(given)
+    open_ones = [name for name, value in named.items() if isinstance(value, str) and "${" in value]
+    if not open_ones:
+        return settings_from(named)
+    for name, value in named.items():
+        if name not in options("nequip"):
+            settings_from({name: value})
+        elif name not in open_ones and value is not None:
+            options()[name].parse(name, value)
+    return None
+
+
+def _options_of(given: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: value
+        for name, value in given.items()
+        if name not in SUPERVISED and not name.startswith("_")
+    }
+
+
+def check_files(settings: Settings) -> None:
+    """Check that the files of a config exist.
+
+    Raises:
+        SettingsError: naming the option.
+    """
+    for name in _FILES:
+        path = getattr(settings, name)
+        if path is not None and not path.startswith("nequip.net:") and not Path(path).is_file():
+            raise SettingsError(name, path, "there is no such file")
 
 
 def check_coeffs(given: Mapping[str, Any]) -> None:
@@ -98,7 +149,8 @@ def expand(given: Mapping[str, Any] | None = None) -> dict[str, Any]:
         SettingsError: naming the option, the value and the remedy.
     """
     given = {} if given is None else dict(given)
-    settings = check(given)
+    check_coeffs(given)
+    settings = settings_from(_options_of(given))
     supervised = {name: given[name] for name in SUPERVISED if name in given}
     if "coeffs" not in supervised and "metrics" not in supervised:
         supervised["coeffs"] = dict(DEFAULT_COEFFS)

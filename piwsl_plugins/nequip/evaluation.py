@@ -3,30 +3,56 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from nequip.data import AtomicDataDict
 from torch import Tensor
 
 from ..core import displacements
-from ..core.evaluation import Evaluated, points_with_forces, residuals
+from ..core.curvature import CurvatureLabel, known_curvatures
+from ..core.evaluation import Evaluated, against_target, points_with_forces, residuals
 from ..core.settings import Settings
+from .calls import TrainedModel, forces_of, inputs
+from .curvature import FrameLabels
 from .frames import Frames, keep_first
+from .labels import labelled
 from .loss import PIWSLLoss
+from .points import Points
+from .pool import Pool
+from .reference import FrozenModel
+
+
+class Moment(NamedTuple):
+    """Where training stands.
+
+    Attributes:
+        epoch: from 0.
+        factor: of the PIWSL weights.
+        step: optimiser step, from 0.
+        batch: number of the batch since the start of training, from 0.
+    """
+
+    epoch: int
+    factor: float
+    step: int = 0
+    batch: int = 0
 
 
 class DisplacedEvaluation:
     """Hooks on a ``GraphModel`` that put PIWSL residuals into its output, in training only.
 
-    With ``join``, displaced frames whose forces are needed are joined to the batch before the
-    call, and the output is cut back to the original frames after it. Then the remaining
-    displaced frames are evaluated, most with energies alone, and these are added to the
-    output, for the frames that carry terms:
+    With ``join``, displaced frames that need what the batch needs (forces, or energies alone) are
+    joined to the batch before the call, and the output is cut back to the original frames after
+    it. Then the remaining displaced frames are evaluated, most with energies alone, and these are
+    added to the output, for the frames that carry terms, those of the pool last:
 
-    - ``piwsl_pitc``, ``piwsl_pisc``: residuals, ``(n_paths, n_frames)`` in eV;
+    - ``piwsl_pitc``, ``piwsl_pisc``: residuals against the target, ``(n_paths, n_frames)`` in eV;
     - ``piwsl_n_atoms``: ``(n_frames,)``, number of atoms.
+
+    If neither the supervised loss nor a term needs forces at the original frames, the training
+    call computes none, and its output has none.
 
     The hooks sit inside the training module, so that with several ranks all happens in one
     forward call.
@@ -37,36 +63,52 @@ class DisplacedEvaluation:
         model: torch.nn.Module,
         loss: PIWSLLoss,
         seed: int,
-        schedule: Callable[[], tuple[int, float] | None],
+        schedule: Callable[[], Moment | None],
         join: bool | None = None,
+        *,
+        labels: FrameLabels | None = None,
+        reference: FrozenModel | None = None,
+        pool: Pool | None = None,
+        metrics_use_forces: bool = False,
     ) -> None:
         """
         Args:
             model: NequIP's ``GraphModel`` or ``CompileGraphModel``.
-            loss: gives the settings; its ``factor`` is set before each model call.
+            loss: gives the settings; told the moment before each model call.
             seed: seed of the displacements.
-            schedule: gives the epoch and the factor of the weights, or None outside training.
-            join: whether to join displaced frames to the batch; the result is the same. A GPU
-                is faster with one large call than with two, so by default there. On a CPU a
-                call of twice the size can cost three times as much.
+            schedule: gives the moment, or None outside training.
+            join: whether displaced frames share calls with the batch and one another; the result
+                is the same. By default where energies alone are computed, and on a GPU, which is
+                faster with one large call than with two. On a CPU a call with forces of twice
+                the size can cost three times as much.
+            labels: for target "curvature".
+            reference: frozen model, for the targets that need one.
+            pool: structures without labels.
+            metrics_use_forces: whether the training call must give forces for other reasons than
+                the loss.
         """
-        self.model = model
-        self.join = join
+        self.model = TrainedModel(model)
         self.loss = loss
         self.seed = seed
         self.schedule = schedule
-        self.r_max = float(model.metadata["r_max"])
-        self._compiled_without_forces: tuple[dict] = ({},)
+        self.join = join
+        self.labels = labels
+        self.reference = reference
+        self.pool = pool
+        self._base_uses_forces = loss.base_uses_forces or metrics_use_forces
+        self._without_forces = contextlib.ExitStack()
         self._call: _DisplacedCall | None = None
+        loss.trained.extend(p for p in model.parameters() if p.requires_grad)
         self._handles = [
             model.register_forward_pre_hook(self._before),
-            model.register_forward_hook(self._after),
+            model.register_forward_hook(self._after, always_call=True),
         ]
 
     def remove(self) -> None:
         """Take the hooks off the model."""
         for handle in self._handles:
             handle.remove()
+        self.loss.trained.clear()
 
     def _before(
         self, model: torch.nn.Module, args: tuple[AtomicDataDict.Type]
@@ -75,142 +117,170 @@ class DisplacedEvaluation:
         now = self.schedule() if model.training else None
         if now is None:
             return None
-        epoch, self.loss.factor = now
-        if self.loss.factor == 0.0 or not self.loss.weights():
-            return None
-        self._call = _DisplacedCall(self, args[0], epoch)
-        return (self._call.enlarged(),)
+        self.loss.factor, self.loss.step = now.factor, now.step
+        settings = self.loss.active_settings()
+        active = now.factor != 0.0 and bool(self.loss.weights())
+        forces = self._base_uses_forces or (active and settings.needs_forces())
+        batch = args[0]
+        if active:
+            self._call = _DisplacedCall(self, settings, batch, now, forces)
+            batch = self._call.enlarged()
+        if forces:
+            return (batch,)
+        self._without_forces.enter_context(self.model.energies_alone())
+        return (inputs(model, batch),)
 
     def _after(
         self,
         model: torch.nn.Module,
         args: tuple[AtomicDataDict.Type],
-        output: AtomicDataDict.Type,
+        output: AtomicDataDict.Type | None,
     ) -> AtomicDataDict.Type | None:
         call, self._call = self._call, None
-        return None if call is None else call.finish(output)
-
-    @contextlib.contextmanager
-    def energies_alone(self) -> Iterator[None]:
-        """Let the model compute no forces.
-
-        ``CompileGraphModel`` of NequIP 0.19 (``nequip/nn/compile.py``) finds compiled graphs by
-        the names of the inputs alone, which are the same with and without forces.
-        """
-        modules = [m for m in self.model.modules() if getattr(m, "do_derivatives", False)]
-        compiled: Any = getattr(self.model, "_compiled_cache", None)
-        for module in modules:
-            module.do_derivatives = False
-        if compiled is not None:
-            self.model._compiled_cache = self._compiled_without_forces
-        try:
-            yield
-        finally:
-            for module in modules:
-                module.do_derivatives = True
-            if compiled is not None:
-                self.model._compiled_cache = compiled
+        self._without_forces.close()
+        # without output the model has raised an error
+        return None if call is None or output is None else call.finish(output)
 
 
 class _DisplacedCall:
-    """One model call with displaced frames; the core's ``Evaluator``."""
+    """One training call with displaced frames."""
 
-    def __init__(self, hooks: DisplacedEvaluation, batch: AtomicDataDict.Type, epoch: int) -> None:
-        self.hooks = hooks
-        self.settings = hooks.loss.active_settings()
-        self.batch = batch
-        self.frames = Frames(batch, _carry_terms(self.settings, batch))
-        join = batch["pos"].device.type != "cpu" if hooks.join is None else hooks.join
-        self.joined = points_with_forces(self.settings) if join and len(self.frames) else ()
-        self.evaluated: dict[str, Evaluated] = {}
-        self.keys = self.frames.keys(hooks.seed, epoch)
-        self.displacement = self._draw()
-
-    def _draw(self) -> dict[str, Tensor]:
-        drawn = displacements.draw_points(self.settings, self.keys, self.frames.sizes)
-        return {point: field.to(self.batch["pos"]) for point, field in drawn.items()}
-
-    def _displaced(self, point: str) -> AtomicDataDict.Type:
-        return self.frames.displaced(self.displacement[point], self.hooks.r_max)
+    def __init__(
+        self,
+        hooks: DisplacedEvaluation,
+        settings: Settings,
+        batch: AtomicDataDict.Type,
+        now: Moment,
+        forces: bool,
+    ) -> None:
+        self.hooks, self.settings = hooks, settings
+        self.batch, self.forces = batch, forces
+        join = not forces or batch["pos"].device.type != "cpu"
+        join = join if hooks.join is None else hooks.join
+        self.own = _Group(hooks, settings, batch, now.epoch)
+        self.groups = [self.own]
+        if hooks.pool is not None:
+            pooled = hooks.pool.batch(now.batch, batch["pos"].device)
+            self.groups.append(_Group(hooks, settings, pooled, now.epoch))
+        self.joined: tuple[str, ...] = ()
+        if join and len(self.own.frames):
+            with_forces = points_with_forces(settings)
+            self.joined = (
+                with_forces
+                if forces
+                else tuple(name for name in self.own.displacement if name not in with_forces)
+            )
 
     def enlarged(self) -> AtomicDataDict.Type:
-        """The batch joined with the displaced frames whose forces are needed."""
+        """The batch joined with the displaced frames that need what it needs."""
         if not self.joined:
             return self.batch
-        return AtomicDataDict.batched_from_list([self.batch, *map(self._displaced, self.joined)])
+        displaced = map(self.own.points.data, self.joined)
+        return AtomicDataDict.batched_from_list([self.batch, *displaced])
 
     def finish(self, output: AtomicDataDict.Type) -> AtomicDataDict.Type:
         """The output for the original frames alone, with the residuals added."""
-        frames, forces = self.frames, output.get("forces")
-        if forces is None:
-            raise RuntimeError(
-                "the PIWSL loss needs forces, but the model gives none; build it with "
-                "do_derivatives: true (the default of NequIPGNNModel and AllegroModel)"
-            )
+        frames, points = self.own.frames, self.own.points
         n_frames, n_atoms = len(frames.keep), len(frames.keep_atoms)
         energy = output["total_energy"].squeeze(-1)
         energies = energy.split([n_frames] + [len(frames)] * len(self.joined))
-        parts = forces.split([n_atoms] + [sum(frames.sizes)] * len(self.joined))
-        self.evaluated = dict(zip(self.joined, map(Evaluated, energies[1:], parts[1:])))
-        self.evaluated["origin"] = Evaluated(
-            frames.of_frames(energies[0]), frames.of_atoms(parts[0])
-        )
+        found = dict(zip(("origin", *self.joined), energies, strict=True))
+        found["origin"] = frames.of_frames(found["origin"])
+        if self.forces:
+            forces = forces_of(output)
+            parts = forces.split([n_atoms] + [sum(frames.sizes)] * len(self.joined))
+            points.evaluated = dict(zip(found, map(Evaluated, found.values(), parts)))
+            points.evaluated["origin"] = Evaluated(found["origin"], frames.of_atoms(parts[0]))
+        else:
+            points.energies = found
         if self.joined:
-            n_edges = AtomicDataDict.num_edges(self.batch)
-            output = keep_first(output, n_frames, n_atoms, n_edges)
-        added = {f"piwsl_{term}": value for term, value in self._residuals().items()}
-        return {**output, **added, "piwsl_n_atoms": frames.n_atoms.to(energy)}
+            output = keep_first(output, n_frames, n_atoms, AtomicDataDict.num_edges(self.batch))
+        n_carrying = torch.cat([group.frames.n_atoms for group in self.groups])
+        return {**output, **self._residuals(energy), "piwsl_n_atoms": n_carrying.to(energy)}
 
-    def _residuals(self) -> dict[str, Tensor]:
-        origin, frames = self.evaluated["origin"], self.frames
-        if not len(frames):
-            return {term: origin.energy.new_zeros(1, 0) for term in self.hooks.loss.weights()}
-        reference = None
-        if self.settings.needs_labels():
-            labels = frames.data
-            reference = Evaluated(labels["total_energy"].squeeze(-1), labels["forces"])
-        if self.settings.displacement == "adversarial":
-            assert reference is not None
+    def _residuals(self, energy: Tensor) -> dict[str, Tensor]:
+        found = [group.residuals() for group in self.groups if len(group.frames)]
+        return {
+            f"piwsl_{term}": torch.cat([residual[term] for residual in found], dim=-1)
+            if found
+            else energy.new_zeros(1, 0)
+            for term in self.hooks.loss.weights()
+        }
+
+
+class _Group:
+    """Frames of one batch that carry terms, with their displacements."""
+
+    def __init__(
+        self,
+        hooks: DisplacedEvaluation,
+        settings: Settings,
+        batch: AtomicDataDict.Type,
+        epoch: int,
+    ) -> None:
+        self.hooks, self.settings = hooks, settings
+        self.join = hooks.join is None or hooks.join
+        found = None if hooks.labels is None else hooks.labels.find(batch)
+        self.frames = Frames(batch, _carry_terms(settings, batch, found))
+        self.keys = self.frames.keys(hooks.seed, epoch)
+        self.labels: list[CurvatureLabel] | None = None
+        if found is not None:
+            kept = zip(found, self.frames.keep.tolist(), strict=True)
+            self.labels = [label for label, keep in kept if keep and label is not None]
+        self.displacement = self._draw()
+        self.points = Points(hooks.model, self.frames, self.displacement, self.join)
+
+    def _draw(self) -> dict[str, Tensor]:
+        drawn = displacements.draw_points(
+            self.settings, self.keys, self.frames.sizes, labels=self.labels
+        )
+        return {point: field.to(self.frames.batch["pos"]) for point, field in drawn.items()}
+
+    def residuals(self) -> dict[str, Tensor]:
+        """Residuals against the target, by term."""
+        settings, frames = self.settings, self.frames
+        label = None
+        if settings.needs_labels():
+            data = frames.data
+            label = Evaluated(data["total_energy"].squeeze(-1), data["forces"])
+        if settings.displacement == "adversarial":
+            assert label is not None
+            error = self.points.with_forces("origin").forces - label.forces
             self.displacement["displaced"] = displacements.adversarial(
-                self.settings, origin.forces - reference.forces, self.keys, frames.sizes
+                settings, error, self.keys, frames.sizes
             )
-        return residuals(
-            self.settings,
-            self,
-            self.displacement["displaced"],
-            self.displacement.get("waypoint"),
-            frames.frame_index,
-            reference if self.settings.anchor == "label" else None,
+        displacement = self.displacement["displaced"]
+
+        def of(points: Points) -> dict[str, Tensor]:
+            return residuals(
+                settings,
+                points,
+                displacement,
+                self.displacement.get("waypoint"),
+                frames.frame_index,
+                label if settings.anchor == "label" else None,
+            )
+
+        reference = known = None
+        if self.hooks.reference is not None:
+            frozen = Points(self.hooks.reference, frames, self.displacement, self.join)
+            reference = {
+                term: residual.to(displacement.dtype) for term, residual in of(frozen).items()
+            }
+        if self.labels is not None:
+            known = known_curvatures(self.labels, self.keys, displacement)
+        return against_target(
+            settings, of(self.points), displacement, frames.frame_index, known, reference
         )
 
-    def with_forces(self, point: str) -> Evaluated:
-        """Part of the core's ``Evaluator``: from the joined model call, or one of its own."""
-        if point not in self.evaluated:
-            output = self._call_model(point)
-            self.evaluated[point] = Evaluated(output["total_energy"].squeeze(-1), output["forces"])
-        return self.evaluated[point]
 
-    def energy(self, point: str) -> Tensor:
-        """Part of the core's ``Evaluator``: a model call without forces."""
-        with self.hooks.energies_alone():
-            return self._call_model(point)["total_energy"].squeeze(-1)
-
-    def _call_model(self, point: str) -> AtomicDataDict.Type:
-        # forward, not __call__: the hooks are for the training module's call
-        return self.hooks.model.forward(self._displaced(point))
-
-
-def labelled(batch: AtomicDataDict.Type) -> Tensor:
-    """``(n_frames,)`` bool: which frames have energy and force labels; NaN is no label."""
-    energy, forces = batch.get("total_energy"), batch.get("forces")
-    if energy is None or forces is None:
-        return torch.zeros_like(batch["num_atoms"], dtype=torch.bool)
-    unknown = (~forces.isfinite().all(dim=-1)).long()
-    n_unknown = torch.zeros_like(batch["num_atoms"]).index_add(0, batch["batch"], unknown)
-    return energy.isfinite().view(-1) & (n_unknown == 0)
-
-
-def _carry_terms(settings: Settings, batch: AtomicDataDict.Type) -> Tensor:
-    if settings.needs_labels():
-        return labelled(batch)
-    return torch.ones_like(batch["num_atoms"], dtype=torch.bool)
+def _carry_terms(
+    settings: Settings, batch: AtomicDataDict.Type, labels: list[CurvatureLabel | None] | None
+) -> Tensor:
+    """``(n_frames,)`` bool: which frames have the labels that the terms need."""
+    sizes = batch["num_atoms"]
+    carry = torch.ones_like(sizes, dtype=torch.bool)
+    if labels is not None:
+        found = [label is not None for label in labels]
+        carry = torch.tensor(found, dtype=torch.bool, device=sizes.device)
+    return carry & labelled(batch) if settings.needs_labels() else carry

@@ -100,7 +100,7 @@ class Frames:
         like = self.data["pos"]
         positions = self._on_cpu["pos"] + displacement.detach().to("cpu", like.dtype)
         found = compute_neighborlist_({**self._on_cpu, "pos": positions}, r_max)
-        edges = {key: found[key].to(like.device) for key in _MADE_ANEW if key in self.batch}
+        edges = {key: found[key].to(like.device) for key in _MADE_ANEW if key in found}
         return {**self.data, "pos": positions.to(like.device), **edges}
 
 

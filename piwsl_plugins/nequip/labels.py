@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
+import torch
 from nequip.data import AtomicDataDict
+from torch import Tensor
 
 from ..core.settings import Settings, SettingsError
-from .evaluation import labelled
+
+
+def labelled(batch: AtomicDataDict.Type) -> Tensor:
+    """``(n_frames,)`` bool: which frames have energy and force labels; NaN is no label."""
+    energy, forces = batch.get("total_energy"), batch.get("forces")
+    if energy is None or forces is None:
+        return torch.zeros_like(batch["num_atoms"], dtype=torch.bool)
+    unknown = (~forces.isfinite().all(dim=-1)).long()
+    n_unknown = torch.zeros_like(batch["num_atoms"]).index_add(0, batch["batch"], unknown)
+    return energy.isfinite().view(-1) & (n_unknown == 0)
+
+
+def training_frames(trainer: Any) -> Iterator[AtomicDataDict.Type]:
+    """The frames of the training data, as NequIP's datamodule holds them; none without one."""
+    for part in getattr(trainer.datamodule, "train_dataset", None) or ():
+        for index in range(len(part)):
+            yield part[index]
 
 
 def check_labels(settings: Settings, trainer: Any) -> None:
@@ -21,10 +40,9 @@ def check_labels(settings: Settings, trainer: Any) -> None:
         SettingsError: naming the option.
     """
     name = settings.needs_labels()
-    dataset = getattr(trainer.datamodule, "train_dataset", None)
-    if name is None or dataset is None:
+    if name is None or not getattr(trainer.datamodule, "train_dataset", None):
         return
-    frames = (part[index] for part in dataset for index in range(len(part)))
+    frames = training_frames(trainer)
     if any(bool(labelled(AtomicDataDict.with_batch_(frame.copy()))) for frame in frames):
         return
     raise SettingsError(

@@ -12,11 +12,15 @@ from nequip.train import MeanSquaredError, MetricsManager
 from torch import Tensor
 from torchmetrics import Metric
 
+from ..core.auto_weight import AutoWeight
 from ..core.penalty import penalty
-from ..core.settings import Settings, SettingsError
+from ..core.settings import AUTO, Settings, SettingsError
+from ..core.softening import SofteningGuard
 from .config import DEFAULT_COEFFS, check_coeffs, installation_problem, settings_from
 
 TERMS = ("pitc", "pisc")
+#: fields for which a model needs no derivatives
+_ENERGIES = (AtomicDataDict.TOTAL_ENERGY_KEY, AtomicDataDict.PER_ATOM_ENERGY_KEY)
 
 Observer = Callable[[dict[str, Tensor], AtomicDataDict.Type, AtomicDataDict.Type], None]
 
@@ -98,9 +102,14 @@ class PIWSLLoss(MetricsManager):
         options: every option of :class:`piwsl_plugins.core.settings.Settings` for NequIP.
 
     Attributes:
-        settings: all options.
+        settings: all options, with the form of PITC decided.
+        base_uses_forces: whether the supervised terms need more than energies.
         factor: factor of the PIWSL weights in the present training step, from the schedule;
             None as long as no displaced evaluation is attached to the model.
+        step: the present optimiser step.
+        trained: parameters of the model, for ``pitc_weight: auto``.
+        auto: keeps the weight, for ``pitc_weight: auto``; else None.
+        guard: judges the force slope on validation data.
         observers: called after each training step with PIWSL terms, with the values of all
             terms by name, the model's output and the target.
         sum_of_coeffs: of the supervised terms as given, by which all weights are divided.
@@ -133,13 +142,22 @@ class PIWSLLoss(MetricsManager):
                 ignore_nan or {},
             )
         terms = [
-            {"name": term, "coeff": weight, "metric": ConsistencyPenalty(term, settings)}
+            {
+                "name": term,
+                "coeff": 0.0 if weight == AUTO else weight,
+                "metric": ConsistencyPenalty(term, settings),
+            }
             for term, weight in _weights(settings).items()
         ]
         entries = [*map(dict, metrics), *map(dict, extra_metrics or ()), *terms]
         super().__init__(entries, type_names)
-        self.settings = settings
+        self.base_uses_forces = uses_forces(self, leave_out=TERMS)
+        self.settings = settings.with_form(self.base_uses_forces)
+        self.auto = AutoWeight(settings) if settings.pitc_weight == AUTO else None
+        self.guard = SofteningGuard(settings)
         self.factor: float | None = None
+        self.step = 0
+        self.trained: list[Tensor] = []
         self.observers: list[Observer] = []
         self.sum_of_coeffs = sum(
             entry["coeff"] or 0.0
@@ -157,13 +175,23 @@ class PIWSLLoss(MetricsManager):
         """The present coefficients of the terms, without the schedule's factor.
 
         They follow ``pitc_weight`` and ``pisc_weight`` until a callback such as
-        ``LossCoefficientScheduler`` changes them; a term without a coefficient is left out.
+        ``LossCoefficientScheduler`` changes them; a term without a coefficient is left out, but
+        not PITC with ``pitc_weight: auto``, whose coefficient is 0 until it is found.
         """
-        return {term: self._coeffs[term] for term in TERMS if self._coeffs.get(term)}
+        return {
+            term: self._coeffs[term] or 0.0
+            for term in TERMS
+            if self._coeffs.get(term) or self._is_auto(term)
+        }
+
+    def _is_auto(self, term: str) -> bool:
+        return term == "pitc" and self.auto is not None
 
     def active_settings(self) -> Settings:
         """The settings with the present weights, which say what has to be evaluated."""
-        weights = self.weights()
+        weights: dict[str, Any] = self.weights()
+        if self.auto is not None:
+            weights["pitc"] = AUTO
         return dataclasses.replace(
             self.settings, **{f"{term}_weight": weights.get(term, 0.0) for term in TERMS}
         )
@@ -239,6 +267,8 @@ class PIWSLLoss(MetricsManager):
             self._factor_sum += self.factor
             self._n_steps += 1
         values = super().forward(preds, target, prefix, suffix)
+        if self.factor and self.auto is not None and self.auto.due(self.step):
+            self._adjust(values, prefix, suffix)
         if self.factor:
             named = {
                 name: values[f"{prefix}{name}{suffix}"] for name in (*self.entries, "weighted_sum")
@@ -246,6 +276,28 @@ class PIWSLLoss(MetricsManager):
             for observe in self.observers:
                 observe(named, preds, target)
         return values
+
+    def _adjust(self, values: dict[str, Tensor], prefix: str, suffix: str) -> None:
+        """Find the coefficient of PITC from this step's gradients, and use it in this step.
+
+        A step in which no frame of any rank carries the term says nothing; the next one does.
+        """
+        assert self.auto is not None and self.factor is not None
+        named = {name: values[f"{prefix}{name}{suffix}"] for name in self.entries}
+        if not named["pitc"] > 0.0:
+            return
+        weighted = {
+            name: entry.coeff * named[name]
+            for name, entry in self.entries.items()
+            if entry.coeff is not None
+        }
+        base = sum(value for name, value in weighted.items() if name not in TERMS)
+        self._coeffs["pitc"] = self.auto.update(self.step, base, named["pitc"], self.trained)
+        self._scale_terms(self.factor)
+        terms = [(self.entries[term].coeff, named[term]) for term in TERMS if term in named]
+        values[f"{prefix}weighted_sum{suffix}"] = base + sum(
+            coeff * value for coeff, value in terms if coeff is not None
+        )
 
     def compute(self, prefix: str = "", suffix: str = "") -> dict[str, Tensor]:
         """The epoch's means; the weighted sum has the mean of the schedule's factor."""
@@ -262,12 +314,28 @@ class PIWSLLoss(MetricsManager):
 
     def get_extra_state(self) -> dict[str, Any]:
         """The state for checkpoints, with the coefficients as they were set."""
-        return {**super().get_extra_state(), "coeff_dict": dict(self._coeffs)}
+        ours = {"softening": self.guard.state_dict()} if self.is_on else {}
+        if self.auto is not None:
+            ours["auto"] = self.auto.state_dict()
+        return {**super().get_extra_state(), "coeff_dict": dict(self._coeffs), **ours}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Take up the state of a checkpoint."""
+        super().set_extra_state(state)
+        if "softening" in state:
+            self.guard.load_state_dict(state["softening"])
+        if self.auto is not None and "auto" in state:
+            self.auto.load_state_dict(state["auto"])
 
 
-def _weights(settings: Settings) -> dict[str, float]:
-    weights = {term: getattr(settings, f"{term}_weight") for term in TERMS}
-    return {term: weight for term, weight in weights.items() if weight > 0}
+def uses_forces(metrics: MetricsManager, leave_out: Sequence[str] = ()) -> bool:
+    """Whether metrics read anything of a model's output beyond energies."""
+    fields = [entry.field for name, entry in metrics.entries.items() if name not in leave_out]
+    return any(getattr(field, "field", None) not in _ENERGIES for field in fields)
+
+
+def _weights(settings: Settings) -> dict[str, float | str]:
+    return {term: getattr(settings, f"{term}_weight") for term in TERMS if settings.uses(term)}
 
 
 def _stock_terms(

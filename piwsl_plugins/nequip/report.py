@@ -7,7 +7,7 @@ from nequip.utils import RankedLogger
 from torch import Tensor
 
 from ..core.report import EpochStatistics, describe, describe_first_step, dominance_warning
-from ..core.settings import options
+from ..core.settings import AUTO, options
 from .loss import TERMS, PIWSLLoss
 
 logger = RankedLogger(__name__, rank_zero_only=True)
@@ -60,13 +60,19 @@ class Report:
         """Log the epoch's means; every rank must call it."""
         means = self.statistics.take(self.distributed)
         if means:
-            logger.info(f"PIWSL: epoch {epoch}: {describe(means)}")
+            weight = f", pitc_weight={self._weight():.4g}" if self.loss.auto else ""
+            logger.info(f"PIWSL: epoch {epoch}: {describe(means)}{weight}")
             self._warn(means)
 
+    def _weight(self) -> float:
+        """In the unit of the option: relative to the coefficients as the user wrote them."""
+        return self._factor * self.loss.weights().get("pitc", 0.0) * self.loss.sum_of_coeffs
+
     def _warn(self, means: dict[str, float]) -> None:
-        # in the unit of the option: relative to the coefficients as the user wrote them
-        weight = self._factor * self.loss.weights().get("pitc", 0.0) * self.loss.sum_of_coeffs
-        message = dominance_warning(means, weight, prefix="")
+        settings = self.loss.settings
+        if settings.pitc_target != "zero" or settings.pitc_weight == AUTO:
+            return
+        message = dominance_warning(means, self._weight(), prefix="")
         if message and not self._warned:
             self._warned = True
             logger.warning(message)

@@ -51,13 +51,37 @@ def test_warn_speaks_once_and_changes_nothing():
 
 
 def test_relax_halves_the_weights_each_time():
-    guard, messages = judged("relax", 0.85, 0.95, 0.8)
-    assert [message is not None for message in messages] == [True, False, True]
+    guard, messages = judged("relax", 0.95, 0.85, 0.95, 0.8)
+    assert [message is not None for message in messages] == [False, True, False, True]
     assert (guard.factor, guard.stop) == (0.25, False)
 
 
 def test_stop_stops_and_off_says_nothing():
-    assert judged("stop", 0.85)[0].stop
-    guard, messages = judged("off", 0.1)
-    assert messages == [None]
+    assert judged("stop", 0.95, 0.85)[0].stop
+    guard, messages = judged("off", 0.95, 0.1)
+    assert messages == [None, None]
     assert (guard.factor, guard.stop) == (1.0, False)
+
+
+def test_a_model_from_scratch_is_judged_once_its_slope_has_been_right():
+    guard, messages = judged("stop", -0.01, -0.02, 0.3, 0.01, 0.8)
+    assert messages == [None] * 5
+    assert not guard.stop
+    assert guard.judge(ForceSlope(0.95, labelled=True)) is None
+    assert guard.judge(ForceSlope(0.8, labelled=True))
+
+
+def test_a_pretrained_model_that_starts_soft_is_judged_by_its_start():
+    _, messages = judged("warn", 0.8, 0.75, 0.73, 0.7)
+    assert [message is not None for message in messages] == [False, False, False, True]
+    assert "below 0.72" in messages[3]
+
+
+def test_a_restarted_guard_goes_on():
+    guard, _ = judged("relax", 0.95, 0.85)
+    guard.slope(2.0, math.nan)
+    other = SofteningGuard(guard.settings)
+    other.load_state_dict(guard.state_dict())
+    assert other.factor == 0.5
+    assert other.slope(1.0, math.nan).value == 0.5
+    assert other.judge(ForceSlope(0.8, labelled=True))

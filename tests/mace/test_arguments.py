@@ -156,7 +156,7 @@ def test_help_shows_every_option_once_with_default_and_unit():
     assert "PIWSL (with --loss=piwsl)" in text
     for name in options("mace"):
         assert text.count(f" --{arguments.destination(name)} ") >= 1, name
-    assert "(default: 0.01; preset paper: 1.2)" in text
+    assert "(default: derived; preset paper: 1.2)" in text
     assert "[Å]" in text
 
 

@@ -10,8 +10,13 @@ import torch
 import torch.multiprocessing as multiprocessing
 from mace import modules
 
+from piwsl_plugins.core.curvature import CurvatureLabel, CurvatureLabels
 from piwsl_plugins.core.settings import Settings
+from piwsl_plugins.mace.energy_loss import EnergyLoss
 from piwsl_plugins.mace.loss import PIWSLLoss
+from piwsl_plugins.mace.pool import Pool
+from piwsl_plugins.mace.reference import Reference
+from piwsl_plugins.mace.sources import Sources
 
 from .conftest import atomic_data, frames, loader, make_model, train_epoch
 
@@ -22,7 +27,15 @@ CASES = {
     "unequal numbers": ["Default", "Default", "pt_head", "Default"],
     "none on one rank": ["Default", "Default", "pt_head", "pt_head"],
     "none at all": ["pt_head"] * 4,
+    "pool": ["Default", "Default", "pt_head", "pt_head"],
+    "curvature": ["Default"] * 4,
 }
+#: settings of the cases that have others than ``TERMS``
+SETTINGS = {
+    "pool": {"pitc_target": "reference", "pisc_weight": 15.0, "unlabeled_file": "given"},
+    "curvature": {"pitc_target": "curvature", "pitc_form": "symmetric", "base_loss": "energy"},
+}
+TERMS = {"pisc_weight": 15.0}
 
 
 class KeepGradients(torch.optim.Optimizer):
@@ -43,18 +56,39 @@ def structures(heads):
     return [atomic_data(a, HEADS, head) for a, head in zip(atoms, heads, strict=True)]
 
 
-def make():
-    model = make_model(heads=HEADS, atomic_energies=np.tile([-10.0, -50.0, -100.0], (2, 1)))
+def sources(case):
+    """A pool and a reference model, or labels for structures of the first rank alone."""
+    if case == "pool":
+        pool = [atomic_data(a, HEADS, "Default") for a in frames("ethanol_gfn2_valid", 5)]
+        return Sources(pool=Pool(pool), reference=Reference(make(seed=3), "another"))
+    if case == "curvature":
+        labels = [
+            CurvatureLabel(a.numbers, a.positions, hessian=np.eye(3 * len(a)))
+            for a in frames("ethanol_gfn2_train", 2)
+        ]
+        return Sources(labels=CurvatureLabels(labels))
+    return Sources()
+
+
+def make(seed=0):
+    model = make_model(
+        seed=seed, heads=HEADS, atomic_energies=np.tile([-10.0, -50.0, -100.0], (2, 1))
+    )
     model.scale_shift.scale = torch.ones(2)
     model.scale_shift.shift = torch.zeros(2)
     return model
 
 
-def gradient(model, data, distributed_model=None, rank=0):
-    settings = Settings(seed=2, pitc_weight=40.0, pisc_weight=15.0)
-    loss_fn = PIWSLLoss(modules.WeightedEnergyForcesLoss(1.0, 10.0), settings)
+def gradient(model, data, case, n_pool, distributed_model=None, rank=0):
+    options = {"seed": 2, "pitc_weight": 40.0, **SETTINGS.get(case, TERMS)}
+    settings = Settings(unlabeled_per_batch=n_pool, **options)
+    energies = settings.base_loss == "energy"
+    base = EnergyLoss() if energies else modules.WeightedEnergyForcesLoss(1.0, 10.0)
     optimizer = KeepGradients(model.parameters())
-    train_epoch(model, loss_fn, loader(data), optimizer, 1, distributed_model, rank)
+    data_loader = loader(data)
+    data_loader.piwsl_sources = sources(case)
+    loss_fn = PIWSLLoss(base, settings)
+    train_epoch(model, loss_fn, data_loader, optimizer, 1, distributed_model, rank)
     return {
         name: value.grad.clone()
         for name, value in model.named_parameters()
@@ -71,7 +105,7 @@ def run_rank(rank, folder, case):
     model = make()
     wrapped = torch.nn.parallel.DistributedDataParallel(model)
     mine = structures(CASES[case])[2 * rank : 2 * rank + 2]
-    torch.save(gradient(model, mine, wrapped, rank), f"{folder}/{rank}.pt")
+    torch.save(gradient(model, mine, case, 1, wrapped, rank), f"{folder}/{rank}.pt")
     while not Path(folder, f"{1 - rank}.pt").exists():
         time.sleep(0.01)
     # not the ordinary end: torch's ProcessGroupGloo joins its threads with Python's lock held,
@@ -81,7 +115,7 @@ def run_rank(rank, folder, case):
 
 @pytest.mark.parametrize("case", CASES)
 def test_two_ranks_give_the_gradient_of_one(case, tmp_path):
-    expected = gradient(make(), structures(CASES[case]))
+    expected = gradient(make(), structures(CASES[case]), case, 2)
     multiprocessing.spawn(run_rank, args=(str(tmp_path), case), nprocs=2)
     scale = max(float(value.abs().max()) for value in expected.values())
     for rank in range(2):

@@ -103,7 +103,7 @@ def test_log_and_results_file(tmp_path, files):
         "Epoch 2: PIWSL: base_loss=",
     ):
         assert line in text, line
-    assert "Epoch 0: PIWSL" not in text
+    assert "Epoch 0: PIWSL: base_loss" not in text
     found = entries(tmp_path, "piwsl")
     assert [entry["epoch"] for entry in found] == [1, 2]
     assert [entry["pitc_weight"] for entry in found] == [15.0, 30.0]
@@ -288,21 +288,21 @@ def test_plots_are_made_with_our_entries_in_the_results_file(tmp_path, files):
 @pytest.mark.parametrize(("interval", "expected"), [(1, {0, 1, 2}), (2, {0, 2})])
 def test_lbfgs_sees_fixed_displacements(tmp_path, files, interval, expected):
     """A line search needs one target: one set of displacements in each step, which is an epoch."""
-    from piwsl_plugins.mace import training
+    from piwsl_plugins.mace import displaced
 
     seen = []
     with pytest.MonkeyPatch.context() as patch:
-        original = training._DisplacedCall.finish
+        original = displaced._DisplacedCall.finish
 
         def finish(self, output):
             # the loader shuffles the structures of the only batch at every evaluation
             order = torch.argsort(self.structures.positions.view(-1, 27)[:, 0])
             seen.append(
-                tuple(self.displacement["displaced"].view(-1, 27)[order].flatten().tolist())
+                tuple(self.points.displacement["displaced"].view(-1, 27)[order].flatten().tolist())
             )
             return original(self, output)
 
-        patch.setattr(training._DisplacedCall, "finish", finish)
+        patch.setattr(displaced._DisplacedCall, "finish", finish)
         options = {"batch_size": 12, "piwsl_pitc_weight": 1e4, "piwsl_interval": interval}
         train(tmp_path, files, lbfgs=True, max_num_epochs=3, **options)
     assert len(seen) > 2 * len(expected), "several evaluations in a step"
@@ -335,7 +335,8 @@ def test_wandb_can_dump_the_arguments(tmp_path, files, monkeypatch):
         wandb_name="n",
     )
     dumped = json.loads(recorded["summary"]["params"])
-    assert dumped["piwsl_pitc_weight"] == 0.01
+    assert dumped["piwsl_pitc_weight"] == 0.001
+    assert dumped["piwsl_pitc_form"] == "first_order"
     assert dumped["loss"] == "weighted"
 
 
@@ -424,19 +425,19 @@ def test_fine_tuning_a_local_model(tmp_path, foundation, options):
 @pytest.mark.parametrize(("heads", "expected"), [(None, "Default"), ("pt_head,Default", "both")])
 def test_multihead_replay(tmp_path, foundation, heads, expected):
     """MACE switches to the universal loss late; the replay head carries terms only if asked."""
-    from piwsl_plugins.mace import training
+    from piwsl_plugins.mace import displaced
 
     files = write_files(tmp_path, "ethanol_gfn2", 8, 4)
     replay = write_files(tmp_path, "ethanol_gfn1", 8, 4, suffix="_replay")
     counts = []
     with pytest.MonkeyPatch.context() as patch:
-        original = training._DisplacedCall.finish
+        original = displaced._DisplacedCall.finish
 
         def finish(self, output):
             counts.append((len(self.structures), len(self.structures.keep)))
             return original(self, output)
 
-        patch.setattr(training._DisplacedCall, "finish", finish)
+        patch.setattr(displaced._DisplacedCall, "finish", finish)
         train(
             tmp_path,
             files,

@@ -12,8 +12,8 @@ from mace.calculators import MACECalculator
 
 from piwsl_plugins.core.displacements import adversarial, draw, structure_keys
 from piwsl_plugins.core.settings import Settings
+from piwsl_plugins.mace.displaced import DisplacedEvaluation
 from piwsl_plugins.mace.loss import PIWSLLoss
-from piwsl_plugins.mace.training import DisplacedEvaluation
 
 from .conftest import atomic_data, batch_of, frames, make_model
 
@@ -269,7 +269,7 @@ def residual_of(model, atoms, delta, waypoint, monkeypatch):
     """Residuals of one structure for given displacements."""
     given = {"displaced": delta, "waypoint": waypoint}
     monkeypatch.setattr(
-        "piwsl_plugins.mace.training.displacements.draw", lambda s, point, *rest: given[point]
+        "piwsl_plugins.mace.displaced.displacements.draw", lambda s, point, *rest: given[point]
     )
     settings = Settings(seed=0, pitc_weight=1.0, pisc_weight=1.0)
     _, output, _ = step(model, [atomic_data(atoms)], settings)

@@ -1,4 +1,7 @@
-"""The configs of this repository run as they are, but for their length."""
+"""The configs of this repository run as they are, but for their length.
+
+Those of fine-tuning do so in ``test_fine_tuning.py``.
+"""
 
 from __future__ import annotations
 
@@ -10,25 +13,13 @@ from .command_line import ROOT, metrics, run
 pytestmark = pytest.mark.slow
 
 CONFIGS = ROOT / "configs/nequip"
+NAMES = sorted(path.stem for path in CONFIGS.glob("*.yaml") if not path.stem.startswith("finetune"))
 SHORT = ["trainer.max_epochs=1", "+trainer.limit_train_batches=3"]
 
 
-@pytest.fixture(scope="module")
-def quickstart(tmp_path_factory):
-    """Where a shortened quickstart left its checkpoint."""
-    directory = tmp_path_factory.mktemp("quickstart")
-    output = f"hydra.run.dir={directory}"
-    run("nequip-train", "configs/nequip/quickstart.yaml", output, *SHORT, directory=ROOT)
-    return directory
-
-
-@pytest.mark.parametrize("name", sorted(path.stem for path in CONFIGS.glob("*.yaml")))
-def test_config(name, quickstart, tmp_path):
+@pytest.mark.parametrize("name", NAMES)
+def test_config(name, tmp_path):
     arguments = [f"configs/nequip/{name}.yaml", f"hydra.run.dir={tmp_path}", *SHORT]
-    if name == "finetune":
-        package = quickstart / "model.nequip.zip"
-        run("nequip-package", "build", str(quickstart / "best.ckpt"), str(package), directory=ROOT)
-        arguments.append(f"package={package}")
     if "start_epoch" in (CONFIGS / f"{name}.yaml").read_text():
         arguments.append("training_module.loss.start_epoch=0")
     log = run("nequip-train", *arguments, directory=ROOT).stdout

@@ -12,7 +12,7 @@ from nequip.train import EnergyForceLoss, EnergyForceStressLoss, EnergyOnlyLoss
 
 from piwsl_plugins.core.settings import SettingsError
 from piwsl_plugins.nequip import PIWSLLoss
-from piwsl_plugins.nequip.evaluation import DisplacedEvaluation
+from piwsl_plugins.nequip.evaluation import DisplacedEvaluation, Moment
 
 from . import reference
 from .conftest import NEQUIP_MODEL, TYPE_NAMES
@@ -82,7 +82,7 @@ def test_per_type_forces():
 def test_schedule_factor_scales_the_terms_only(model, batch):
     loss = PIWSLLoss(pitc_weight=5.0)
     factor = 0.25
-    evaluation = DisplacedEvaluation(model, loss, seed=0, schedule=lambda: (0, factor))
+    evaluation = DisplacedEvaluation(model, loss, seed=0, schedule=lambda: Moment(0, factor))
     values = loss(model(batch.copy()), batch)
     expected = 0.5 * values["per_atom_energy_mse"] + 0.5 * values["forces_mse"]
     assert torch.equal(values["weighted_sum"], expected + values["pitc"] * (2.5 * factor))
@@ -103,7 +103,7 @@ def test_schedule_factor_scales_the_terms_only(model, batch):
 @pytest.mark.parametrize("join", [False, True])
 def test_model_output_for_the_original_frames_is_unchanged(weights, join, model, batch):
     expected = model(batch.copy())
-    evaluation = DisplacedEvaluation(model, PIWSLLoss(**weights), 0, lambda: (0, 1.0), join)
+    evaluation = DisplacedEvaluation(model, PIWSLLoss(**weights), 0, lambda: Moment(0, 1.0), join)
     found = model(batch.copy())
     assert found.keys() - expected.keys() >= {"piwsl_n_atoms"}
     for key, value in expected.items():
@@ -113,7 +113,7 @@ def test_model_output_for_the_original_frames_is_unchanged(weights, join, model,
 
 
 def test_nothing_is_displaced_outside_training(model, batch):
-    evaluation = DisplacedEvaluation(model, PIWSLLoss(), 0, lambda: (0, 1.0))
+    evaluation = DisplacedEvaluation(model, PIWSLLoss(), 0, lambda: Moment(0, 1.0))
     model.eval()
     assert not any(key.startswith("piwsl") for key in model(batch.copy()))
     model.train()
@@ -124,7 +124,7 @@ def test_nothing_is_displaced_outside_training(model, batch):
 
 def test_displacements_do_not_depend_on_the_batch(model, mixed_frames):
     loss = PIWSLLoss(pisc_weight=1.0)
-    evaluation = DisplacedEvaluation(model, loss, 3, lambda: (2, 1.0))
+    evaluation = DisplacedEvaluation(model, loss, 3, lambda: Moment(2, 1.0))
 
     def residuals(frames):
         output = model(reference.as_batch(frames, TYPE_NAMES, 3.0))
@@ -134,7 +134,7 @@ def test_displacements_do_not_depend_on_the_batch(model, mixed_frames):
     order = [4, 0, 2, 3, 1]  # the fourth is an isolated atom, which carries no term
     shuffled = residuals([mixed_frames[i] for i in order])
     torch.testing.assert_close(shuffled, together[:, [3, 0, 2, 1]], rtol=1e-9, atol=1e-12)
-    evaluation.schedule = lambda: (3, 1.0)
+    evaluation.schedule = lambda: Moment(3, 1.0)
     assert (residuals(mixed_frames) - together).abs().min() > 1e-9  # another epoch
     evaluation.remove()
 
@@ -146,7 +146,7 @@ def test_residuals_fall_as_the_square_of_the_displacement(term, model, batch):
     found = []
     for size in sizes.tolist():
         loss = PIWSLLoss(pisc_weight=1.0, max_displacement=size)
-        evaluation = DisplacedEvaluation(model, loss, 1, lambda: (0, 1.0))
+        evaluation = DisplacedEvaluation(model, loss, 1, lambda: Moment(0, 1.0))
         found.append(model(batch.copy())[f"piwsl_{term}"].detach().abs().squeeze(0))
         evaluation.remove()
     logs = torch.stack(found).log() - torch.stack(found).log().mean(dim=0)
@@ -158,7 +158,7 @@ def test_residuals_fall_as_the_square_of_the_displacement(term, model, batch):
 def test_batch_without_any_displaced_frame(model, mixed_frames):
     batch = reference.as_batch([mixed_frames[3], mixed_frames[3]], TYPE_NAMES, 3.0)
     loss = PIWSLLoss(pisc_weight=1.0)
-    evaluation = DisplacedEvaluation(model, loss, 0, lambda: (0, 1.0))
+    evaluation = DisplacedEvaluation(model, loss, 0, lambda: Moment(0, 1.0))
     values = loss(model(batch.copy()), batch)
     assert values["pitc"] == 0 and values["pisc"] == 0
     assert values["weighted_sum"].isfinite()
@@ -170,7 +170,7 @@ def test_frames_without_labels_carry_no_terms_where_labels_are_needed(model, mix
     batch = reference.as_batch(frames, TYPE_NAMES, 3.0)
     batch["forces"][3, 1] = float("nan")
     batch["total_energy"][2] = float("nan")
-    evaluation = DisplacedEvaluation(model, PIWSLLoss(anchor="label"), 0, lambda: (0, 1.0))
+    evaluation = DisplacedEvaluation(model, PIWSLLoss(anchor="label"), 0, lambda: Moment(0, 1.0))
     output = model(batch)
     assert output["piwsl_n_atoms"].tolist() == [9]
     assert output["piwsl_pitc"].isfinite().all()
@@ -188,7 +188,7 @@ def test_model_without_forces(batch):
     config = copy.deepcopy(NEQUIP_MODEL)
     config.pop("_target_")
     model = NequIPGNNModel(**config, do_derivatives=False)
-    DisplacedEvaluation(model, PIWSLLoss(), 0, lambda: (0, 1.0))
+    DisplacedEvaluation(model, PIWSLLoss(), 0, lambda: Moment(0, 1.0))
     with pytest.raises(RuntimeError, match="do_derivatives: true"):
         model(batch)
 
@@ -218,7 +218,7 @@ def test_schedulers_cannot_wake_a_term_of_weight_0():
 
 def test_checkpoints_hold_the_coefficients_without_the_schedules_factor(model, batch):
     loss = PIWSLLoss(pitc_weight=1.0)
-    evaluation = DisplacedEvaluation(model, loss, 0, lambda: (0, 0.1))
+    evaluation = DisplacedEvaluation(model, loss, 0, lambda: Moment(0, 0.1))
     loss(model(batch.copy()), batch)
     assert loss.entries["pitc"].coeff == pytest.approx(0.05)
     assert loss.get_extra_state()["coeff_dict"]["pitc"] == 0.5

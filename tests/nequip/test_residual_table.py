@@ -19,7 +19,7 @@ from nequip.nn import (
 from nequip.nn.utils import scatter, with_edge_vectors_
 
 from piwsl_plugins.nequip import PIWSLLoss
-from piwsl_plugins.nequip.evaluation import DisplacedEvaluation
+from piwsl_plugins.nequip.evaluation import DisplacedEvaluation, Moment
 
 from ..data.make_residual_table import PATH
 from .conftest import TYPE_NAMES
@@ -72,7 +72,7 @@ def test_residuals_are_those_of_the_table(join):
     seed = options.pop("seed")
     model = make_model()
     evaluation = DisplacedEvaluation(
-        model, PIWSLLoss(**options), seed, schedule=lambda: (TABLE["epoch"], 1.0), join=join
+        model, PIWSLLoss(**options), seed, schedule=lambda: Moment(TABLE["epoch"], 1.0), join=join
     )
     output = model(as_batch(frames, TYPE_NAMES, TABLE["r_max"]))
     evaluation.remove()

@@ -16,7 +16,7 @@ from nequip.train import NequIPLightningModule
 
 from piwsl_plugins.core.settings import Settings
 from piwsl_plugins.nequip import PIWSLLoss
-from piwsl_plugins.nequip.evaluation import DisplacedEvaluation
+from piwsl_plugins.nequip.evaluation import DisplacedEvaluation, Moment
 
 from . import reference
 from .conftest import MODELS, TYPE_NAMES
@@ -128,7 +128,9 @@ def test_options(options, join, mixed_frames):
     model = build("nequip")
     settings = Settings.create({"pitc_weight": 2.0, **options})
     loss = PIWSLLoss(coeffs=COEFFS, **{"pitc_weight": 2.0, **options})
-    evaluation = DisplacedEvaluation(model, loss, seed=5, schedule=lambda: (7, 1.0), join=join)
+    evaluation = DisplacedEvaluation(
+        model, loss, seed=5, schedule=lambda: Moment(7, 1.0), join=join
+    )
     batch = reference.as_batch(frames, TYPE_NAMES, R_MAX)
     found = loss(model(batch.copy()), batch)["weighted_sum"]
     found_gradient = gradients(model, found)

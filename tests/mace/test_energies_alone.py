@@ -1,0 +1,242 @@
+"""Data with energies alone, and data of which some structures have no forces."""
+
+import ase.io
+import pytest
+import torch
+from mace import modules
+
+from piwsl_plugins.core.settings import Settings
+from piwsl_plugins.mace.energy_loss import EnergyLoss
+from piwsl_plugins.mace.loss import PIWSLLoss
+
+from .conftest import (
+    assert_same_weights,
+    atomic_data,
+    batch_of,
+    command_line,
+    frames,
+    make_model,
+    run_command,
+    train,
+    write_files,
+)
+from .test_trainer import entries, log
+
+OFF = {"piwsl_pitc_weight": 0.0}
+
+
+def without_forces(files, every=1):
+    """The same files, ``every``-th structure without a force label."""
+    for path in files.values():
+        structures = ase.io.read(path, index=":")
+        for index, atoms in enumerate(structures):
+            if index % every == 0:
+                atoms.arrays.pop("REF_forces", None)
+        ase.io.write(path, structures)
+    return files
+
+
+@pytest.fixture
+def energies(tmp_path):
+    """Files whose text holds no force at all."""
+    files = without_forces(write_files(tmp_path, "ethanol_gfn2", 8, 4))
+    assert all("REF_forces" not in path.read_text() for path in files.values())
+    return files
+
+
+def mixed(order):
+    """Ethanol and periodic structures; the second and third have no force label."""
+    structures = frames("ethanol_gfn2_train", 2) + frames("periodic_gfn2_train", 2)
+    for atoms in structures[1:3]:
+        del atoms.arrays["REF_forces"]
+    structures[0].info["config_weight"] = 2.0
+    structures[3].info["config_energy_weight"] = 0.5
+    structures[3].info["config_forces_weight"] = 3.0
+    return [structures[index] for index in order]
+
+
+def predictions(structures):
+    """Predicted energies and forces, different from all labels and the same in any order."""
+    energy = [atoms.info["REF_energy"] + 0.1 * atoms.positions[0, 0] for atoms in structures]
+    forces = [torch.from_numpy(atoms.positions).sin() for atoms in structures]
+    return {
+        "energy": torch.tensor(energy, requires_grad=True),
+        "forces": torch.cat(forces).requires_grad_(),
+        "stress": torch.zeros(len(structures), 3, 3),
+        "virials": torch.zeros(len(structures), 3, 3),
+    }
+
+
+def by_hand(name, structures):
+    """Energy weight 2 and forces weight 5, one structure after the other, in plain numbers."""
+    e_terms, f_terms, n_atoms = [], [], sum(map(len, structures))
+    for atoms in structures:
+        weight = atoms.info.get("config_weight", 1.0)
+        e_weight = atoms.info.get("config_energy_weight", 1.0)
+        f_weight = atoms.info.get("config_forces_weight", 1.0)
+        error = 0.1 * atoms.positions[0, 0] / len(atoms)
+        labelled = "REF_forces" in atoms.arrays
+        label = torch.from_numpy(atoms.arrays["REF_forces"]) if labelled else None
+        guess = torch.from_numpy(atoms.positions).sin()
+        if name == "weighted":
+            e_terms.append(weight * e_weight * error**2)
+            if labelled:
+                f_terms.append(weight * f_weight * (guess - label).square().sum() / 3)
+        elif name == "l1l2energyforces":
+            e_terms.append(weight * e_weight * abs(error))
+            if labelled:
+                f_terms.append((guess - label).norm(dim=1).sum())
+        else:
+            use_weights = name == "universal"
+            e_terms.append(huber(torch.tensor(e_weight * error if use_weights else error)))
+            if labelled:
+                difference = (guess - label) * (f_weight if use_weights else 1.0)
+                f_terms.append(huber(difference).sum() / 3)
+    return 2.0 * sum(e_terms) / len(structures) + 5.0 * sum(f_terms) / n_atoms
+
+
+def huber(x, delta=0.01):
+    return torch.where(x.abs() < delta, 0.5 * x**2, delta * (x.abs() - 0.5 * delta))
+
+
+LOSSES = {
+    "weighted": modules.WeightedEnergyForcesLoss(2.0, 5.0),
+    "l1l2energyforces": modules.WeightedEnergyForcesL1L2Loss(2.0, 5.0),
+    "huber": modules.WeightedHuberEnergyForcesStressLoss(2.0, 5.0, 0.0),
+    "universal": modules.UniversalLoss(2.0, 5.0, 0.0),
+}
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (2, 3, 0, 1), (3, 2, 1, 0)])
+@pytest.mark.parametrize("name", LOSSES)
+def test_each_label_counts_where_it_exists(name, order):
+    """What fills the place of missing forces has no influence, whatever the base loss."""
+    structures = mixed(order)
+    loss_fn = PIWSLLoss(LOSSES[name].double(), Settings(pitc_weight=0.0))
+    batch, pred = batch_of([atomic_data(atoms) for atoms in structures]), predictions(structures)
+    known = (batch["forces_weight"] > 0)[batch["batch"]]
+    losses = []
+    for filling in (0.0, 1e3):
+        batch["forces"] = torch.where(known[:, None], batch["forces"], filling)
+        losses.append(loss_fn(ref=batch, pred=pred))
+    assert torch.equal(*losses)
+    torch.testing.assert_close(losses[0].detach(), torch.as_tensor(by_hand(name, structures)))
+    losses[0].backward()
+    assert not pred["forces"].grad[~known].any()
+    assert pred["forces"].grad[known].any()
+
+
+def test_fully_labelled_batches_are_left_as_they_are():
+    structures = frames("periodic_gfn2_train", 3)
+    batch = batch_of([atomic_data(atoms) for atoms in structures])
+    for name, base in LOSSES.items():
+        values, gradients = [], []
+        for loss_fn in (base.double(), PIWSLLoss(base.double(), Settings(pitc_weight=0.0))):
+            pred = predictions(structures)
+            values.append(loss_fn(ref=batch, pred=pred))
+            values[-1].backward()
+            gradients.append(pred["forces"].grad)
+        assert torch.equal(*values), name
+        assert torch.equal(*gradients), name
+
+
+def test_the_energy_loss_is_the_weighted_mean_square_per_atom():
+    structures = mixed((0, 1, 2, 3))
+    batch, pred = batch_of([atomic_data(atoms) for atoms in structures]), predictions(structures)
+    expected = [
+        atoms.info.get("config_weight", 1.0)
+        * atoms.info.get("config_energy_weight", 1.0)
+        * (0.1 * atoms.positions[0, 0] / len(atoms)) ** 2
+        for atoms in structures
+    ]
+    loss = EnergyLoss(energy_weight=7.0)(ref=batch, pred=pred | {"forces": None})
+    assert loss.item() == pytest.approx(7.0 * sum(expected) / 4, rel=1e-12)
+
+
+def test_its_gradient_is_that_of_the_weighted_loss_without_forces():
+    batch = batch_of([atomic_data(atoms) for atoms in mixed((0, 1, 2, 3))])
+    gradients = []
+    for base in (modules.WeightedEnergyForcesLoss(7.0, 0.0), EnergyLoss(7.0)):
+        model = make_model()
+        compute = not isinstance(base, EnergyLoss)
+        base(
+            ref=batch, pred=model(batch.to_dict(), training=True, compute_force=compute)
+        ).backward()
+        gradients.append({n: p.grad for n, p in model.named_parameters() if p.grad is not None})
+    weighted, alone = gradients
+    for name, value in alone.items():
+        torch.testing.assert_close(value, weighted[name], rtol=1e-12, atol=1e-14, msg=name)
+
+
+def count_force_calls(patch):
+    """Calls of MACE's functions that differentiate the energy by positions, by training."""
+    from mace.modules import utils
+
+    calls = []
+    for name in ("compute_forces", "compute_forces_virials"):
+        original = getattr(utils, name)
+
+        def counted(*args, original=original, **keywords):
+            calls.append(keywords["training"])
+            return original(*args, **keywords)
+
+        patch.setattr(utils, name, counted)
+    return calls
+
+
+def test_the_baseline_computes_no_forces_and_force_labels_do_not_matter(tmp_path, monkeypatch):
+    options = {"piwsl_base_loss": "energy", "scaling": "no_scaling", "swa": True, "start_swa": 1}
+    labelled = write_files(tmp_path, "ethanol_gfn2", 8, 4, suffix="_labelled")
+    expected = train(tmp_path / "labelled", labelled, **options, **OFF)
+    assert all(entry["rmse_f"] > 0 for entry in entries(tmp_path / "labelled", "eval"))
+    calls = count_force_calls(monkeypatch)
+    files = without_forces(write_files(tmp_path, "ethanol_gfn2", 8, 4))
+    model = train(tmp_path / "alone", files, **options, **OFF)
+    assert calls == []
+    assert_same_weights(model, expected)
+    text = log(tmp_path / "alone")
+    assert "RMSE_F=None" in text
+    assert "force slope" not in text
+    assert "EnergyLoss(energy_weight=1000.000)" in text
+    assert not any("rmse_f" in entry for entry in entries(tmp_path / "alone", "eval"))
+
+
+@pytest.mark.parametrize("form", ["symmetric", "first_order"])
+def test_terms_train_on_energies_alone(tmp_path, energies, form, monkeypatch):
+    calls = count_force_calls(monkeypatch)
+    options = {"piwsl_base_loss": "energy", "piwsl_softening_guard": "off", "max_num_epochs": 1}
+    given = {} if form == "symmetric" else {"piwsl_pitc_form": form}
+    train(tmp_path, energies, piwsl_pitc_weight=1e3, **given, **options)
+    assert calls == ([] if form == "symmetric" else [True, True])
+    assert f"pitc_form: {form} (--piwsl_pitc_form)" in log(tmp_path)
+    assert entries(tmp_path, "piwsl")[0]["pitc"] > 0
+
+
+@pytest.mark.slow
+def test_the_command_trains_on_energies_alone(tmp_path, energies):
+    options = {"piwsl_base_loss": "energy", "ema": True, "plot": True, "plot_frequency": 1}
+    run_command(command_line(tmp_path, energies, loss="piwsl", E0s="average", **options), tmp_path)
+    assert (tmp_path / "run.model").exists()
+    assert "against RMS force at the start of training" in log(tmp_path)
+    assert entries(tmp_path, "piwsl")[-1]["pitc"] > 0
+
+
+def test_a_base_loss_that_could_use_forces_says_that_there_are_none(tmp_path, energies):
+    train(tmp_path, energies, max_num_epochs=1, **OFF)
+    text = log(tmp_path)
+    assert "WARNING: PIWSL: the training data has no force labels under --forces_key" in text
+    assert "--piwsl_base_loss=energy" in text
+
+
+def test_missing_forces_are_left_out_of_the_scale(tmp_path):
+    files = without_forces(write_files(tmp_path, "ethanol_gfn2", 8, 4), every=2)
+    model = train(tmp_path, files, max_num_epochs=1, **OFF)
+    known = [
+        torch.from_numpy(atoms.arrays["REF_forces"])
+        for atoms in ase.io.read(files["train_file"], index=":")
+        if "REF_forces" in atoms.arrays and len(atoms) > 1
+    ]
+    assert len(known) == 4
+    expected = torch.cat(known).square().mean().sqrt()
+    torch.testing.assert_close(model.scale_shift.scale.squeeze(), expected)
+    assert "have no force labels; RMS force of the others" in log(tmp_path)
