@@ -11,6 +11,7 @@ from nequip.data import AtomicDataDict
 from torch import Tensor
 
 from ..core.evaluation import Evaluated
+from ..core.parameters_alone import of_parameters_alone
 
 
 class Calls(Protocol):
@@ -85,9 +86,10 @@ class TrainedModel:
     # forward, not __call__: the hooks are for the training module's call
 
     def with_forces(self, data: AtomicDataDict.Type) -> Evaluated:
-        """Energies and forces, with gradients."""
+        """Energies and forces, with gradients of the parameters."""
         output = self.model.forward(data)
-        return Evaluated(output["total_energy"].squeeze(-1), forces_of(output))
+        found = (output["total_energy"].squeeze(-1), forces_of(output))
+        return Evaluated(*of_parameters_alone(found, self.model.parameters()))
 
     def energy(self, data: AtomicDataDict.Type) -> Tensor:
         """Energies, ``(n_frames,)`` in eV, with gradients."""

@@ -23,6 +23,9 @@ from .points import Points
 from .pool import Pool
 from .reference import FrozenModel
 
+#: batches of up to so many edges are joined with their displaced frames on a CPU, too
+JOIN_EDGES = 3000
+
 
 class Moment(NamedTuple):
     """Where training stands.
@@ -79,8 +82,9 @@ class DisplacedEvaluation:
             schedule: gives the moment, or None outside training.
             join: whether displaced frames share calls with the batch and one another; the result
                 is the same. By default where energies alone are computed, and on a GPU, which is
-                faster with one large call than with two. On a CPU a call with forces of twice
-                the size can cost three times as much.
+                faster with one large call than with two. On a CPU that holds for small batches,
+                up to ``JOIN_EDGES``; beyond, a call with forces of twice the size can cost three
+                times as much.
             labels: for target "curvature".
             reference: frozen model, for the targets that need one.
             pool: structures without labels.
@@ -155,7 +159,8 @@ class _DisplacedCall:
     ) -> None:
         self.hooks, self.settings = hooks, settings
         self.batch, self.forces = batch, forces
-        join = not forces or batch["pos"].device.type != "cpu"
+        small = AtomicDataDict.num_edges(batch) <= JOIN_EDGES
+        join = not forces or small or batch["pos"].device.type != "cpu"
         join = join if hooks.join is None else hooks.join
         self.own = _Group(hooks, settings, batch, now.epoch)
         self.groups = [self.own]

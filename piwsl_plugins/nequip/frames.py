@@ -99,9 +99,28 @@ class Frames:
         """
         like = self.data["pos"]
         positions = self._on_cpu["pos"] + displacement.detach().to("cpu", like.dtype)
-        found = compute_neighborlist_({**self._on_cpu, "pos": positions}, r_max)
+        found = self._neighbour_lists(positions, r_max)
         edges = {key: found[key].to(like.device) for key in _MADE_ANEW if key in found}
         return {**self.data, "pos": positions.to(like.device), **edges}
+
+    def _neighbour_lists(self, positions: Tensor, r_max: float) -> AtomicDataDict.Type:
+        """Edges of all frames, made frame by frame.
+
+        For a whole batch, NequIP 0.19 (``nequip/data/_nl.py``) takes it apart with one mask per
+        frame and field, which for small frames costs as much as the lists themselves.
+        """
+        lattice = {key: self._on_cpu[key] for key in ("cell", "pbc") if key in self._on_cpu}
+        lists, first_atom = [], 0
+        for frame, pos in enumerate(positions.split(self.sizes)):
+            data = {"pos": pos, **{key: value[frame] for key, value in lattice.items()}}
+            data = compute_neighborlist_(data, r_max)
+            lists.append({**data, "edge_index": data["edge_index"] + first_atom})
+            first_atom += len(pos)
+        return {
+            key: torch.cat([data[key] for data in lists], dim=-1 if key == "edge_index" else 0)
+            for key in _MADE_ANEW
+            if key in lists[0]
+        }
 
 
 def keep_first(

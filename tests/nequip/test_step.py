@@ -15,7 +15,7 @@ from nequip.data.datamodule import ASEDataModule
 from nequip.train import NequIPLightningModule
 
 from piwsl_plugins.core.settings import Settings
-from piwsl_plugins.nequip import PIWSLLoss
+from piwsl_plugins.nequip import PIWSLLoss, evaluation
 from piwsl_plugins.nequip.evaluation import DisplacedEvaluation, Moment
 
 from . import reference
@@ -41,23 +41,25 @@ def error(found, expected):
 
 
 @pytest.mark.parametrize(
-    ("name", "pisc_weight", "backend"),
+    ("name", "pisc_weight", "backend", "join_edges"),
     [
-        *itertools.product(MODELS, (0.0, 50.0), ("eager",)),
-        ("nequip", 0.0, "aot_eager"),
-        ("allegro", 0.0, "aot_eager"),
-        ("allegro", 50.0, "aot_eager"),
-        ("nequip", 50.0, "inductor"),
+        *itertools.product(MODELS, (0.0, 50.0), ("eager",), (evaluation.JOIN_EDGES,)),
+        ("nequip", 0.0, "aot_eager", 0),
+        ("allegro", 0.0, "aot_eager", 0),
+        ("allegro", 50.0, "aot_eager", 0),
+        ("allegro", 50.0, "aot_eager", evaluation.JOIN_EDGES),
+        ("nequip", 50.0, "inductor", 0),
     ],
 )
 def test_a_step_of_lightnings_trainer(
-    name, pisc_weight, backend, mixed_frames, tmp_path, monkeypatch
+    name, pisc_weight, backend, join_edges, mixed_frames, tmp_path, monkeypatch
 ):
     """SGD with a learning rate of 1 moves the parameters by the gradient.
 
     NequIP compiles with inductor, which takes a minute here; "aot_eager" goes the same way but
     for the last part, the generation of machine code, so that one case of that is enough.
     """
+    monkeypatch.setattr(evaluation, "JOIN_EDGES", join_edges)
     compile_mode = "eager" if backend == "eager" else "compile"
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=backend))
     ase.io.write(tmp_path / "train.xyz", mixed_frames)
@@ -128,13 +130,31 @@ def test_options(options, join, mixed_frames):
     model = build("nequip")
     settings = Settings.create({"pitc_weight": 2.0, **options})
     loss = PIWSLLoss(coeffs=COEFFS, **{"pitc_weight": 2.0, **options})
-    evaluation = DisplacedEvaluation(
-        model, loss, seed=5, schedule=lambda: Moment(7, 1.0), join=join
-    )
+    attached = DisplacedEvaluation(model, loss, seed=5, schedule=lambda: Moment(7, 1.0), join=join)
     batch = reference.as_batch(frames, TYPE_NAMES, R_MAX)
     found = loss(model(batch.copy()), batch)["weighted_sum"]
     found_gradient = gradients(model, found)
-    evaluation.remove()
+    attached.remove()
     expected = reference.loss(model, frames, settings, TYPE_NAMES, R_MAX, COEFFS, seed=5, epoch=7)
     assert found.item() == pytest.approx(expected.item(), rel=1e-12)
     assert error(found_gradient, gradients(model, expected)) < 1e-12
+
+
+@pytest.mark.parametrize(("limit", "sizes"), [("at", [2]), ("below", [1, 1])])
+def test_small_batches_are_joined(limit, sizes, mixed_frames, monkeypatch):
+    """In one call of twice the frames; above the limit in two calls."""
+    batch = reference.as_batch(mixed_frames[:1], TYPE_NAMES, R_MAX)
+    n_edges = batch["edge_index"].shape[1]
+    monkeypatch.setattr(evaluation, "JOIN_EDGES", n_edges - (limit == "below"))
+    model, calls = build("nequip"), []
+    forward = model.forward
+
+    def counted(data):
+        calls.append(len(data["num_atoms"]))
+        return forward(data)
+
+    monkeypatch.setattr(model, "forward", counted)
+    loss = PIWSLLoss(coeffs=COEFFS, pitc_weight=0.0, pisc_weight=1.0, pisc_vertex="origin")
+    DisplacedEvaluation(model, loss, seed=5, schedule=lambda: Moment(0, 1.0))
+    model(batch.copy())
+    assert calls == sizes
