@@ -128,12 +128,13 @@ DATASETS = {
 def piwsl(name: str, **options: Any) -> Variant:
     """A variant by PIWSL options, without their prefix.
 
-    ``level`` and ``pretrained`` change the cell, ``pool`` is a number of unlabelled structures
-    per batch.
+    ``level``, ``pretrained`` and ``steps`` change the cell, ``lr`` is MACE's, ``pool`` is a number
+    of unlabelled structures per batch.
     """
-    changes = {key: options.pop(key) for key in ("level", "pretrained") if key in options}
+    changes = {key: options.pop(key) for key in ("level", "pretrained", "steps") if key in options}
+    own = {key: options.pop(key) for key in ("lr",) if key in options}
     pool = options.pop("pool", False)
-    arguments = {f"piwsl_{key}": value for key, value in options.items()}
+    arguments = own | {f"piwsl_{key}": value for key, value in options.items()}
     if pool:
         arguments["piwsl_unlabeled_per_batch"] = pool
     curvature = options.get("pitc_target") == "curvature"
@@ -204,9 +205,26 @@ XTB_RIVALS = (
     piwsl("delta", pitc_weight=0, level="delta"),
     piwsl("delta zero w=1e3", level="delta", pitc_target="zero", pitc_weight=1e3),
     piwsl("delta zero w=1e5", level="delta", pitc_target="zero", pitc_weight=1e5),
+    *(
+        piwsl(f"pretrained xtb many frames lr={lr:g}", pitc_weight=0, pretrained="xtb_many", lr=lr)
+        for lr in (0.001, 0.003)
+    ),
+    piwsl(
+        "pretrained xtb many frames lr=0.001 long",
+        pitc_weight=0,
+        pretrained="xtb_many",
+        lr=0.001,
+        steps=3500,
+    ),
     reference(1e3, pretrained="xtb_many"),
+    reference(1e4, pretrained="xtb_many"),
     reference(1e5, pretrained="xtb_many"),
+    reference(1e3, pretrained="xtb_many", lr=0.001),
+    reference(1e4, pretrained="xtb_many", lr=0.001),
+    curvature(1e3, pretrained="xtb_many", lr=0.001),
     curvature(1e4, pretrained="xtb_many"),
+    curvature(1e4, pretrained="xtb_many", lr=0.003),
+    curvature(1e5, pretrained="xtb_many"),
 )
 XTB_FORCES = tuple(
     Variant(
@@ -246,6 +264,9 @@ VARIANTS: Mapping[str, tuple[Variant, ...]] = {
         reference(0.1),
         reference(1),
         reference(10),
+        reference(1e3),
+        reference(1e4),
+        reference(1e5),
         reference(1, displacement=0.1),
         reference("auto"),
         reference(1, pool=2),
@@ -254,6 +275,7 @@ VARIANTS: Mapping[str, tuple[Variant, ...]] = {
         curvature(1e1),
         curvature(1e2),
         curvature(1e3),
+        curvature(1e4),
         curvature(1e2, form="first_order"),
         curvature(1e2, pool=2),
     ),

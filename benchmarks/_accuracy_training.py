@@ -82,8 +82,9 @@ class Job:
 
     def epochs(self) -> tuple[int, int]:
         """Number of epochs and interval of validation; the last epoch is validated."""
-        per_epoch = self.cell.frames // BATCH_SIZE
-        epochs = max(2, round(self.cell.steps * self.stretch / per_epoch))
+        cell = self.effective_cell
+        per_epoch = cell.frames // BATCH_SIZE
+        epochs = max(2, round(cell.steps * self.stretch / per_epoch))
         interval = max(1, round((epochs - 1) / VALIDATIONS))
         return 1 + interval * max(1, round((epochs - 1) / interval)), interval
 

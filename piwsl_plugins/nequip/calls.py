@@ -11,7 +11,6 @@ from nequip.data import AtomicDataDict
 from torch import Tensor
 
 from ..core.evaluation import Evaluated
-from ..core.parameters_alone import of_parameters_alone
 
 
 class Calls(Protocol):
@@ -86,10 +85,9 @@ class TrainedModel:
     # forward, not __call__: the hooks are for the training module's call
 
     def with_forces(self, data: AtomicDataDict.Type) -> Evaluated:
-        """Energies and forces, with gradients of the parameters."""
+        """Energies and forces, with gradients."""
         output = self.model.forward(data)
-        found = (output["total_energy"].squeeze(-1), forces_of(output))
-        return Evaluated(*of_parameters_alone(found, self.model.parameters()))
+        return Evaluated(output["total_energy"].squeeze(-1), forces_of(output))
 
     def energy(self, data: AtomicDataDict.Type) -> Tensor:
         """Energies, ``(n_frames,)`` in eV, with gradients."""
