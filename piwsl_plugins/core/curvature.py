@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .settings import SettingsError
+from .structures import check_exists, read_structures
 
 FORMAT = "piwsl-curvature 1"
 #: key of a Hessian in frames of an extended XYZ file or ASE database
@@ -97,8 +98,7 @@ def read_labels(path: Path | str) -> list[CurvatureLabel]:
     Raises:
         SettingsError: naming ``curvature_file``, if the file cannot be used.
     """
-    if not Path(path).is_file():
-        raise SettingsError("curvature_file", str(path), "there is no such file")
+    check_exists(path, "curvature_file")
     labels = _read_npz(path) if zipfile.is_zipfile(path) else _read_frames(path)
     if not labels:
         raise SettingsError(
@@ -138,16 +138,8 @@ def _read_npz(path: Path | str) -> list[CurvatureLabel]:
 
 
 def _read_frames(path: Path | str) -> list[CurvatureLabel]:
-    import ase.io
-
-    try:
-        frames = ase.io.read(path, index=":")
-    except Exception as error:  # ASE's readers raise errors of every kind
-        raise SettingsError(
-            "curvature_file", str(path), f"ASE cannot read this file ({error})"
-        ) from error
     labels = []
-    for index, atoms in enumerate(frames):
+    for index, atoms in enumerate(read_structures(path, "curvature_file")):
         given = atoms.info.get(HESSIAN_KEY, atoms.arrays.get(HESSIAN_KEY))
         if given is None:
             continue

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .settings import SettingsError
+from .structures import read_structures
 
 
 def read_pool(path: Path | str) -> list[Any]:
@@ -16,17 +17,7 @@ def read_pool(path: Path | str) -> list[Any]:
     Raises:
         SettingsError: naming ``unlabeled_file``, if there are none.
     """
-    import ase.io
-
-    if not Path(path).is_file():
-        raise SettingsError("unlabeled_file", str(path), "there is no such file")
-    try:
-        frames = ase.io.read(path, index=":")
-    except Exception as error:  # ASE's readers raise errors of every kind
-        raise SettingsError(
-            "unlabeled_file", str(path), f"ASE cannot read this file ({error})"
-        ) from error
-    pool = [atoms for atoms in frames if len(atoms) > 1]
+    pool = [atoms for atoms in read_structures(path, "unlabeled_file") if len(atoms) > 1]
     if not pool:
         raise SettingsError("unlabeled_file", str(path), "it holds no structure of several atoms")
     return pool

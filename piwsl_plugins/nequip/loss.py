@@ -80,7 +80,7 @@ class PIWSLLoss(MetricsManager):
             coeffs:              # as in nequip.train.EnergyForceLoss, EnergyForceStressLoss
               total_energy: 1.0  # leave out forces and stress if you have no such labels
               forces: 1.0
-            pitc_weight: 0.01    # relative to these coefficients, as you wrote them
+            pitc_weight: 0.001    # relative to these coefficients, as you wrote them
             max_displacement: 0.05
 
     NequIP normalises coefficients to a sum of one. Here the supervised ones are, so that the
