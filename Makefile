@@ -20,7 +20,9 @@ quickstart: quickstart-mace quickstart-nequip
 	@echo; echo "Figures and all numbers: quickstart/report-mace/report.html, quickstart/report-nequip/report.html"
 	@echo "PIWSL's preset 'safe' changes little here, as it should: README, \"When it helps, and when it harms\""
 
-test: test-mace test-nequip
+# side by side: each takes one core
+test: environments
+	@$(MAKE) --no-print-directory -j 2 test-mace test-nequip
 
 environments: $(MACE)/ready $(NEQUIP)/ready
 

@@ -79,7 +79,8 @@ class ForceSlopeWatch:
                     "mode": "piwsl_softening",
                     "epoch": self.epoch,
                     "force_slope": slope.value,
-                    "against": "labels" if slope.labelled else "start",
+                    # a number: MACE 0.3.16 plots means of all columns, and fails at words
+                    "against_labels": int(slope.labelled),
                     "weight_factor": self.guard.factor,
                 }
             )

@@ -73,7 +73,7 @@ def test_half_the_energy_has_half_the_slope():
     assert first["force_slope"] == pytest.approx(1.0, abs=1e-10)
     assert second["force_slope"] == pytest.approx(0.5, abs=1e-10)
     assert (first["epoch"], second["epoch"]) == (None, 0)
-    assert second["against"] == "labels"
+    assert second["against_labels"] == 1
 
 
 def test_without_labels_it_is_relative_to_the_first_validation():
@@ -82,8 +82,8 @@ def test_without_labels_it_is_relative_to_the_first_validation():
     validate(model, loss, structures)
     soften(model, 0.5)
     validate(model, loss, structures)
-    found = [(entry["force_slope"], entry["against"]) for entry in loss.watch.logger]
-    assert found == [(1.0, "start"), (pytest.approx(0.5, abs=1e-10), "start")]
+    found = [(entry["force_slope"], entry["against_labels"]) for entry in loss.watch.logger]
+    assert found == [(1.0, 0), (pytest.approx(0.5, abs=1e-10), 0)]
 
 
 def test_mixed_labels_use_those_that_exist():
@@ -197,7 +197,7 @@ def test_warn_goes_on(tmp_path, unlabelled):
     slopes = [entry["force_slope"] for entry in entries(tmp_path, "piwsl_softening")]
     assert len(slopes) == 5
     assert max(slopes[1:]) < 1.0
-    assert log(tmp_path).count("the potential is too soft") == 1
+    assert log(tmp_path).count("the potential gets too soft") == 1
     assert {entry["pitc_weight"] for entry in entries(tmp_path, "piwsl")} == {1e6}
 
 

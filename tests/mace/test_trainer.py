@@ -4,6 +4,7 @@ The trainer runs in this process, as MACE's own tests run it; ``test_command.py`
 real command.
 """
 
+import functools
 import json
 import os
 import subprocess
@@ -153,6 +154,7 @@ def count_displaced(tmp_path, files, **options):
         module = sys.modules["mace.tools.train"]
         evaluate = module.evaluate
 
+        @functools.wraps(evaluate)  # with the mark that our hook is in place
         def silent(*args, **keywords):
             PIWSLLoss.training_call = False
             try:
