@@ -106,63 +106,33 @@ def _configure_model(original: Callable[..., Any]) -> Callable[..., Any]:
     return configure_model
 
 
-def _train_one_epoch(original: Callable[..., None]) -> Callable[..., None]:
-    signature = inspect.signature(original)
+def _if_loss_is_ours(module: str, name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """A hook on a function of MACE's training loop that has an argument ``loss_fn``.
 
-    @functools.wraps(original)
-    def train_one_epoch(*args: Any, **keywords: Any) -> None:
-        from .loss import PIWSLLoss
+    Args:
+        module: of this package, loaded when the loss is PIWSL.
+        name: of its function that takes over, called with MACE's function, its arguments bound,
+            and with these arguments by name.
+    """
 
-        bound = signature.bind(*args, **keywords)
-        bound.apply_defaults()
-        train = functools.partial(original, *args, **keywords)
-        loss = bound.arguments["loss_fn"]
-        if not isinstance(loss, PIWSLLoss):
-            return train()
-        from .softening import begin_epoch
-        from .training import train_one_epoch_with_piwsl
+    def wrap(original: Callable[..., Any]) -> Callable[..., Any]:
+        signature = inspect.signature(original)
 
-        begin_epoch(loss, bound.arguments["epoch"])
-        return train_one_epoch_with_piwsl(train, bound.arguments)
+        @functools.wraps(original)
+        def wrapped(*args: Any, **keywords: Any) -> Any:
+            from .loss import PIWSLLoss
 
-    return train_one_epoch
+            bound = signature.bind(*args, **keywords)
+            bound.apply_defaults()
+            run = functools.partial(original, *args, **keywords)
+            if not isinstance(bound.arguments["loss_fn"], PIWSLLoss):
+                return run()
+            take_over = getattr(importlib.import_module(f".{module}", __package__), name)
+            return take_over(run, bound.arguments)
 
+        return wrapped
 
-def _train(original: Callable[..., None]) -> Callable[..., None]:
-    signature = inspect.signature(original)
-
-    @functools.wraps(original)
-    def train(*args: Any, **keywords: Any) -> None:
-        from .loss import PIWSLLoss
-
-        bound = signature.bind(*args, **keywords)
-        bound.apply_defaults()
-        run = functools.partial(original, *args, **keywords)
-        if not isinstance(bound.arguments["loss_fn"], PIWSLLoss):
-            return run()
-        from .softening import train_with_guard
-
-        return train_with_guard(run, bound.arguments)
-
-    return train
-
-
-def _evaluate(original: Callable[..., Any]) -> Callable[..., Any]:
-    signature = inspect.signature(original)
-
-    @functools.wraps(original)
-    def evaluate(*args: Any, **keywords: Any) -> Any:
-        from .loss import PIWSLLoss
-
-        bound = signature.bind(*args, **keywords)
-        run = functools.partial(original, *args, **keywords)
-        if not isinstance(bound.arguments["loss_fn"], PIWSLLoss):
-            return run()
-        from .softening import evaluate_with_guard
-
-        return evaluate_with_guard(run, bound.arguments)
-
-    return evaluate
+    return wrap
 
 
 def _config_from_atoms(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -204,9 +174,9 @@ HOOK_POINTS: dict[str, dict[str, Callable[[Callable[..., Any]], Callable[..., An
         "get_avg_num_neighbors": _get_avg_num_neighbors,
     },
     "mace.tools.train": {
-        "train": _train,
-        "train_one_epoch": _train_one_epoch,
-        "evaluate": _evaluate,
+        "train": _if_loss_is_ours("softening", "train_with_guard"),
+        "train_one_epoch": _if_loss_is_ours("training", "train_one_epoch_with_piwsl"),
+        "evaluate": _if_loss_is_ours("softening", "evaluate_with_guard"),
     },
 }
 

@@ -13,6 +13,7 @@ from ..core.report import describe
 from .displaced import DisplacedEvaluation
 from .energy_loss import EnergyLoss
 from .loss import PIWSLLoss
+from .softening import begin_epoch
 from .sources import of_loader
 
 
@@ -24,9 +25,10 @@ def train_one_epoch_with_piwsl(train: Callable[[], None], arguments: dict[str, A
         arguments: these arguments by name.
     """
     loss: PIWSLLoss = arguments["loss_fn"]
+    epoch: int = arguments["epoch"]
+    begin_epoch(loss, epoch)
     if not (loss.is_on or isinstance(loss.base_loss, EnergyLoss)):
         return train()
-    epoch: int = arguments["epoch"]
     one_step = isinstance(arguments["optimizer"], LBFGS)
     first_step = epoch if one_step else epoch * len(arguments["data_loader"])
     sources = of_loader(arguments["data_loader"], loss.settings)
