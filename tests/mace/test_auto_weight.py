@@ -1,12 +1,7 @@
 """``--piwsl_pitc_weight=auto`` in MACE's training steps."""
 
-import os
-import time
-from pathlib import Path
-
 import pytest
 import torch
-import torch.multiprocessing as multiprocessing
 from mace import modules
 
 from piwsl_plugins.core.settings import Settings
@@ -17,6 +12,7 @@ from .conftest import atomic_data, loader, make_model, train, train_epoch
 from .test_distributed import CASES, KeepGradients, make, structures
 from .test_trainer import entries, log
 from .test_training_step import mixed_structures, step
+from .two_ranks import on_two_ranks
 
 AUTO = {"piwsl_pitc_weight": "auto"}
 
@@ -93,26 +89,17 @@ def weight_of_one_epoch(model, data, distributed_model=None, rank=0):
     return loss_fn.auto.weight
 
 
-def run_rank(rank, folder, case):
-    torch.set_default_dtype(torch.float64)
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group(
-        "gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2
-    )
+def on_rank(rank, case):
     model = make()
     wrapped = torch.nn.parallel.DistributedDataParallel(model)
     mine = structures(CASES[case])[2 * rank : 2 * rank + 2]
-    torch.save(weight_of_one_epoch(model, mine, wrapped, rank), f"{folder}/{rank}.pt")
-    while not Path(folder, f"{1 - rank}.pt").exists():
-        time.sleep(0.01)
-    os._exit(0)  # as in test_distributed.py
+    return weight_of_one_epoch(model, mine, wrapped, rank)
 
 
 @pytest.mark.parametrize("case", ["unequal numbers", "none on one rank"])
 def test_two_ranks_find_the_weight_of_one(case, tmp_path):
     expected = weight_of_one_epoch(make(), structures(CASES[case]))
-    multiprocessing.spawn(run_rank, args=(str(tmp_path), case), nprocs=2)
-    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
+    first, second = on_two_ranks(tmp_path, on_rank, case)
     assert first == second == pytest.approx(expected, rel=1e-10)
 
 

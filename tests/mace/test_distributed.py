@@ -1,13 +1,8 @@
 """Two CPU ranks (gloo) give the gradient of one."""
 
-import os
-import time
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
-import torch.multiprocessing as multiprocessing
 from mace import modules
 
 from piwsl_plugins.core.curvature import CurvatureLabel, CurvatureLabels
@@ -19,6 +14,7 @@ from piwsl_plugins.mace.reference import Reference
 from piwsl_plugins.mace.sources import Sources
 
 from .conftest import atomic_data, frames, loader, make_model, train_epoch
+from .two_ranks import on_two_ranks
 
 HEADS = ["pt_head", "Default"]
 #: which structures carry terms; rank 0 takes the first half, rank 1 the second
@@ -96,30 +92,18 @@ def gradient(model, data, case, n_pool, distributed_model=None, rank=0):
     }
 
 
-def run_rank(rank, folder, case):
-    torch.set_default_dtype(torch.float64)
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group(
-        "gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2
-    )
+def on_rank(rank, case):
     model = make()
     wrapped = torch.nn.parallel.DistributedDataParallel(model)
     mine = structures(CASES[case])[2 * rank : 2 * rank + 2]
-    torch.save(gradient(model, mine, case, 1, wrapped, rank), f"{folder}/{rank}.pt")
-    while not Path(folder, f"{1 - rank}.pt").exists():
-        time.sleep(0.01)
-    # not the ordinary end: torch's ProcessGroupGloo joins its threads with Python's lock held,
-    # which a thread that drops the last all-reduce waits for
-    os._exit(0)
+    return gradient(model, mine, case, 1, wrapped, rank)
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_two_ranks_give_the_gradient_of_one(case, tmp_path):
     expected = gradient(make(), structures(CASES[case]), case, 2)
-    multiprocessing.spawn(run_rank, args=(str(tmp_path), case), nprocs=2)
     scale = max(float(value.abs().max()) for value in expected.values())
-    for rank in range(2):
-        found = torch.load(tmp_path / f"{rank}.pt")
+    for rank, found in enumerate(on_two_ranks(tmp_path, on_rank, case)):
         assert found.keys() == expected.keys()
         for name, value in expected.items():
             torch.testing.assert_close(

@@ -1,14 +1,9 @@
 """The softening guard in MACE's validation and trainer."""
 
-import os
-import time
-from pathlib import Path
-
 import ase.io
 import numpy as np
 import pytest
 import torch
-import torch.multiprocessing as multiprocessing
 from mace import modules
 from mace.calculators import MACECalculator
 from mace.tools import evaluate
@@ -20,6 +15,7 @@ from piwsl_plugins.mace.softening import ForceSlopeWatch
 from .conftest import atomic_data, frames, loader, make_model, train, write_files
 from .test_energies_alone import without_forces
 from .test_trainer import entries, log
+from .two_ranks import on_two_ranks
 
 HEADS = ["pt_head", "Default"]
 
@@ -124,12 +120,7 @@ def test_a_model_from_scratch_is_judged_once_it_has_been_right():
         assert loss.guard.stop == (epoch == 2)
 
 
-def run_rank(rank, folder):
-    torch.set_default_dtype(torch.float64)
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group(
-        "gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2
-    )
+def on_rank(rank):
     model, loss = make_model(), watched(softening_guard="stop")
     structures = labelled_by(model)
     mine = structures[:3] if rank == 0 else structures[3:]
@@ -141,10 +132,7 @@ def run_rank(rank, folder):
     loss.watch.epoch = 0
     validate(wrapped, loss, mine)
     slope = loss.watch.logger[-1]["force_slope"]
-    torch.save((slope, loss.guard.stop), f"{folder}/{rank}.pt")
-    while not Path(folder, f"{1 - rank}.pt").exists():
-        time.sleep(0.01)
-    os._exit(0)  # as in test_distributed.py
+    return slope, loss.guard.stop
 
 
 def test_all_ranks_see_one_slope_and_stop_together(tmp_path):
@@ -152,8 +140,7 @@ def test_all_ranks_see_one_slope_and_stop_together(tmp_path):
     first, second = sum(squares[:3]), sum(squares[3:])
     expected = (first + 2.0 * second) / (first + 4.0 * second)
     assert expected < 0.9
-    multiprocessing.spawn(run_rank, args=(str(tmp_path),), nprocs=2)
-    found = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
+    found = on_two_ranks(tmp_path, on_rank)
     assert found == [(pytest.approx(expected, rel=1e-10), True)] * 2
     assert found[0] == found[1]
 
