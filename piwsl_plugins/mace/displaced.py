@@ -19,6 +19,8 @@ from .points import Evaluations, Points, varying_energy
 from .sources import Sources, carrying_heads
 from .transforms import Batch, Structures, join, keep_first, without_forces
 
+#: up to so many edges, a batch whose energies alone are needed is joined on a CPU, too
+JOIN_EDGES = 3000
 _NO_FORCES = {"compute_force": False, "compute_virials": False, "compute_stress": False}
 
 
@@ -61,7 +63,8 @@ class DisplacedEvaluation:
                 share the pool's structures.
             join: whether to join displaced structures to the batch; the result is the same. A
                 GPU is faster with one large call than with two, so by default there. On a CPU
-                a call of twice the size costs up to three times as much (docs/step_cost.md).
+                a call of twice the size costs up to three times as much (docs/step_cost.md); there
+                only batches of up to ``JOIN_EDGES`` are joined, where energies alone are needed.
             sources: curvature labels, reference model and pool, where the settings use them.
         """
         self.model = model
@@ -70,7 +73,7 @@ class DisplacedEvaluation:
         self.epoch = epoch
         self.step = first_step
         self.one_step = one_step
-        self.join = model.r_max.device.type != "cpu" if join is None else join
+        self.join = join
         self.r_max = float(model.r_max)
         self.base_uses_forces = not isinstance(loss.base_loss, EnergyLoss)
         self.sources = sources or Sources()
@@ -153,7 +156,8 @@ class _DisplacedCall:
         self.structures, self.labels = self._structures()
         self.keys = self.structures.keys(self.settings.seed or 0, hooks.epoch)
         self.points = Points(self.structures, self._draw())
-        join = hooks.join and len(self.structures) > 0
+        together = self._together(forces)
+        join = together and len(self.structures) > 0
         self.join_pool = join and self.pool is not None
         if not join:
             self.joined: tuple[str, ...] = ()
@@ -167,9 +171,15 @@ class _DisplacedCall:
                 if point in self.points.displacement
                 and point not in points_with_forces(self.settings)
             )
-        self.evaluations = Evaluations(
-            hooks.call_model, self.points, hooks.r_max, together=hooks.join
-        )
+        self.together = together
+        self.evaluations = Evaluations(hooks.call_model, self.points, hooks.r_max, together)
+
+    def _together(self, forces: bool) -> bool:
+        """Whether points share calls, with the batch and with one another."""
+        if self.hooks.join is not None:
+            return self.hooks.join
+        small = self.batch["edge_index"].shape[1] <= JOIN_EDGES
+        return self.batch["positions"].device.type != "cpu" or (small and not forces)
 
     def _structures(self) -> tuple[Structures, list[CurvatureLabel] | None]:
         """The structures that carry terms, and their curvature labels with that target."""
@@ -287,7 +297,7 @@ class _DisplacedCall:
             known = known_curvatures(self.labels, self.keys, displacement)
         if self.hooks.reference is not None:
             model = self.hooks.reference
-            answers = Evaluations(model, self.points, model.r_max, together=self.hooks.join)
+            answers = Evaluations(model, self.points, model.r_max, self.together)
             reference = residuals(settings, answers, *where)
         return against_target(
             settings, found, displacement, structures.structure_index, known, reference

@@ -17,6 +17,7 @@ from piwsl_plugins.core.curvature import CurvatureLabel, CurvatureLabels, write_
 from piwsl_plugins.core.displacements import structure_keys
 from piwsl_plugins.core.pool import choose
 from piwsl_plugins.core.settings import Settings
+from piwsl_plugins.mace import displaced
 from piwsl_plugins.mace.curvature import find_labels
 from piwsl_plugins.mace.displaced import DisplacedEvaluation
 from piwsl_plugins.mace.energy_loss import EnergyLoss
@@ -372,6 +373,14 @@ def test_energies_alone_need_no_force_graph(options, join, model):
     for positions, keywords in seen:
         assert keywords["compute_force"] is False
         assert not positions.requires_grad
+
+
+@pytest.mark.parametrize(("limit", "calls"), [("at", 1), ("below", 3)])
+def test_small_batches_of_energies_alone_are_joined(limit, calls, model, monkeypatch):
+    n_edges = batch_of([atomic_data(atoms) for atoms in structures()])["edge_index"].shape[1]
+    monkeypatch.setattr(displaced, "JOIN_EDGES", n_edges - (limit == "below"))
+    settings = Settings(seed=0, pitc_form="symmetric", **ENERGY)
+    assert len(seen_calls(model, settings, EnergyLoss())) == calls
 
 
 def test_weights_of_zero_give_the_base_loss_bit_for_bit(model):
