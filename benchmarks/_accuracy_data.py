@@ -12,8 +12,8 @@ import ase.io
 import numpy as np
 from _accuracy_regimes import DATASETS, POOL_FRAMES, VALIDATION_FRAMES, Cell
 
-#: levels of theory whose labels are computed with :mod:`_accuracy_xtb`
-NEEDS_XTB = ("xtb", "delta", "xtb_forces")
+#: levels of theory whose labels are computed with :mod:`_accuracy_cheap`
+NEEDS_CHEAP = ("cheap", "delta", "cheap_forces")
 
 
 class DataError(ValueError):
@@ -22,11 +22,11 @@ class DataError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Sources:
-    """Where data is found: ``data`` and ``curvature`` as given, ``xtb`` in the results."""
+    """Where data is found: ``data`` and ``curvature`` as given, ``cheap`` in the results."""
 
     data: Path
     curvature: Path | None
-    xtb: Path
+    cheap: Path
 
     def frames_file(self, stem: str) -> Path:
         """The frames of a data file, which must exist."""
@@ -46,18 +46,18 @@ class Sources:
             raise DataError(f"--curvature {self.curvature}: several files of {stem}: {names}")
         return found[0] if found else None
 
-    def label_with_xtb(self, dataset: str, python: str) -> None:
-        """Make the xTB labels of a data set, unless they are there."""
+    def label_cheaply(self, dataset: str, python: str) -> None:
+        """Make the cheap labels of a data set, unless they are there."""
         for stem in (DATASETS[dataset].train, DATASETS[dataset].test):
-            target = self.xtb / f"{stem}.npz"
+            target = self.cheap / f"{stem}.npz"
             if not target.exists():
-                self.xtb.mkdir(parents=True, exist_ok=True)
-                script = Path(__file__).with_name("_accuracy_xtb.py")
+                self.cheap.mkdir(parents=True, exist_ok=True)
+                script = Path(__file__).with_name("_accuracy_cheap.py")
                 command = [python, str(script), str(self.frames_file(stem)), str(target)]
                 if subprocess.run(command).returncode:
                     raise DataError(
-                        f"{' '.join(command)} failed; name a Python that has tblite and ase "
-                        "with --xtb-python"
+                        f"{' '.join(command)} failed; name a Python that has ASE and "
+                        "tblite, or matscipy for silicon, with --cheap-python"
                     )
 
 
@@ -85,10 +85,10 @@ def reference(sources: Sources, stem: str) -> Labelled:
 
 
 @functools.cache
-def xtb(sources: Sources, stem: str) -> Labelled:
-    """A data file with xTB's labels."""
+def cheap(sources: Sources, stem: str) -> Labelled:
+    """A data file with the labels of the cheap method."""
     frames = reference(sources, stem).frames
-    with np.load(sources.xtb / f"{stem}.npz") as labels:
+    with np.load(sources.cheap / f"{stem}.npz") as labels:
         ends = np.cumsum([len(atoms) for atoms in frames])[:-1]
         return Labelled(frames, labels["energies"], np.split(labels["forces"], ends))
 
@@ -98,14 +98,14 @@ def labelled(sources: Sources, stem: str, level: str) -> Labelled:
     expensive = reference(sources, stem)
     if level == "reference":
         return expensive
-    cheap = xtb(sources, stem)
-    if level == "xtb":
-        return cheap
-    if level == "xtb_forces":
-        return Labelled(expensive.frames, expensive.energies, cheap.forces)
+    lower = cheap(sources, stem)
+    if level == "cheap":
+        return lower
+    if level == "cheap_forces":
+        return Labelled(expensive.frames, expensive.energies, lower.forces)
     assert level == "delta", level
-    forces = [high - low for high, low in zip(expensive.forces, cheap.forces, strict=True)]
-    return Labelled(expensive.frames, expensive.energies - cheap.energies, forces)
+    forces = [high - low for high, low in zip(expensive.forces, lower.forces, strict=True)]
+    return Labelled(expensive.frames, expensive.energies - lower.energies, forces)
 
 
 @dataclasses.dataclass(frozen=True)

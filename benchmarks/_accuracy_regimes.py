@@ -57,8 +57,8 @@ class Cell:
         arguments: MACE arguments.
         leading: training frames are drawn from so many leading frames of the file (those with
             curvature labels); None for all.
-        level: where labels are from: "reference", "xtb", "delta" (reference minus xTB), or
-            "xtb_forces" (reference energies, xTB forces).
+        level: where labels are from: "reference", "cheap", "delta" (reference minus cheap),
+            or "cheap_forces" (reference energies, cheap forces).
         pretrained: name in :data:`PRETRAINED` of the model that fine-tuning starts from, or None.
         dynamics: whether the trained model runs molecular dynamics.
     """
@@ -199,42 +199,45 @@ AUTO = (
     piwsl("auto zero ratio=0.01", pitc_target="zero", pitc_weight="auto", auto_gradient_ratio=0.01),
 )
 #: cheap labels put to other uses than curvature, or to both
-XTB_RIVALS = (
-    piwsl("pretrained xtb same frames", pitc_weight=0, pretrained="xtb_same"),
-    piwsl("pretrained xtb many frames", pitc_weight=0, pretrained="xtb_many"),
+CHEAP_RIVALS = (
+    piwsl("pretrained cheap same frames", pitc_weight=0, pretrained="cheap_same"),
+    piwsl("pretrained cheap many frames", pitc_weight=0, pretrained="cheap_many"),
     piwsl("delta", pitc_weight=0, level="delta"),
     piwsl("delta zero w=1e3", level="delta", pitc_target="zero", pitc_weight=1e3),
     piwsl("delta zero w=1e5", level="delta", pitc_target="zero", pitc_weight=1e5),
     *(
-        piwsl(f"pretrained xtb many frames lr={lr:g}", pitc_weight=0, pretrained="xtb_many", lr=lr)
+        piwsl(
+            f"pretrained cheap many frames lr={lr:g}", pitc_weight=0, pretrained="cheap_many", lr=lr
+        )
         for lr in (0.001, 0.003)
     ),
     piwsl(
-        "pretrained xtb many frames lr=0.001 long",
+        "pretrained cheap many frames lr=0.001 long",
         pitc_weight=0,
-        pretrained="xtb_many",
+        pretrained="cheap_many",
         lr=0.001,
         steps=3500,
     ),
-    reference(1e3, pretrained="xtb_many"),
-    reference(1e4, pretrained="xtb_many"),
-    reference(1e5, pretrained="xtb_many"),
-    reference(1e3, pretrained="xtb_many", lr=0.001),
-    reference(1e4, pretrained="xtb_many", lr=0.001),
-    curvature(1e3, pretrained="xtb_many", lr=0.001),
-    curvature(1e4, pretrained="xtb_many"),
-    curvature(1e4, pretrained="xtb_many", lr=0.003),
-    curvature(1e5, pretrained="xtb_many"),
+    reference(1e3, pretrained="cheap_many"),
+    reference(1e4, pretrained="cheap_many"),
+    reference(1e5, pretrained="cheap_many"),
+    reference(1e3, pretrained="cheap_many", lr=0.001),
+    reference(1e4, pretrained="cheap_many", lr=0.001),
+    curvature(1e3, pretrained="cheap_many", lr=0.001),
+    curvature(1e4, pretrained="cheap_many"),
+    curvature(1e4, pretrained="cheap_many", lr=0.003),
+    curvature(1e5, pretrained="cheap_many"),
 )
-XTB_FORCES = tuple(
+CHEAP_FORCES = tuple(
     Variant(
-        f"xtb forces w={weight:g}",
+        f"cheap forces w={weight:g}",
         {"piwsl_base_loss": "weighted", "forces_weight": weight, "piwsl_pitc_weight": 0},
-        {"level": "xtb_forces"},
+        {"level": "cheap_forces"},
     )
     for weight in (0.1, 1, 10)
 )
 CURVATURE = (
+    curvature(1e2),
     curvature(1e3),
     curvature(1e4),
     curvature(1e5),
@@ -247,7 +250,7 @@ CURVATURE = (
     curvature("auto"),
 )
 
-#: by regime; those with xTB forces are for energies alone
+#: by regime; those with cheap forces are for energies alone
 VARIANTS: Mapping[str, tuple[Variant, ...]] = {
     "1-finetune": (
         BASE,
@@ -311,7 +314,7 @@ VARIANTS: Mapping[str, tuple[Variant, ...]] = {
         curvature(1e4),
         curvature(1e5),
     ),
-    "5-curvature": (BASE, SAFE, zero(1), *CURVATURE, *XTB_RIVALS, *XTB_FORCES),
+    "5-curvature": (BASE, SAFE, zero(1), *CURVATURE, *CHEAP_RIVALS, *CHEAP_FORCES),
 }
 
 
@@ -322,10 +325,10 @@ def _cells() -> tuple[Cell, ...]:
         for n in (10, 50, 200)
     ]
     crystal = {"r_max": 4.0}
-    cells += [Cell("2-scratch", "tio2", "E", n, 1500, {**ENERGIES, **crystal}) for n in (100, 400)]
+    cells += [Cell("2-scratch", "tio2", "E", n, 600, {**ENERGIES, **crystal}) for n in (100, 400)]
     cells += [
         Cell("3-forces", name, "E+F", n, steps, {**ENERGIES_AND_FORCES, **more})
-        for name, steps, more in (("acac_pbe", 1000, {}), ("si_pbe", 400, crystal))
+        for name, steps, more in (("acac_pbe", 600, {}), ("si_pbe", 300, crystal))
         for n in (20, 50)
     ]
     cells += [
@@ -333,10 +336,15 @@ def _cells() -> tuple[Cell, ...]:
         for n in (10, 20)
     ]
     cells += [
-        Cell("5-curvature", name, labels, n, 1000, arguments, leading=150)
-        for name in ("ethanol_pbe", "acac_pbe")
+        Cell("5-curvature", name, labels, n, steps, arguments, leading=150)
+        for name, steps in (("ethanol_pbe", 1000), ("acac_pbe", 600))
         for labels, arguments in (("E+F", ENERGIES_AND_FORCES), ("E", ENERGIES))
         for n in (10, 30, 100)
+    ]
+    cells += [
+        Cell("5-curvature", "si_pbe", labels, n, 300, {**arguments, **crystal})
+        for labels, arguments in (("E+F", ENERGIES_AND_FORCES), ("E", ENERGIES))
+        for n in (20, 50)
     ]
     return tuple(cells)
 
@@ -362,11 +370,13 @@ def pretraining(cell: Cell) -> Cell | None:
         return dataclasses.replace(
             cell, dataset="ethanol_pbe", frames=900, steps=1500, leading=None, **common
         )
-    if cell.pretrained == "xtb_same":
-        return dataclasses.replace(cell, steps=1000, level="xtb", **common)
-    assert cell.pretrained == "xtb_many", cell.pretrained
-    frames = {"ethanol_pbe": 900, "acac_pbe": 400}[cell.dataset]
-    return dataclasses.replace(cell, frames=frames, steps=1500, level="xtb", leading=None, **common)
+    if cell.pretrained == "cheap_same":
+        return dataclasses.replace(cell, steps=1000, level="cheap", **common)
+    assert cell.pretrained == "cheap_many", cell.pretrained
+    frames = {"ethanol_pbe": 900, "acac_pbe": 400, "si_pbe": 150}[cell.dataset]
+    return dataclasses.replace(
+        cell, frames=frames, steps=1500, level="cheap", leading=None, **common
+    )
 
 
 def variants(cell: Cell) -> tuple[Variant, ...]:
@@ -374,5 +384,5 @@ def variants(cell: Cell) -> tuple[Variant, ...]:
     return tuple(
         variant
         for variant in VARIANTS[cell.regime]
-        if cell.labels == "E" or variant not in XTB_FORCES
+        if cell.labels == "E" or variant not in CHEAP_FORCES
     )

@@ -26,7 +26,7 @@ from unittest import mock
 
 import ase
 import numpy as np
-from _accuracy_data import Sources, digest, draw, labelled, reference, write, xtb
+from _accuracy_data import Sources, cheap, digest, draw, labelled, reference, write
 from _accuracy_regimes import (
     BASE,
     BATCH_SIZE,
@@ -100,7 +100,7 @@ class Job:
                 merged.pop(name, None)
             e0s: Arguments = FINETUNED
         else:
-            own = cell.level in ("reference", "xtb_forces")
+            own = cell.level in ("reference", "cheap_forces")
             e0s = {"E0s": DATASETS[cell.dataset].e0s if own else "average"}
         return {
             "loss": "piwsl",
@@ -279,15 +279,15 @@ def errors(
 
 
 def _test(job: Job, sources: Sources, model: Any, shift: float) -> dict[str, float]:
-    """Errors on the test file, against the reference (against xTB for a model of xTB)."""
+    """Errors on the test file, against the reference (the cheap method, for a model of it)."""
     cell = job.effective_cell
     stem = DATASETS[cell.dataset].test
-    true = labelled(sources, stem, "xtb" if cell.level == "xtb" else "reference")
+    true = labelled(sources, stem, "cheap" if cell.level == "cheap" else "reference")
     energies, forces = predict(model, true.frames)
     if cell.level == "delta":
-        cheap = xtb(sources, stem)
-        energies = energies + cheap.energies
-        forces = [mine + low for mine, low in zip(forces, cheap.forces, strict=True)]
+        lower = cheap(sources, stem)
+        energies = energies + lower.energies
+        forces = [mine + low for mine, low in zip(forces, lower.forces, strict=True)]
     return errors(true.frames, energies + shift, forces, true.energies, true.forces)
 
 
@@ -358,7 +358,7 @@ def _measure(
         # MACE 0.3.16 keeps the pretrained model's E0s, so the constant is taken off the labels
         frames = [data.frames[number] for number in subset.train]
         shift = float(np.mean(data.energies[subset.train] - predict(_load(pretrained), frames)[0]))
-    labels = "E+F" if cell.level == "xtb_forces" else cell.labels
+    labels = "E+F" if cell.level == "cheap_forces" else cell.labels
     write(folder / "train.xyz", data, subset.train, labels, shift)
     write(folder / "valid.xyz", data, subset.valid, cell.labels, shift)
     arguments |= {"train_file": folder / "train.xyz", "valid_file": folder / "valid.xyz"}

@@ -15,7 +15,8 @@ once more for as many steps as fit into the time of each variant, by the CPU tim
 step measured here, rounded up to a step of a ladder. Finished runs are kept; a run is known by
 a digest of its settings and data, not by its name, so a renamed variant is not repeated. A
 changed package is not noticed: use a new folder. Curvature labels, ``TRAIN_FILE*.npz``, are made
-by ``piwsl-curvature``; GFN2-xTB energies and forces for the rivals by a Python that has tblite.
+by ``piwsl-curvature``; energies and forces of the cheap methods, for the rivals, by a Python
+that has tblite, and matscipy for silicon (``_accuracy_cheap.py``).
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from statistics import mean
 from typing import Any, TextIO
 
 import pandas as pd
-from _accuracy_data import NEEDS_XTB, DataError, Sources
+from _accuracy_data import NEEDS_CHEAP, DataError, Sources
 from _accuracy_regimes import BASE, CELLS, STRETCHES, variants
 from _accuracy_summary import draw_figures, summarise
 from _accuracy_training import Job, initialise_worker, run
@@ -74,9 +75,11 @@ def read_options() -> argparse.Namespace:
     )
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes")
     parser.add_argument("--replicas", type=int, default=8, help="of molecular dynamics")
-    parser.add_argument("--md-length", type=float, default=1.0, help="ps")
+    parser.add_argument("--md-length", type=float, default=2.0, help="ps")
     parser.add_argument("--temperature", type=float, default=500.0, help="K")
-    parser.add_argument("--xtb-python", default=sys.executable, help="a Python that has tblite")
+    parser.add_argument(
+        "--cheap-python", default=sys.executable, help="a Python that has tblite and matscipy"
+    )
     parser.add_argument("--list", action="store_true", help="print what would run, and stop")
     parser.add_argument("--summarise", action="store_true", help="use finished runs only")
     options = parser.parse_args()
@@ -252,7 +255,7 @@ def main() -> None:
     options = read_options()
     out = options.out = options.out.resolve()
     curvature = options.curvature and options.curvature.resolve()
-    sources = Sources(options.data.resolve(), curvature, out / "xtb")
+    sources = Sources(options.data.resolve(), curvature, out / "cheap")
     try:
         jobs = select(options, sources)
         if not jobs:
@@ -267,9 +270,9 @@ def main() -> None:
             for dataset in {
                 job.cell.dataset
                 for job in [*jobs, *pretrained]
-                if job.effective_cell.level in NEEDS_XTB
+                if job.effective_cell.level in NEEDS_CHEAP
             }:
-                sources.label_with_xtb(dataset, options.xtb_python)
+                sources.label_cheaply(dataset, options.cheap_python)
     except DataError as error:
         sys.exit(str(error))
     runner = Runner(options, sources)
