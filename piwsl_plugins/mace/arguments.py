@@ -12,9 +12,12 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from ..core.settings import Settings, SettingsError, default_text, options
+from ..core.structures import check_exists
 
 _ENERGY_FREE_MODELS = ("AtomicDipolesMACE", "AtomicDielectricMACE")
 _DIPOLE_MODELS = ("EnergyDipolesMACE", "PolarMACE")
+#: settings that name a file
+_FILES = ("curvature_file", "reference_model", "unlabeled_file")
 
 #: set while a run with --loss=piwsl reads data; an environment variable, because the loader's
 #: worker processes read data too, and inherit it however they are started
@@ -107,6 +110,9 @@ def resolve(args: Namespace) -> list[tuple[str, int]]:
         return []
     try:
         settings = Settings.create({"seed": args.seed, **given})
+        for name in _FILES:
+            if getattr(settings, name) is not None:
+                check_exists(getattr(settings, name), name)
     except SettingsError as error:
         fail(f"{_flags(error.name)[0]}={error.value}: {error.remedy}")
     _check_model(args, settings)

@@ -52,6 +52,16 @@ def test_wrong_option_values(capsys, option, value, words):
     assert words in message
 
 
+@pytest.mark.parametrize(
+    ("target", "option"),
+    [("curvature", "curvature_file"), ("reference", "reference_model"), ("zero", "unlabeled_file")],
+)
+def test_missing_files_are_named_before_data_is_read(capsys, target, option):
+    flags = [f"--piwsl_pitc_target={target}", f"--piwsl_{option}=none"]
+    message = refused(capsys, "--loss=piwsl", *flags)
+    assert f"--piwsl_{option}=none: there is no such file" in message
+
+
 @pytest.mark.parametrize("flag", ["--swa_piwsl_pitc_weight", "--stage_two_piwsl_pitc_weight"])
 def test_stage_two_weight_has_both_of_maces_spellings(capsys, flag):
     assert check("--loss=piwsl", f"{flag}=0.5").swa_piwsl_pitc_weight == 0.5
