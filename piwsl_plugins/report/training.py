@@ -28,6 +28,7 @@ CURVES: tuple[Curve, ...] = (
     Curve("valid_loss", "Validation loss", "framework's unit"),
     Curve("valid_energy_rmse", "Validation energy RMSE", "meV/atom"),
     Curve("valid_force_rmse", "Validation force RMSE", "meV/Å"),
+    Curve("force_slope", "Validation force slope (< 1: too soft)", ""),
     Curve("base_loss", "Base loss", "framework's unit"),
     Curve("pitc_weighted", "PITC term × its weight", "framework's unit"),
     Curve("pisc_weighted", "PISC term × its weight", "framework's unit"),
@@ -43,6 +44,7 @@ _NEQUIP = (
     ("valid_loss", r"^val\d*\w*/(weighted_sum|loss)$", 1.0),
     ("valid_energy_rmse", r"^val\d*\w*/per_atom_energy_rmse$", 1000.0),
     ("valid_force_rmse", r"^val\d*\w*/forces_rmse$", 1000.0),
+    ("force_slope", r"^val_epoch/force_slope$", 1.0),
     ("pitc", r"^train_loss\w*/(\w+_)?pitc\w*$", 1.0),
     ("pisc", r"^train_loss\w*/(\w+_)?pisc\w*$", 1.0),
 )
@@ -143,6 +145,8 @@ def _mace_values(mode: str, record: dict[str, Any]) -> Iterator[tuple[str, float
         ):
             if record.get(key) is not None:
                 yield curve, 1000 * record[key]
+    elif mode == "piwsl_softening":
+        yield "force_slope", record["force_slope"]
     elif mode == "piwsl":
         yield "base_loss", record["base_loss"]
         for term in ("pitc", "pisc"):

@@ -35,6 +35,7 @@ def mace_records(factor=1.0):
             "pitc_weight": 10.0,
             "rms_pitc_residual_per_atom": 0.015,
         }
+        yield {"mode": "piwsl_softening", "epoch": epoch, "force_slope": 1 - 0.1 * epoch}
 
 
 def write_mace(path, factor=1.0):
@@ -44,13 +45,14 @@ def write_mace(path, factor=1.0):
 
 
 NEQUIP = """epoch,step,lr,train_loss_step/weighted_sum,train_loss_epoch/weighted_sum,\
-train_loss_epoch/pitc,val0_epoch/forces_rmse,val0_epoch/per_atom_energy_rmse,val0_epoch/weighted_sum
-0,1,0.01,7.0,,,,,
-0,2,0.01,,5.0,0.0003,,,
-0,2,0.01,,,,0.4,0.02,3.0
-1,3,0.01,6.0,,,,,
-1,4,0.01,,4.0,0.0002,,,
-1,4,0.01,,,,0.3,0.01,2.0
+train_loss_epoch/pitc,val0_epoch/forces_rmse,val0_epoch/per_atom_energy_rmse,val0_epoch/weighted_sum,\
+val_epoch/force_slope
+0,1,0.01,7.0,,,,,,
+0,2,0.01,,5.0,0.0003,,,,
+0,2,0.01,,,,0.4,0.02,3.0,0.97
+1,3,0.01,6.0,,,,,,
+1,4,0.01,,4.0,0.0002,,,,
+1,4,0.01,,,,0.3,0.01,2.0,0.95
 """
 
 
@@ -70,6 +72,7 @@ def test_mace_results_are_read_in_user_units(tmp_path):
     assert values(curves, "base_loss")[1] == 1.5
     assert values(curves, "pitc_weighted")[2] == pytest.approx(2e-4)
     assert values(curves, "pitc_residual")[3] == pytest.approx(15)
+    assert values(curves, "force_slope") == pytest.approx({1: 1.0, 2: 0.9, 3: 0.8})
     assert not values(curves, "pisc")
 
 
@@ -81,6 +84,7 @@ def test_nequip_metrics_use_the_epoch_average(tmp_path):
     assert values(curves, "valid_force_rmse") == pytest.approx({1: 400, 2: 300})
     assert values(curves, "valid_energy_rmse") == pytest.approx({1: 20, 2: 10})
     assert values(curves, "pitc") == pytest.approx({1: 3e-4, 2: 2e-4})
+    assert values(curves, "force_slope") == pytest.approx({1: 0.97, 2: 0.95})
 
 
 def test_runs_of_both_frameworks_are_overlaid(tmp_path, capsys):

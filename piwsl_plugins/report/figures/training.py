@@ -38,10 +38,10 @@ def overview(curves: pd.DataFrame) -> Figure:
                 label=f"{run} ({head})" if head else run,
             )
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
-        if (chosen["value"] > 0).all():
+        # ratios, without a unit, stay near 1
+        if curve.unit and (chosen["value"] > 0).all():
             panel.set_yscale("log")
-        panel.set(
-            title=curve.label, xlabel="Epochs completed", ylabel=f"{curve.label}\n({curve.unit})"
-        )
+        unit = f"\n({curve.unit})" if curve.unit else ""
+        panel.set(title=curve.label, xlabel="Epochs completed", ylabel=f"{curve.label}{unit}")
     legend_below(figure, axes[0])
     return figure
