@@ -189,14 +189,21 @@ def reference(weight: float | str, displacement: float = 0.05, **more: Any) -> V
 
 SAFE = Variant("safe")
 BOUNDED = (
-    piwsl("ceiling", pitc_target="ceiling"),
-    piwsl("ceiling w=1e4", pitc_target="ceiling", pitc_weight=1e4),
+    piwsl("ceiling κ=50", pitc_target="ceiling", curvature_bound=50),
+    piwsl("ceiling κ=50 w=1e4", pitc_target="ceiling", curvature_bound=50, pitc_weight=1e4),
+    piwsl("ceiling κ=100", pitc_target="ceiling", curvature_bound=100),
+    piwsl("ceiling κ=100 w=1e4", pitc_target="ceiling", curvature_bound=100, pitc_weight=1e4),
     piwsl("floor ε=0.3", pitc_target="floor", max_displacement=0.3),
     piwsl("floor κ=2 ε=0.3", pitc_target="floor", curvature_bound=2, max_displacement=0.3),
 )
-AUTO = (
-    piwsl("auto zero", pitc_target="zero", pitc_weight="auto"),
-    piwsl("auto zero ratio=0.01", pitc_target="zero", pitc_weight="auto", auto_gradient_ratio=0.01),
+AUTO = tuple(
+    piwsl(
+        f"auto zero ratio={ratio:g}",
+        pitc_target="zero",
+        pitc_weight="auto",
+        auto_gradient_ratio=ratio,
+    )
+    for ratio in (0.1, 0.01)
 )
 #: cheap labels put to other uses than curvature, or to both
 CHEAP_RIVALS = (

@@ -61,6 +61,7 @@ class AutoWeight:
         trained = [parameter for parameter in parameters if parameter.requires_grad]
         self._last = step
         term_norm = gradient_norm(term, trained)
+        assert self.settings.auto_gradient_ratio is not None  # set by the settings themselves
         weight = self.settings.auto_gradient_ratio * gradient_norm(base_loss, trained)
         if term_norm > 0.0 and 0.0 < weight / term_norm < float("inf"):
             self.weight = weight / term_norm

@@ -115,9 +115,10 @@ def _option(default: Any, help: str, **keywords: Any) -> Any:
 class Settings:
     """All options of PIWSL; see :func:`options` for their units, limits and help texts.
 
-    ``None`` means "derived": ``pitc_weight`` and ``curvature_bound`` follow ``pitc_target`` (and
-    are numbers once an instance is made), stage-two weights follow the first stage's, ``heads``
-    means every head but the replay head, ``seed`` follows the run's own seed.
+    ``None`` means "derived": ``pitc_weight``, ``auto_gradient_ratio`` and ``curvature_bound``
+    follow ``pitc_target`` (and are numbers once an instance is made), stage-two weights follow the
+    first stage's, ``heads`` means every head but the replay head, ``seed`` follows the run's own
+    seed.
 
     Raises:
         SettingsError: naming the option, the value and the remedy.
@@ -207,7 +208,7 @@ class Settings:
     )
     curvature_bound: float | None = _option(
         None,
-        "κ of the targets 'ceiling' (default 50) and 'floor' (default 0). With 'reference_model' "
+        "κ of the targets 'ceiling' (default 100) and 'floor' (default 0). With 'reference_model' "
         "its residual is the bound instead.",
         unit="eV/Å²",
     )
@@ -218,10 +219,10 @@ class Settings:
         "'reference': the model that fine-tuning starts from.",
         kind=str,
     )
-    auto_gradient_ratio: float = _option(
-        0.1,
+    auto_gradient_ratio: float | None = _option(
+        None,
         "With pitc_weight 'auto': norm of the weighted PITC gradient relative to that of the "
-        "supervised loss.",
+        "supervised loss. The default depends on 'pitc_target': zero 0.01, the others 0.1.",
         minimum=0.0,
         exclusive=True,
     )
@@ -375,6 +376,8 @@ class Settings:
                 object.__setattr__(self, name, option.parse(name, value))
         if self.pitc_weight is None:
             object.__setattr__(self, "pitc_weight", TARGET_WEIGHTS[self.pitc_target])
+        if self.auto_gradient_ratio is None:
+            object.__setattr__(self, "auto_gradient_ratio", TARGET_RATIOS[self.pitc_target])
         if self.curvature_bound is None and self.pitc_target in TARGET_BOUNDS:
             object.__setattr__(self, "curvature_bound", TARGET_BOUNDS[self.pitc_target])
         self._check_target()
@@ -488,8 +491,10 @@ TARGET_WEIGHTS = {
     "ceiling": 100.0,
     "floor": 100.0,
 }
-#: default bounds in eV/Å²
-TARGET_BOUNDS = {"ceiling": 50.0, "floor": 0.0}
+#: default gradient ratios of "auto", for the same reason
+TARGET_RATIOS = {"zero": 0.01, "curvature": 0.1, "reference": 0.1, "ceiling": 0.1, "floor": 0.1}
+#: default bounds in eV/Å²; no random displacement of molecules meets the ceiling (docs/method.md)
+TARGET_BOUNDS = {"ceiling": 100.0, "floor": 0.0}
 
 _DEFAULTS: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(Settings)}
 

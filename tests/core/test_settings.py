@@ -94,8 +94,11 @@ def test_the_form_that_is_chosen(given, base_uses_forces, form):
 def test_default_weights_and_bounds_follow_the_target():
     assert Settings().pitc_weight == 0.001
     assert Settings(pitc_target="curvature").pitc_weight == 1e4
-    assert Settings(pitc_target="ceiling").curvature_bound == 50.0
+    assert Settings(pitc_target="ceiling").curvature_bound == 100.0
     assert Settings().curvature_bound is None
+    assert Settings().auto_gradient_ratio == 0.01
+    assert Settings(pitc_target="curvature").auto_gradient_ratio == 0.1
+    assert Settings(auto_gradient_ratio=0.5).auto_gradient_ratio == 0.5
     assert Settings(pitc_weight="auto").uses("pitc")
     assert not Settings(pitc_weight=0).uses("pitc")
 
