@@ -14,7 +14,9 @@ from .settings import Settings
 class AutoWeight:
     """Keeps the gradient of the weighted PITC term at a fraction of the supervised gradient.
 
-    The weight is found at the first step and every ``auto_interval`` steps after it, from the
+    The weight is found at its first step and every ``auto_interval`` steps after it, and at the
+    beginning of training more often, at steps 1, 2, 4, 8, …: a model from scratch has next to no
+    curvature at first, and the weight that suits it then would ruin it later. It comes from the
     gradients of that step's batch with respect to all parameters, over all ranks. It depends on
     nothing random, so ranks agree and runs repeat. Between adjustments it is a constant.
 
@@ -30,11 +32,9 @@ class AutoWeight:
 
     def due(self, step: int) -> bool:
         """Whether the weight is to be found (anew) at an optimiser step, counted from 0."""
-        return (
-            self._last is None
-            or self.weight == 0.0
-            or step - self._last >= self.settings.auto_interval
-        )
+        if self._last is None or self.weight == 0.0:
+            return True
+        return step - self._last >= min(self.settings.auto_interval, max(self._last, 1))
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint must hold for a restarted run to repeat an uninterrupted one."""

@@ -44,14 +44,20 @@ def test_the_ratio_of_gradient_norms_is_the_one_asked_for(parameters):
     (supervised + weight * term).backward()  # the graphs are left for the step itself
 
 
-def test_it_is_adjusted_at_the_first_step_and_every_interval(parameters):
+@pytest.mark.parametrize(
+    ("first", "expected"),
+    [(0, [0, 1, 2, 4, 8, 16, 26, 36]), (3, [3, 6, 12, 22, 32]), (15, [15, 25, 35])],
+)
+def test_it_is_adjusted_at_every_interval_and_more_often_at_the_beginning(
+    first, expected, parameters
+):
     auto = AutoWeight(Settings(pitc_weight="auto", auto_interval=10))
     due = []
-    for step in range(5, 40):
+    for step in range(first, 40):
         if auto.due(step):
             due.append(step)
             auto.update(step, *losses(parameters), parameters)
-    assert due == [5, 15, 25, 35]
+    assert due == expected
 
 
 def test_a_vanishing_gradient_leaves_the_weight_as_it_was(parameters):
