@@ -14,11 +14,12 @@ from .settings import Settings
 class AutoWeight:
     """Keeps the gradient of the weighted PITC term at a fraction of the supervised gradient.
 
-    The weight is found at its first step and every ``auto_interval`` steps after it, and at the
-    beginning of training more often, at steps 1, 2, 4, 8, …: a model from scratch has next to no
-    curvature at first, and the weight that suits it then would ruin it later. It comes from the
-    gradients of that step's batch with respect to all parameters, over all ranks. It depends on
-    nothing random, so ranks agree and runs repeat. Between adjustments it is a constant.
+    The weight is found at its first step and every ``auto_interval`` steps after it. Within the
+    first interval of training it is also looked at in steps 1, 2, 4, 8, …, and lowered if need
+    be: a model from scratch has next to no curvature at first, and the weight that suits it then
+    would ruin it. It comes from the gradients of that step's batch with respect to all
+    parameters, over all ranks. It depends on nothing random, so ranks agree and runs repeat.
+    Between adjustments it is a constant.
 
     Attributes:
         weight: the weight in force; 0 until the first :meth:`update`.
@@ -29,12 +30,22 @@ class AutoWeight:
         self.settings = settings
         self.weight = 0.0
         self._last: int | None = None
+        self._looked_at: int | None = None  # a closure may evaluate a step more than once
 
     def due(self, step: int) -> bool:
         """Whether the weight is to be found (anew) at an optimiser step, counted from 0."""
-        if self._last is None or self.weight == 0.0:
+        if self._whole(step):
             return True
-        return step - self._last >= min(self.settings.auto_interval, max(self._last, 1))
+        power_of_two = step & (step - 1) == 0
+        return power_of_two and step < self.settings.auto_interval and step != self._looked_at
+
+    def _whole(self, step: int) -> bool:
+        """Whether the weight may rise, too."""
+        return (
+            self._last is None
+            or self.weight == 0.0
+            or step - self._last >= self.settings.auto_interval
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint must hold for a restarted run to repeat an uninterrupted one."""
@@ -59,12 +70,15 @@ class AutoWeight:
             the weight; left as it was if one of the gradients is zero or not finite.
         """
         trained = [parameter for parameter in parameters if parameter.requires_grad]
-        self._last = step
+        whole, self._looked_at = self._whole(step), step
+        if whole:
+            self._last = step
         term_norm = gradient_norm(term, trained)
         assert self.settings.auto_gradient_ratio is not None  # set by the settings themselves
         weight = self.settings.auto_gradient_ratio * gradient_norm(base_loss, trained)
         if term_norm > 0.0 and 0.0 < weight / term_norm < float("inf"):
-            self.weight = weight / term_norm
+            weight /= term_norm
+            self.weight = weight if whole else min(weight, self.weight)
         return self.weight
 
 

@@ -229,7 +229,7 @@ class Settings:
     auto_interval: int = _option(
         200,
         "With pitc_weight 'auto': optimiser steps from one adjustment of the weight to the next; "
-        "at the beginning of training it is adjusted at steps 0, 1, 2, 4, 8, … too.",
+        "within the first of these it is lowered, if need be, in steps 1, 2, 4, 8, … too.",
         kind=int,
         minimum=1,
     )

@@ -124,11 +124,13 @@ class PIWSLLoss(torch.nn.Module):
         """Find the "auto" weight anew; a rank without structures for the term takes part."""
         if not term.requires_grad:
             term = 0.0 * base_loss
+        before = auto.weight
         weight = auto.update(self.step, base_loss, term, self.parameters_of_model)
-        logging.info(
-            f"PIWSL: step {self.step}: pitc_weight={weight:.4e}, with which the PITC gradient is "
-            f"{self.settings.auto_gradient_ratio:g} of the supervised one"
-        )
+        if weight != before:
+            logging.info(
+                f"PIWSL: step {self.step}: pitc_weight={weight:.4e}, with which the PITC gradient "
+                f"is {self.settings.auto_gradient_ratio:g} of the supervised one"
+            )
 
     def weights_at(self, epoch: int) -> dict[str, float]:
         """The weights in force in an epoch, by term."""

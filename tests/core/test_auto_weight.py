@@ -46,7 +46,7 @@ def test_the_ratio_of_gradient_norms_is_the_one_asked_for(parameters):
 
 @pytest.mark.parametrize(
     ("first", "expected"),
-    [(0, [0, 1, 2, 4, 8, 16, 26, 36]), (3, [3, 6, 12, 22, 32]), (15, [15, 25, 35])],
+    [(0, [0, 1, 2, 4, 8, 10, 20, 30]), (3, [3, 4, 8, 13, 23, 33]), (15, [15, 25, 35])],
 )
 def test_it_is_adjusted_at_every_interval_and_more_often_at_the_beginning(
     first, expected, parameters
@@ -57,7 +57,18 @@ def test_it_is_adjusted_at_every_interval_and_more_often_at_the_beginning(
         if auto.due(step):
             due.append(step)
             auto.update(step, *losses(parameters), parameters)
+            assert not auto.due(step)
     assert due == expected
+
+
+def test_within_the_first_interval_the_weight_is_only_lowered(parameters):
+    auto = AutoWeight(Settings(pitc_weight="auto", auto_interval=10))
+    supervised, term = losses(parameters)
+    first = auto.update(0, supervised, term, parameters)
+    assert auto.update(1, 5.0 * supervised, term, parameters) == first
+    assert auto.update(2, 0.25 * supervised, term, parameters) == pytest.approx(0.25 * first)
+    assert auto.update(8, supervised, term, parameters) == pytest.approx(0.25 * first)
+    assert auto.update(10, 5.0 * supervised, term, parameters) == pytest.approx(5.0 * first)
 
 
 def test_a_vanishing_gradient_leaves_the_weight_as_it_was(parameters):
