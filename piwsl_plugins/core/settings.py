@@ -375,12 +375,9 @@ class Settings:
             value = getattr(self, name)
             if value is not None or _DEFAULTS[name] is not None:
                 object.__setattr__(self, name, option.parse(name, value))
-        if self.pitc_weight is None:
-            object.__setattr__(self, "pitc_weight", TARGET_WEIGHTS[self.pitc_target])
-        if self.auto_gradient_ratio is None:
-            object.__setattr__(self, "auto_gradient_ratio", TARGET_RATIOS[self.pitc_target])
-        if self.curvature_bound is None and self.pitc_target in TARGET_BOUNDS:
-            object.__setattr__(self, "curvature_bound", TARGET_BOUNDS[self.pitc_target])
+        for name, default in TARGET_DEFAULTS[self.pitc_target].items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, default)
         self._check_target()
         self._check_form()
 
@@ -483,19 +480,15 @@ class Settings:
         return "anchor" if self.anchor == "label" else None
 
 
-#: default weights: 'zero' bears little before it flattens a potential, the others have no such
-#: bias (docs/method.md)
-TARGET_WEIGHTS = {
-    "zero": 0.001,
-    "curvature": 1e4,
-    "reference": 1.0,
-    "ceiling": 100.0,
-    "floor": 100.0,
+#: defaults by target: 'zero' bears little weight before it flattens a potential, the others have no
+#: such bias; no random displacement of molecules meets the ceiling's bound (docs/method.md)
+TARGET_DEFAULTS: dict[str, dict[str, float]] = {
+    "zero": {"pitc_weight": 0.001, "auto_gradient_ratio": 0.01},
+    "curvature": {"pitc_weight": 1e4, "auto_gradient_ratio": 0.1},
+    "reference": {"pitc_weight": 1.0, "auto_gradient_ratio": 0.1},
+    "ceiling": {"pitc_weight": 100.0, "auto_gradient_ratio": 0.1, "curvature_bound": 100.0},
+    "floor": {"pitc_weight": 100.0, "auto_gradient_ratio": 0.1, "curvature_bound": 0.0},
 }
-#: default gradient ratios of "auto", for the same reason
-TARGET_RATIOS = {"zero": 0.01, "curvature": 0.1, "reference": 0.1, "ceiling": 0.1, "floor": 0.1}
-#: default bounds in eV/Å²; no random displacement of molecules meets the ceiling (docs/method.md)
-TARGET_BOUNDS = {"ceiling": 100.0, "floor": 0.0}
 
 _DEFAULTS: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(Settings)}
 
