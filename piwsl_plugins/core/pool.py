@@ -1,50 +1,108 @@
-"""The pool of unlabelled structures: which of them go with which training step."""
+"""The pool: structures beside the training set, some of which go with each batch."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 
-from .settings import SettingsError
-from .structures import read_structures
+from .host import Batch
 
 
-def read_pool(path: Path | str) -> list[Any]:
-    """The structures of a file that ASE reads, as ``ase.Atoms``; single atoms are left out.
+class Pool:
+    """Hands out the structures of a pool, in the loader's worker processes if there are any.
 
-    Raises:
-        SettingsError: naming ``unlabeled_file``, if there are none.
+    Which structures go with a batch depends on the seed and the batch's number alone, so that a
+    restarted run repeats an uninterrupted one; all ranks together go through the pool without
+    repetition, each time in a new random order. A dataset that reads its structures when asked
+    for them is never in memory as a whole.
     """
-    pool = [atoms for atoms in read_structures(path, "unlabeled_file") if len(atoms) > 1]
-    if not pool:
-        raise SettingsError("unlabeled_file", str(path), "it holds no structure of several atoms")
-    return pool
+
+    def __init__(
+        self,
+        dataset: Sequence[Any],
+        collate: Callable[[list[Any]], Batch],
+        per_batch: int,
+        seed: int,
+        rank: int = 0,
+        n_ranks: int = 1,
+        n_workers: int = 0,
+    ) -> None:
+        """
+        Args:
+            dataset: the framework's structures.
+            collate: makes some of them a batch.
+            per_batch: number of structures for each batch of each rank.
+            seed: of the order.
+            rank: this process' rank.
+            n_ranks: number of ranks.
+            n_workers: number of processes that read structures; 0: this one does.
+        """
+        self.dataset = dataset
+        self._arguments = (len(dataset), per_batch, seed, rank, n_ranks)
+        self._collate, self._n_workers = collate, n_workers
+        self._number = -1
+        self._batch: Batch = None
+        self._batches: Iterator[Batch] = iter(())
+
+    def batch(self, number: int) -> Batch:
+        """The structures that go with a training batch.
+
+        Args:
+            number: of the batch since the start of training, from 0; the same number gives the
+                same structures.
+        """
+        if number != self._number:
+            if number != self._number + 1 or self._number < 0:
+                self._batches = iter(self._loader(number))
+            self._number, self._batch = number, next(self._batches)
+        return self._batch
+
+    def _loader(self, first: int) -> torch.utils.data.DataLoader[Any]:
+        return torch.utils.data.DataLoader(
+            self.dataset,  # type: ignore[arg-type]
+            batch_sampler=_Order(first, *self._arguments),
+            collate_fn=self._collate,
+            num_workers=self._n_workers,
+            # of its own, so that the trainer's random numbers are what they are without a pool
+            generator=torch.Generator().manual_seed(0),
+        )
+
+
+class _Order:
+    """Indices of the structures of one batch after the other, without end."""
+
+    def __init__(self, first: int, *arguments: int) -> None:
+        self._first, self._arguments = first, arguments
+
+    def __iter__(self) -> Iterator[list[int]]:
+        number = self._first
+        while True:
+            yield choose(number, *self._arguments)
+            number += 1
 
 
 def choose(
-    n_pool: int, per_batch: int, seed: int, step: int, rank: int = 0, n_ranks: int = 1
+    number: int, n_pool: int, per_batch: int, seed: int, rank: int = 0, n_ranks: int = 1
 ) -> list[int]:
-    """The pool's structures of a training step, each pass over the pool in a new random order.
-
-    It depends on the arguments alone, so that a restarted run repeats an uninterrupted one; all
-    ranks together go through the pool without repetition.
+    """The pool's structures that go with a batch.
 
     Args:
+        number: of the batch, from 0.
         n_pool: size of the pool.
-        per_batch: number of structures for this rank's batch.
-        seed: seed of the run.
-        step: optimiser step, from 0.
+        per_batch: number of structures for each batch of each rank.
+        seed: of the order.
         rank: this process' rank.
         n_ranks: number of ranks.
 
     Returns:
         ``per_batch`` indices below ``n_pool``.
     """
-    first = (step * n_ranks + rank) * per_batch
-    chosen = []
+    first = (number * n_ranks + rank) * per_batch
     orders: dict[int, Any] = {}
+    chosen = []
     for position in range(first, first + per_batch):
         turn, place = divmod(position, n_pool)
         if turn not in orders:

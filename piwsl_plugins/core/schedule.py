@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from .settings import Settings
+from .settings import Schedule
 
 
-def weight_factor(settings: Settings, epoch: int, step: int) -> float:
+def weight_factor(options: Schedule, epoch: int, step: int) -> float:
     """Factor by which the PIWSL weights are multiplied.
 
     Args:
-        settings: ``start_epoch``, ``ramp_epochs`` and ``interval`` are used.
+        options: when the terms act.
         epoch: current epoch, from 0.
         step: optimiser step since the start of training, from 0.
 
@@ -17,6 +17,6 @@ def weight_factor(settings: Settings, epoch: int, step: int) -> float:
         0 before ``start_epoch`` and in the steps that ``interval`` leaves out; then
         k/(ramp_epochs + 1) in the k-th epoch of the ramp, and 1 after it.
     """
-    if epoch < settings.start_epoch or step % settings.interval != 0:
+    if epoch < options.start_epoch or step % options.interval != 0:
         return 0.0
-    return min(1.0, (epoch - settings.start_epoch + 1) / (settings.ramp_epochs + 1))
+    return min(1.0, (epoch - options.start_epoch + 1) / (options.ramp_epochs + 1))

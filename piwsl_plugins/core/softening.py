@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from .settings import Settings
-
+#: slope below which the potential counts as softened
+THRESHOLD = 0.9
 #: a model whose first force slope is at least this is not a random one
 PRETRAINED_SLOPE = 0.5
 
@@ -78,47 +77,20 @@ class ForceSums:
 
 
 class SofteningGuard:
-    """Watches the force slope from epoch to epoch, and says what to do about it.
+    """Watches the force slope from epoch to epoch, and warns, once.
 
-    The limit is ``softening_threshold`` once the slope has been above it. Before that it is this
-    fraction of the first slope, as a pretrained model may start softer than the threshold; a first
-    slope near 0 is that of a model trained from scratch, for which there is no limit yet.
-
-    Attributes:
-        factor: factor of the PIWSL weights; halved each time with ``softening_guard="relax"``.
-        stop: whether training is to end (``softening_guard="stop"``).
+    The limit is :data:`THRESHOLD` once the slope has been above it. Before that it is this fraction
+    of the first slope, as a pretrained model may start softer than the threshold; a first slope
+    near 0 is that of a model trained from scratch, for which there is no limit yet.
     """
 
-    def __init__(self, settings: Settings, prefix: str = "") -> None:
-        """
-        Args:
-            settings: ``softening_guard`` and ``softening_threshold`` are used.
-            prefix: what precedes an option's name where the user writes it ("--piwsl_").
-        """
-        self.settings = settings
+    def __init__(self, prefix: str = "") -> None:
+        """Args: prefix: what precedes an option's name where the user writes it ("--piwsl_")."""
         self.prefix = prefix
-        self.factor = 1.0
-        self.stop = False
         self._start: float | None = None
         self._first: float | None = None
         self._was_right = False
         self._warned = False
-
-    def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint must hold for a restarted run to repeat an uninterrupted one."""
-        return {
-            "factor": self.factor,
-            "start": self._start,
-            "first": self._first,
-            "was_right": self._was_right,
-            "warned": self._warned,
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up the state of a checkpoint."""
-        self.factor, self._start = state["factor"], state["start"]
-        self._first = state["first"]
-        self._was_right, self._warned = state["was_right"], state["warned"]
 
     def slope(self, rms_force: float, labelled_slope: float) -> ForceSlope | None:
         """The slope of an epoch; the first one without labels is 1 and sets the scale.
@@ -136,37 +108,20 @@ class SofteningGuard:
         return ForceSlope(rms_force / self._start, labelled=False)
 
     def judge(self, slope: ForceSlope) -> str | None:
-        """Act on the slope of an epoch.
-
-        Returns:
-            the warning with its remedy, or None: the slope is above the limit, or (with "warn")
-            the warning has been given.
-        """
-        guard, threshold = self.settings.softening_guard, self.settings.softening_threshold
+        """The warning with its remedy, once, when a slope is below the limit; else None."""
         if self._first is None:
             self._first = slope.value
-        self._was_right |= slope.value >= threshold
+        self._was_right |= slope.value >= THRESHOLD
         if self._was_right:
-            limit = threshold
+            limit = THRESHOLD
         else:
-            limit = threshold * self._first if self._first >= PRETRAINED_SLOPE else -math.inf
-        if guard == "off" or slope.value >= limit:
-            return None
-        if guard == "warn" and self._warned:
+            limit = THRESHOLD * self._first if self._first >= PRETRAINED_SLOPE else -math.inf
+        if self._warned or slope.value >= limit:
             return None
         self._warned = True
-        if guard == "relax":
-            self.factor *= 0.5
-            consequence = f"the PIWSL weights are multiplied by {self.factor:g} from now on"
-        elif guard == "stop":
-            self.stop = True
-            consequence = "training ends here"
-        else:
-            consequence = f"training goes on ({self.prefix}softening_guard=stop or relax would act)"
         return (
-            f"PIWSL: the force slope on validation data is {slope}, below {limit:.3g} "
-            f"({self.prefix}softening_threshold={threshold:g}): the potential gets too soft; "
-            f"{consequence}. Remedy: a smaller {self.prefix}pitc_weight or "
-            f"{self.prefix}max_displacement, or {self.prefix}pitc_target=curvature or reference; "
-            "see docs/method.md"
+            f"PIWSL: the force slope on validation data is {slope}, below {limit:.3g}: the "
+            f"potential gets too soft. Remedy: a smaller {self.prefix}pitc_weight or "
+            f"{self.prefix}max_displacement, or Hessian labels ({self.prefix}hessian_file); see "
+            "docs/method.md"
         )

@@ -5,11 +5,12 @@ import subprocess
 import sys
 
 import pytest
-import torch
 
-from piwsl_plugins.core.penalty import penalty
+from piwsl_plugins.core.options import Group, SettingsError, option
 from piwsl_plugins.core.schedule import weight_factor
-from piwsl_plugins.core.settings import PRESETS, Settings, SettingsError, default_text, options
+from piwsl_plugins.core.settings import PRESETS, Schedule, Settings, default_text
+from piwsl_plugins.core.term_table import weights_of
+from piwsl_plugins.core.training_log import describe_options
 
 
 @pytest.mark.parametrize(
@@ -18,27 +19,26 @@ from piwsl_plugins.core.settings import PRESETS, Settings, SettingsError, defaul
         ("pitc_weight", -1.0, "at least 0"),
         ("pisc_weight", "much", "a number"),
         ("pitc_weight", float("nan"), "a number"),
+        ("pitc_weight", float("inf"), "a number"),
+        ("pitc_weight", True, "a number"),
         ("max_displacement", 0.0, "above 0"),
         ("max_displacement", 0.51, "at most 0.5 Å"),
         ("displacement", "random", "one of uniform, one_sided"),
-        ("displaced_fraction", 1.5, "at most 1"),
         ("metric", "rmse", "one of mse, mae, huber"),
         ("normalization", "none", "per_atom"),
-        ("anchor", "labels", "prediction, label"),
         ("pisc_vertex", "somewhere", "extrapolated"),
         ("start_epoch", -1, "at least 0"),
         ("interval", 0, "at least 1"),
         ("interval", 1.5, "a whole number"),
-        ("base_loss", "forces_only", "has no energy"),
-        ("heads", ",", "names"),
+        ("interval", float("inf"), "a whole number"),
         ("preset", "strong", "safe, paper"),
-        ("pitc_weight", "automatic", "at least 0 or auto"),
-        ("pitc_target", "hessian", "zero, curvature, reference"),
-        ("softening_threshold", 1.5, "at most 1"),
-        ("curvature_file", "labels.npz", "pitc_target 'curvature'"),
-        ("reference_model", "some.model", "'reference' or 'ceiling' or 'floor'"),
-        ("curvature_bound", 20.0, "'ceiling' or 'floor'"),
-        ("unlabeled_file", "", "the path of a file"),
+        ("pitc_weight", "auto", "at least 0"),
+        ("hessian_form", "vectors", "forces, symmetric, energies"),
+        ("hessian_step", 0.2, "at most 0.1 Å"),
+        ("hessian_weight", 1.0, "hessian_file"),
+        ("pool_file", "", "the path of a file"),
+        ("pool_per_batch", 0, "at least 1"),
+        ("softening_guard", "stop", "one of warn, off"),
     ],
 )
 def test_a_wrong_value_is_refused_with_name_value_and_remedy(name, value, words):
@@ -55,23 +55,11 @@ def test_an_unknown_option_suggests_the_right_one():
         Settings.create({"pitc_wieght": 1.0})
 
 
-def test_adversarial_displacements_cannot_start_a_path():
+def test_adversarial_displacements_cannot_start_a_path_or_do_without_forces():
     with pytest.raises(SettingsError, match="pisc_vertex"):
-        Settings(displacement="adversarial", pisc_vertex="all")
-
-
-@pytest.mark.parametrize("target", ["curvature", "ceiling", "floor"])
-def test_pisc_has_two_targets_only(target):
-    with pytest.raises(SettingsError, match="pisc_weight"):
-        Settings.create({"pitc_target": target, "pisc_weight": 1.0})
-    Settings.create({"pitc_target": "reference", "pisc_weight": 1.0})
-
-
-@pytest.mark.parametrize("option", [{"displacement": "adversarial"}, {"anchor": "label"}])
-def test_the_symmetric_form_has_no_forces(option):
-    with pytest.raises(SettingsError, match="uses no forces"):
-        Settings.create({"pitc_form": "symmetric", **option})
-    assert Settings.create(option).with_form(False).pitc_form == "first_order"
+        Settings.create({"displacement": "adversarial", "pisc_vertex": "all"})
+    with pytest.raises(SettingsError, match="pitc_form"):
+        Settings.create({"displacement": "adversarial", "pitc_form": "symmetric"})
 
 
 @pytest.mark.parametrize(
@@ -80,67 +68,86 @@ def test_the_symmetric_form_has_no_forces(option):
         ({}, True, "first_order"),
         ({}, False, "symmetric"),
         ({"pisc_weight": 1.0}, False, "first_order"),
-        ({"pitc_target": "curvature"}, True, "symmetric"),
-        ({"pitc_target": "curvature", "pitc_form": "first_order"}, False, "first_order"),
-        ({"pitc_target": "reference"}, True, "first_order"),
+        ({"displacement": "adversarial"}, False, "first_order"),
+        ({"hessian_file": "labels.npz"}, False, "first_order"),
+        ({"hessian_file": "labels.npz", "hessian_form": "energies"}, False, "symmetric"),
+        ({"pitc_form": "first_order"}, False, "first_order"),
     ],
 )
 def test_the_form_that_is_chosen(given, base_uses_forces, form):
-    settings = Settings.create(given).with_form(base_uses_forces)
-    assert settings.pitc_form == form
-    assert settings.needs_forces() == (form == "first_order")
+    settings = Settings.create(given).decided(base_uses_forces, 1.0)
+    assert settings.consistency.pitc_form == form
 
 
-def test_default_weights_and_bounds_follow_the_target():
-    assert Settings().pitc_weight == 0.001
-    assert Settings(pitc_target="curvature").pitc_weight == 1e4
-    assert Settings(pitc_target="ceiling").curvature_bound == 100.0
-    assert Settings().curvature_bound is None
-    assert Settings().auto_gradient_ratio == 0.01
-    assert Settings(pitc_target="curvature").auto_gradient_ratio == 0.1
-    assert Settings(auto_gradient_ratio=0.5).auto_gradient_ratio == 0.5
-    assert Settings(pitc_weight="auto").uses("pitc")
-    assert not Settings(pitc_weight=0).uses("pitc")
-
-
-def test_settings_can_be_made_again_from_their_values():
-    for given in ({}, {"pitc_target": "floor"}, {"pitc_weight": "auto", "preset": "paper"}):
-        settings = Settings.create(given)
-        assert Settings(**dataclasses.asdict(settings)) == settings
+def test_weights_that_follow_from_others():
+    assert weights_of(Settings.create({}).decided(True, 100.0)) == {"pitc": 0.001}
+    labels = {"hessian_file": "labels.npz"}
+    assert weights_of(Settings.create(labels).decided(True, 100.0)) == {"hessian": 100.0}
+    given = {**labels, "hessian_weight": 3.0, "pitc_weight": 0.5, "pisc_weight": 0.1}
+    weights = weights_of(Settings.create(given).decided(True, 100.0))
+    assert weights == {"pitc": 0.5, "pisc": 0.1, "hessian": 3.0}
+    off = Settings.create({**labels, "hessian_weight": 0.0}).decided(True, 100.0)
+    assert weights_of(off) == {}
 
 
 def test_the_paper_preset_is_the_published_setting():
-    paper = Settings.create({"preset": "paper"})
+    paper = Settings.create({"preset": "paper"}).consistency
     assert (paper.pitc_weight, paper.pisc_weight) == (1.2, 0.01)
     assert (paper.max_displacement, paper.displacement) == (0.05, "one_sided")
     assert paper.normalization == "total"
 
 
 def test_given_options_win_over_the_preset():
-    assert Settings.create({"preset": "paper", "pitc_weight": 0.5}).pitc_weight == 0.5
+    settings = Settings.create({"preset": "paper", "pitc_weight": 0.5})
+    assert settings.consistency.pitc_weight == 0.5
 
 
 def test_the_default_preset_is_safe():
     assert Settings.create({}) == Settings() == Settings.create({"preset": "safe"})
-    assert Settings().pitc_weight < PRESETS["paper"]["pitc_weight"]
+    assert Settings().consistency.pitc_weight < PRESETS["paper"]["pitc_weight"]
 
 
 def test_strings_of_a_command_line_are_converted():
-    settings = Settings.create({"pitc_weight": "0.5", "interval": "3", "heads": "a, b"})
-    assert (settings.pitc_weight, settings.interval, settings.heads) == (0.5, 3, ("a", "b"))
+    settings = Settings.create({"pitc_weight": "0.5", "interval": "3"})
+    assert (settings.consistency.pitc_weight, settings.schedule.interval) == (0.5, 3)
 
 
-def test_stage_two_weights_default_to_stage_one():
-    assert Settings(pitc_weight=0.3).stage_two().pitc_weight == 0.3
-    assert Settings(pitc_weight=0.3, swa_pitc_weight=0.0).stage_two().pitc_weight == 0.0
-    assert Settings(swa_pisc_weight=0.7).stage_two().pisc_weight == 0.7
+def test_options_are_known_by_flat_names():
+    settings = Settings.create({"preset": "paper", "pool_file": "pool.xyz"})
+    assert Settings.create(settings.values()) == settings
+    changed = settings.replace(interval=3, pisc_weight=0.0)
+    assert (changed.schedule.interval, changed.consistency.pisc_weight) == (3, 0.0)
+    assert changed.pool == settings.pool
+
+
+def test_a_framework_adds_a_group_of_its_own():
+    @dataclasses.dataclass(frozen=True)
+    class Own(Group):
+        flavour: str = option("plain", "How.", kind=str, choices={"plain": "", "sweet": ""})
+
+    @dataclasses.dataclass(frozen=True)
+    class OwnSettings(Settings):
+        own: Own = dataclasses.field(default_factory=Own)
+
+    settings = OwnSettings.create({"flavour": "sweet", "interval": 2})
+    assert (settings.own.flavour, settings.schedule.interval) == ("sweet", 2)
+    with pytest.raises(SettingsError, match="one of plain, sweet"):
+        OwnSettings.create({"flavour": "sour"})
+    with pytest.raises(SettingsError, match="no such option"):
+        Settings.create({"flavour": "sweet"})
 
 
 def test_every_option_has_help_and_a_default_text():
-    for name, option in options().items():
-        assert option.help.endswith(".") or option.help.endswith(")."), name
-        assert default_text(name)
-    assert "1.2" in default_text("pitc_weight")
+    for name, described in Settings.options().items():
+        assert described.help.endswith((".", ").")), name
+        assert default_text(Settings, name)
+    assert "1.2" in default_text(Settings, "pitc_weight")
+
+
+def test_the_log_names_what_differs_from_the_defaults():
+    assert describe_options(Settings()) == ["all as by default"]
+    settings = Settings.create({"max_displacement": 0.1, "pitc_weight": 0.0})
+    assert describe_options(settings) == ["pitc_weight=0.0", "max_displacement=0.1 Å"]
 
 
 def test_settings_load_neither_torch_nor_a_framework():
@@ -150,34 +157,8 @@ def test_settings_load_neither_torch_nor_a_framework():
 
 
 def test_schedule():
-    settings = Settings(start_epoch=2, ramp_epochs=3, interval=4)
-    assert [weight_factor(settings, epoch, 0) for epoch in range(8)] == [
-        0.0,
-        0.0,
-        0.25,
-        0.5,
-        0.75,
-        1.0,
-        1.0,
-        1.0,
-    ]
-    assert [weight_factor(settings, 6, step) > 0 for step in range(6)] == [
-        True,
-        False,
-        False,
-        False,
-        True,
-        False,
-    ]
-
-
-def test_penalties():
-    residual, n_atoms = torch.tensor([[0.2, -4.0]]), torch.tensor([2.0, 4.0])
-    squares = penalty(Settings(), residual, n_atoms)
-    torch.testing.assert_close(squares, torch.tensor([[0.01, 1.0]]))
-    total = Settings(normalization="total", metric="mae")
-    torch.testing.assert_close(penalty(total, residual, n_atoms), residual.abs())
-    huber = Settings(metric="huber", huber_delta=0.5)
-    torch.testing.assert_close(
-        penalty(huber, residual, n_atoms), torch.tensor([[0.005, 0.5 * (1.0 - 0.25)]])
-    )
+    options = Schedule(start_epoch=2, ramp_epochs=3, interval=4)
+    ramp = [weight_factor(options, epoch, 0) for epoch in range(8)]
+    assert ramp == [0.0, 0.0, 0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
+    acts = [weight_factor(options, 6, step) > 0 for step in range(6)]
+    assert acts == [True, False, False, False, True, False]

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from piwsl_plugins.core.settings import Settings
 from piwsl_plugins.core.softening import ForceSlope, ForceSums, SofteningGuard
 
 generator = torch.Generator().manual_seed(0)
@@ -28,60 +27,31 @@ def test_the_slope_is_the_regression_on_labelled_structures():
 
 
 def test_without_labels_forces_are_compared_with_those_at_the_start():
-    guard = SofteningGuard(Settings())
+    guard = SofteningGuard()
     assert guard.slope(math.nan, math.nan) is None
     assert guard.slope(2.0, math.nan) == ForceSlope(1.0, labelled=False)
     assert guard.slope(1.5, math.nan) == ForceSlope(0.75, labelled=False)
     assert guard.slope(1.5, 0.9) == ForceSlope(0.9, labelled=True)
 
 
-def judged(action, *slopes):
-    guard = SofteningGuard(
-        Settings(softening_guard=action, softening_threshold=0.9), prefix="--piwsl_"
-    )
-    return guard, [guard.judge(ForceSlope(slope, labelled=True)) for slope in slopes]
+def judged(*slopes):
+    guard = SofteningGuard(prefix="--piwsl_")
+    return [guard.judge(ForceSlope(slope, labelled=True)) for slope in slopes]
 
 
-def test_warn_speaks_once_and_changes_nothing():
-    guard, messages = judged("warn", 0.95, 0.9, 0.85, 0.8)
+def test_a_warning_comes_once():
+    messages = judged(0.95, 0.9, 0.85, 0.8)
     assert [message is not None for message in messages] == [False, False, True, False]
     assert "0.850" in messages[2]
     assert "--piwsl_pitc_weight" in messages[2]
-    assert (guard.factor, guard.stop) == (1.0, False)
-
-
-def test_relax_halves_the_weights_each_time():
-    guard, messages = judged("relax", 0.95, 0.85, 0.95, 0.8)
-    assert [message is not None for message in messages] == [False, True, False, True]
-    assert (guard.factor, guard.stop) == (0.25, False)
-
-
-def test_stop_stops_and_off_says_nothing():
-    assert judged("stop", 0.95, 0.85)[0].stop
-    guard, messages = judged("off", 0.95, 0.1)
-    assert messages == [None, None]
-    assert (guard.factor, guard.stop) == (1.0, False)
 
 
 def test_a_model_from_scratch_is_judged_once_its_slope_has_been_right():
-    guard, messages = judged("stop", -0.01, -0.02, 0.3, 0.01, 0.8)
-    assert messages == [None] * 5
-    assert not guard.stop
-    assert guard.judge(ForceSlope(0.95, labelled=True)) is None
-    assert guard.judge(ForceSlope(0.8, labelled=True))
+    messages = judged(-0.01, -0.02, 0.3, 0.01, 0.8, 0.95, 0.8)
+    assert [message is not None for message in messages] == [False] * 6 + [True]
 
 
 def test_a_pretrained_model_that_starts_soft_is_judged_by_its_start():
-    _, messages = judged("warn", 0.8, 0.75, 0.73, 0.7)
+    messages = judged(0.8, 0.75, 0.73, 0.7)
     assert [message is not None for message in messages] == [False, False, False, True]
     assert "below 0.72" in messages[3]
-
-
-def test_a_restarted_guard_goes_on():
-    guard, _ = judged("relax", 0.95, 0.85)
-    guard.slope(2.0, math.nan)
-    other = SofteningGuard(guard.settings)
-    other.load_state_dict(guard.state_dict())
-    assert other.factor == 0.5
-    assert other.slope(1.0, math.nan).value == 0.5
-    assert other.judge(ForceSlope(0.8, labelled=True))

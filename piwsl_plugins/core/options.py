@@ -1,0 +1,185 @@
+"""What an option is: name, default, unit, allowed values, help; and groups of them.
+
+Importing this module costs nothing but the standard library, so that a framework's argument
+parser may use it before torch is loaded.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+
+class SettingsError(ValueError):
+    """An option that cannot be used; names the option, its value and the remedy."""
+
+    def __init__(self, name: str, value: object, remedy: str) -> None:
+        super().__init__(f"PIWSL option '{name}' = {value!r}: {remedy}")
+        self.name = name
+        self.value = value
+        self.remedy = remedy
+
+
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """What a user must know of one option.
+
+    Attributes:
+        help: one or two sentences for ``--help`` and the documentation.
+        kind: type of a single value: ``float``, ``int``, ``str`` (a name of ``choices``, or a path
+            if there are none) or ``tuple`` (a list of names).
+        unit: physical unit, empty if there is none.
+        derived: what the default is, where it depends on other things.
+        choices: allowed values with their meaning; empty if the value is free.
+        minimum: smallest allowed value (``exclusive`` excludes it).
+        maximum: largest allowed value.
+        exclusive: whether ``minimum`` itself is refused.
+        refused: values refused with a reason of their own.
+    """
+
+    help: str
+    kind: type = float
+    unit: str = ""
+    derived: str = ""
+    choices: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    minimum: float | None = None
+    maximum: float | None = None
+    exclusive: bool = False
+    refused: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    @property
+    def is_file(self) -> bool:
+        """Whether a value is the path of a file."""
+        return self.kind is str and not self.choices
+
+    @property
+    def allowed(self) -> str:
+        """The allowed values in words."""
+        if self.choices:
+            return "one of " + ", ".join(self.choices)
+        if self.kind is tuple:
+            return "names separated by commas"
+        if self.kind is str:
+            return "the path of a file"
+        number = {int: "a whole number", float: "a number"}[self.kind]
+        if self.minimum is not None:
+            number += f" {'above' if self.exclusive else 'of at least'} {self.minimum:g}"
+        if self.maximum is not None:
+            number += f", at most {self.maximum:g}"
+        return number + (f" {self.unit}" if self.unit else "")
+
+    def parse(self, name: str, value: Any) -> Any:
+        """Convert ``value`` (a string of the command line, or a value of a config) and check it.
+
+        Raises:
+            SettingsError: if it is of the wrong type or not allowed.
+        """
+        if isinstance(value, str) and value in self.refused:
+            raise SettingsError(name, value, self.refused[value])
+        if self.kind is tuple:
+            names = value.split(",") if isinstance(value, str) else value
+            parsed: Any = tuple(str(item).strip() for item in names)
+            valid = all(parsed) and len(parsed) > 0
+        elif self.kind is str:
+            parsed = value
+            valid = (
+                value in self.choices if self.choices else isinstance(value, str) and value != ""
+            )
+        else:
+            try:
+                parsed = self.kind(value)
+            except (TypeError, ValueError, OverflowError):
+                raise SettingsError(name, value, f"allowed is {self.allowed}") from None
+            whole = self.kind is not int or float(value) == parsed
+            valid = whole and not isinstance(value, bool) and math.isfinite(parsed)
+            valid = valid and (self.maximum is None or parsed <= self.maximum)
+            if valid and self.minimum is not None:
+                valid = parsed > self.minimum if self.exclusive else parsed >= self.minimum
+        if not valid:
+            raise SettingsError(name, value, f"allowed is {self.allowed}")
+        return parsed
+
+
+def option(default: Any, help: str, **keywords: Any) -> Any:
+    """A field of a group of options; see :class:`Option` for the keywords."""
+    described = Option(help=help, **keywords)
+    return dataclasses.field(default=default, metadata={"option": described})
+
+
+class Group:
+    """Base of a dataclass whose fields are options; values are checked when it is made."""
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            value = getattr(self, field.name)
+            if value is not None or field.default is not None:
+                parsed = field.metadata["option"].parse(field.name, value)
+                object.__setattr__(self, field.name, parsed)
+
+
+Some = TypeVar("Some", bound="Groups")
+
+
+class Groups:
+    """Base of a dataclass whose fields are groups; options are known by their own flat names."""
+
+    @classmethod
+    def _fields(cls) -> dict[str, tuple[str, dataclasses.Field[Any]]]:
+        """The group and the field of each option, by its name."""
+        return {
+            field.name: (group.name, field)
+            for group in dataclasses.fields(cls)  # type: ignore[arg-type]
+            for field in dataclasses.fields(group.default_factory)  # type: ignore[arg-type]
+        }
+
+    @classmethod
+    def options(cls) -> dict[str, Option]:
+        """All options by name."""
+        return {name: field.metadata["option"] for name, (_, field) in cls._fields().items()}
+
+    @classmethod
+    def defaults(cls) -> dict[str, Any]:
+        """The defaults by name; None is a derived one."""
+        return {name: field.default for name, (_, field) in cls._fields().items()}
+
+    @classmethod
+    def create(cls: type[Some], given: Mapping[str, Any]) -> Some:
+        """The groups with the options that a user gave.
+
+        Raises:
+            SettingsError: for an unknown name or a value that is not allowed.
+        """
+        known = cls._fields()
+        by_group: dict[str, dict[str, Any]] = {}
+        for name, value in given.items():
+            if name not in known:
+                close = difflib.get_close_matches(name, known, n=1)
+                hint = f"; did you mean '{close[0]}'?" if close else ""
+                raise SettingsError(name, value, f"there is no such option{hint}")
+            by_group.setdefault(known[name][0], {})[name] = value
+        return cls(
+            **{
+                group.name: group.default_factory(**by_group.get(group.name, {}))  # type: ignore
+                for group in dataclasses.fields(cls)  # type: ignore[arg-type]
+            }
+        )
+
+    def values(self) -> dict[str, Any]:
+        """All options with their values."""
+        return {
+            name: getattr(getattr(self, group), name) for name, (group, _) in self._fields().items()
+        }
+
+    def replace(self: Some, **changes: Any) -> Some:
+        """The same with some options changed."""
+        known = self._fields()
+        groups: dict[str, Any] = {}
+        for name, value in changes.items():
+            group = known[name][0]
+            groups[group] = dataclasses.replace(
+                groups.get(group, getattr(self, group)), **{name: value}
+            )
+        return dataclasses.replace(self, **groups)  # type: ignore[type-var]

@@ -1,0 +1,38 @@
+"""Which terms a run has."""
+
+from __future__ import annotations
+
+from .hessian_labels import HessianLabels
+from .hessian_terms import HessianDisplacements, HessianEnergies, HessianForces
+from .settings import Settings
+from .terms import PISC, PITC, RandomDisplacements, Term
+
+
+def terms_of(settings: Settings, labels: HessianLabels | None = None) -> list[Term]:
+    """The terms with a weight.
+
+    Args:
+        settings: decided (:meth:`Settings.decided`).
+        labels: Hessian labels, if there is a weight on them.
+    """
+    terms: list[Term] = []
+    random = RandomDisplacements(settings.consistency)
+    if settings.consistency.pitc_weight:
+        terms.append(PITC(random))
+    if settings.consistency.pisc_weight:
+        terms.append(PISC(random))
+    if settings.hessian.hessian_weight and labels is not None:
+        displacer = HessianDisplacements(settings.hessian, labels)
+        energies = settings.hessian.hessian_form == "energies"
+        terms.append((HessianEnergies if energies else HessianForces)(displacer))
+    return terms
+
+
+def weights_of(settings: Settings) -> dict[str, float]:
+    """Weight of each term by its name, of those that have one."""
+    weights = {
+        PITC.name: settings.consistency.pitc_weight,
+        PISC.name: settings.consistency.pisc_weight,
+        HessianForces.name: settings.hessian.hessian_weight,
+    }
+    return {name: weight for name, weight in weights.items() if weight}

@@ -1,0 +1,461 @@
+"""What every framework must do: subclass :class:`HostConformance` and give a ``framework``.
+
+The reference is slow and independent: one structure at a time, in float64, the equations written
+out, energies and forces from the framework's plain model with another neighbour list.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Protocol
+
+import ase
+import ase.io
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from piwsl_plugins.core import displacements
+from piwsl_plugins.core.hessian_labels import HessianLabel, HessianLabels
+from piwsl_plugins.core.host import Batch, Host, Output
+from piwsl_plugins.core.settings import Settings
+from piwsl_plugins.core.step import POOL, Step
+from piwsl_plugins.core.term_table import terms_of
+
+DATA = Path(__file__).parents[1] / "data"
+SEED, EPOCH = 4, 2
+LENGTH = 0.05
+
+
+class Framework(Protocol):
+    """A framework with a small random model, in float64 and in training mode.
+
+    Attributes:
+        host: its host.
+        parameters: of the model, those with a gradient.
+    """
+
+    host: Host
+    parameters: list[Tensor]
+
+    def batch(self, structures: list[ase.Atoms]) -> Batch:
+        """A batch as the trainer's loader makes it, with labels."""
+
+    def call(self, batch: Batch, forces: bool) -> Output:
+        """The model's output as the trainer gets it."""
+
+    def alone(self, atoms: ase.Atoms) -> tuple[Tensor, Tensor]:
+        """Energy and forces of one structure, by another way and another neighbour list."""
+
+
+def bundled(name: str, index: int) -> ase.Atoms:
+    labelled = [a for a in ase.io.read(DATA / f"{name}.xyz", index=":40") if len(a) > 1]
+    return labelled[index]
+
+
+def mixed_structures() -> list[ase.Atoms]:
+    """Molecules and periodic boxes of unequal sizes, and a lone atom."""
+    return [
+        bundled("ethanol_gfn2_train", 0),
+        bundled("periodic_gfn2_train", 0),
+        ase.Atoms("O", [[0.0, 0.0, 0.0]], info={"REF_energy": -100.0}),
+        bundled("ethanol_gfn2_train", 1),
+        bundled("periodic_gfn2_train", 5),
+    ]
+
+
+def moved(atoms: ase.Atoms, displacement: Tensor) -> ase.Atoms:
+    copy = atoms.copy()
+    copy.positions = atoms.positions + displacement.detach().numpy()
+    return copy
+
+
+def key_of(atoms: ase.Atoms) -> int:
+    positions = torch.from_numpy(atoms.positions)
+    return displacements.structure_keys(positions, [len(atoms)], SEED, EPOCH)[0]
+
+
+def rounded(atoms: ase.Atoms, field: Tensor) -> Tensor:
+    positions = torch.from_numpy(atoms.positions)
+    return (positions + field) - positions
+
+
+def random_hessian(atoms: ase.Atoms, seed: int = 0) -> np.ndarray:
+    matrix = np.random.default_rng(seed).normal(size=(3 * len(atoms), 3 * len(atoms)))
+    return 5.0 * (matrix + matrix.T)
+
+
+def labels_of(structures: list[ase.Atoms]) -> list[HessianLabel]:
+    """A whole Hessian, a block of some atoms, their whole rows, and probes, in turn."""
+    labels = []
+    for index, atoms in enumerate(structures):
+        n, random = len(atoms), np.random.default_rng(index)
+        hessian = random_hessian(atoms, index)
+        some = np.array([0, 2, 5])
+        components = (3 * some[:, None] + np.arange(3)).ravel()
+        of = {"numbers": atoms.numbers, "positions": atoms.positions}
+        kind = index % 4
+        if kind == 0:
+            labels.append(HessianLabel(**of, hessian=hessian))
+        elif kind == 1:
+            block = hessian[np.ix_(components, components)]
+            labels.append(HessianLabel(**of, hessian=block, atoms=some))
+        elif kind == 2:
+            labels.append(HessianLabel(**of, hessian=hessian[components], atoms=some))
+        else:
+            probes = random.uniform(-0.02, 0.02, size=(3, n, 3))
+            changes = random.normal(size=(3, n, 3))
+            labels.append(HessianLabel(**of, displacements=probes, force_changes=changes))
+    return labels
+
+
+def probe_of(settings: Settings, label: HessianLabel, atoms: ase.Atoms) -> tuple[Tensor, Any]:
+    """δ of a structure with a Hessian label, and the change of forces measured along it."""
+    n, key = len(atoms), key_of(atoms)
+    if label.hessian is None:
+        index = key % len(label.displacements)
+        return torch.from_numpy(label.displacements[index]), label.force_changes[index]
+    random = displacements.generator(key, "hessian")
+    some = np.arange(n) if label.atoms is None else label.atoms
+    field = torch.zeros(n, 3, dtype=torch.float64)
+    step = settings.hessian.hessian_step
+    if settings.hessian.hessian_displacement == "gaussian":
+        vectors = torch.randn(len(some), 3, generator=random, dtype=torch.float64)
+        field[torch.from_numpy(some)] = step * vectors
+    else:
+        component, sign = torch.randint(3 * len(some), (2,), generator=random).tolist()
+        field[some[component // 3], component % 3] = step if sign % 2 else -step
+    return field, None
+
+
+class Reference:
+    """The residuals of one structure, equations written out."""
+
+    def __init__(self, framework: Framework, settings: Settings) -> None:
+        self.framework, self.settings = framework, settings
+
+    def at(self, atoms: ase.Atoms, field: Tensor) -> tuple[Tensor, Tensor]:
+        return self.framework.alone(moved(atoms, field))
+
+    def consistency(self, atoms: ase.Atoms) -> dict[str, list[Tensor]]:
+        """PITC and PISC in eV, one number per path."""
+        options, n, key = self.settings.consistency, len(atoms), key_of(atoms)
+        energy, forces = self.at(atoms, torch.zeros(n, 3))
+        waypoint = rounded(atoms, displacements.draw(options, "waypoint", [key], [n]))
+        if options.displacement == "adversarial":
+            error = (forces - torch.from_numpy(atoms.arrays["REF_forces"])).detach()
+            delta = options.max_displacement * error / error.norm(dim=1, keepdim=True)
+        else:
+            delta = displacements.draw(options, "displaced", [key], [n])
+        delta = rounded(atoms, delta)
+        there, there_forces = self.at(atoms, delta)
+        extrapolated = energy - (delta * forces).sum()
+        found = {"pitc": [there - extrapolated]}
+        if options.pitc_form == "symmetric":
+            found["pitc"] = [0.5 * (there + self.at(atoms, -delta)[0]) - energy]
+        via, via_forces = self.at(atoms, waypoint)
+        paths = {
+            "displaced": there - via + ((delta - waypoint) * via_forces).sum(),
+            "extrapolated": extrapolated - via + ((delta - waypoint) * via_forces).sum(),
+            "waypoint": via - there + ((waypoint - delta) * there_forces).sum(),
+            "origin": energy - via - (waypoint * via_forces).sum(),
+        }
+        every = options.pisc_vertex == "all"
+        found["pisc"] = list(paths.values()) if every else [paths[options.pisc_vertex]]
+        return found
+
+    def hessian(self, atoms: ase.Atoms, label: HessianLabel) -> Tensor:
+        """Penalties of the Hessian term, one per component or structure."""
+        n = len(atoms)
+        field, change = probe_of(self.settings, label, atoms)
+        delta = rounded(atoms, field)
+        some = np.arange(n) if label.atoms is None else label.atoms
+        whole = label.hessian is None or label.hessian.shape[1] == 3 * n
+        known = np.arange(n) if whole else some
+        if change is None:
+            vector = delta.numpy()[some].ravel()
+            demanded = torch.from_numpy((label.hessian.T @ vector).reshape(-1, 3))
+        else:
+            demanded = -torch.from_numpy(change)
+        energy, forces = self.at(atoms, torch.zeros(n, 3))
+        if self.settings.hessian.hessian_form == "energies":
+            curvature = 0.5 * (self.at(atoms, delta)[0] + self.at(atoms, -delta)[0]) - energy
+            work = 0.5 * (demanded * delta[torch.from_numpy(known)]).sum()
+            return (LENGTH * (curvature - work) / (0.5 * delta.square().sum())).square().view(1)
+        difference = forces - self.at(atoms, delta)[1]
+        if self.settings.hessian.hessian_form == "symmetric" and change is None:
+            difference = 0.5 * (self.at(atoms, -delta)[1] - self.at(atoms, delta)[1])
+        error = difference[torch.from_numpy(known)] - demanded
+        size = delta.norm() / (3 * len(some)) ** 0.5
+        return (LENGTH * error / size).square().flatten()
+
+    def penalty(self, residual: Tensor, n: int) -> Tensor:
+        options = self.settings.consistency
+        value = residual / n if options.normalization == "per_atom" else residual
+        if options.metric == "mse":
+            return value**2
+        if options.metric == "mae":
+            return value.abs()
+        delta = options.huber_delta
+        return 0.5 * value**2 if value.abs() < delta else delta * (value.abs() - 0.5 * delta)
+
+    def terms(
+        self, structures: list[ase.Atoms], labels: list[HessianLabel] = ()
+    ) -> dict[str, Tensor]:
+        """The penalties of each term, in the order of the structures."""
+        found: dict[str, list[Tensor]] = {"pitc": [], "pisc": [], "hessian": []}
+        for atoms in structures:
+            if len(atoms) == 1:
+                continue
+            for name, residuals in self.consistency(atoms).items():
+                values = [self.penalty(residual, len(atoms)) for residual in residuals]
+                found[name].append((sum(values) / len(values)).view(1))
+            for label in labels:
+                if np.array_equal(label.positions, atoms.positions):
+                    found["hessian"].append(self.hessian(atoms, label))
+        return {name: torch.cat(values) for name, values in found.items() if values}
+
+
+CASES: dict[str, dict[str, Any]] = {
+    "pitc": {"pitc_weight": 1.0},
+    "symmetric": {"pitc_weight": 1.0, "pitc_form": "symmetric"},
+    "pitc and pisc": {"pitc_weight": 1.0, "pisc_weight": 1.0},
+    "pisc": {"pitc_weight": 0.0, "pisc_weight": 1.0},
+    "extrapolated": {"pitc_weight": 0.0, "pisc_weight": 1.0, "pisc_vertex": "extrapolated"},
+    "waypoint": {"pitc_weight": 1.0, "pisc_weight": 1.0, "pisc_vertex": "waypoint"},
+    "all": {"pitc_weight": 1.0, "pisc_weight": 1.0, "pisc_vertex": "all"},
+    "one-sided": {"pitc_weight": 1.0, "displacement": "one_sided", "normalization": "total"},
+    "fixed length": {"pitc_weight": 1.0, "displacement": "fixed_length", "metric": "mae"},
+    "huber": {"pitc_weight": 1.0, "metric": "huber", "huber_delta": 0.005},
+    "adversarial": {"pitc_weight": 1.0, "pisc_weight": 1.0, "displacement": "adversarial"},
+}
+HESSIAN_CASES: dict[str, dict[str, Any]] = {
+    "forces": {},
+    "column": {"hessian_displacement": "column"},
+    "symmetric": {"hessian_form": "symmetric"},
+    "energies": {"hessian_form": "energies"},
+    "beside PITC and PISC": {"pitc_weight": 1.0, "pisc_weight": 1.0},
+}
+
+
+def settings_for(options: dict[str, Any], forces: bool = True) -> Settings:
+    return Settings.create({"max_displacement": 0.04, **options}).decided(forces, 1.0)
+
+
+def run_step(
+    framework: Framework,
+    structures: list[ase.Atoms],
+    settings: Settings,
+    labels: list[HessianLabel] = (),
+    pool: list[ase.Atoms] = (),
+    base_uses_forces: bool = True,
+    join: bool | None = None,
+) -> Output:
+    """One training step's model call, as the adapters' hooks make it."""
+    step = Step(
+        framework.host,
+        terms_of(settings, HessianLabels(labels)),
+        framework.batch(structures),
+        framework.batch(list(pool)) if pool else None,
+        SEED,
+        EPOCH,
+        base_uses_forces,
+        join,
+    )
+    return step.finish(framework.call(step.inputs, step.forces))
+
+
+def gradients(framework: Framework, values: list[Tensor]) -> list[Tensor]:
+    """Of the sum of the means of some penalties."""
+    total = sum(value.mean() for value in values)
+    found = torch.autograd.grad(total, framework.parameters, allow_unused=True, retain_graph=True)
+    return [
+        torch.zeros_like(parameter) if gradient is None else gradient
+        for gradient, parameter in zip(found, framework.parameters)
+    ]
+
+
+def assert_agree(found: list[Tensor], expected: list[Tensor], rtol: float = 1e-9) -> None:
+    scale = max(float(value.detach().abs().max()) for value in expected)
+    for first, second in zip(found, expected, strict=True):
+        torch.testing.assert_close(first, second, rtol=rtol, atol=1e-11 * scale)
+
+
+class HostConformance:
+    """Tests of a framework's host; subclasses give the fixture ``framework``."""
+
+    @pytest.fixture
+    def framework(self) -> Framework:
+        raise pytest.UsageError("a subclass gives the framework")
+
+    @pytest.mark.parametrize("case", CASES)
+    def test_terms_and_gradients_agree_with_the_slow_reference(self, framework, case):
+        settings = settings_for(CASES[case])
+        structures = mixed_structures()
+        output = run_step(framework, structures, settings)
+        names = [term.name for term in terms_of(settings)]
+        expected = Reference(framework, settings).terms(structures)
+        found = [output[f"piwsl_{name}"] for name in names]
+        expected = [expected[name] for name in names]
+        assert_agree(found, expected)
+        assert_agree(gradients(framework, found), gradients(framework, expected))
+
+    @pytest.mark.parametrize("case", HESSIAN_CASES)
+    def test_hessian_labels_agree_with_the_slow_reference(self, framework, case):
+        given = {"hessian_file": "given", **HESSIAN_CASES[case]}
+        settings = settings_for(given)
+        structures = mixed_structures()
+        labels = labels_of([structures[i] for i in (0, 1, 3, 4)][:3])
+        labels.append(labels_of([structures[4]] * 4)[3])
+        output = run_step(framework, structures, settings, labels)
+        expected = Reference(framework, settings).terms(structures, labels)["hessian"]
+        # forces differ by little along δ, so that digits are lost; the reference loses others
+        assert_agree([output["piwsl_hessian"]], [expected], rtol=1e-7)
+        found = gradients(framework, [output["piwsl_hessian"]])
+        assert_agree(found, gradients(framework, [expected]), rtol=1e-7)
+
+    @pytest.mark.parametrize("forces", [True, False])
+    def test_joined_calls_give_the_same(self, framework, forces):
+        structures = mixed_structures()
+        labels = labels_of(structures[:2])
+        form = "forces" if forces else "energies"
+        options = {"pitc_weight": 1.0, "hessian_file": "given", "hessian_form": form}
+        settings = settings_for(options | ({"pisc_weight": 1.0} if forces else {}), forces)
+        found = [
+            run_step(framework, structures, settings, labels, structures[3:], forces, join)
+            for join in (False, True)
+        ]
+        for term in terms_of(settings, HessianLabels(labels)):
+            pair = [[output[f"piwsl_{term.name}"]] for output in found]
+            assert_agree(*pair)
+            assert_agree(*(gradients(framework, values) for values in pair))
+
+    def test_batched_equals_one_by_one_in_any_order(self, framework):
+        settings = settings_for({"pitc_weight": 1.0, "pisc_weight": 1.0, "hessian_file": "given"})
+        structures = mixed_structures()
+        labels = labels_of([structures[0], structures[3]])
+        together = run_step(framework, structures, settings, labels)
+        for term in terms_of(settings, HessianLabels(labels)):
+            name = f"piwsl_{term.name}"
+            alone = [run_step(framework, [a], settings, labels)[name] for a in structures]
+            assert_agree([together[name]], [torch.cat(alone)])
+            reverse = run_step(framework, structures[::-1], settings, labels)
+            assert_agree([reverse[name].mean()], [together[name].mean()])
+
+    def test_pool_structures_carry_the_terms_and_come_last(self, framework):
+        settings = settings_for({"pitc_weight": 1.0})
+        structures = mixed_structures()
+        together = run_step(framework, structures, settings)
+        output = run_step(framework, structures[:2], settings, pool=structures[2:])
+        assert_agree([output["piwsl_pitc"]], [together["piwsl_pitc"]])
+        batch = framework.batch(structures[2:])
+        plain = framework.host.read(framework.call(batch, True))
+        pool = framework.host.read(output[POOL])
+        torch.testing.assert_close(pool.energy, plain.energy)
+        torch.testing.assert_close(pool.forces, plain.forces)
+
+    @pytest.mark.parametrize("join", [False, True])
+    def test_the_output_for_the_batch_is_untouched(self, framework, join):
+        structures = mixed_structures()
+        settings = settings_for({"pitc_weight": 1.0, "pisc_weight": 1.0, "pisc_vertex": "all"})
+        for _ in range(3):  # TorchScript optimises a model during its first calls
+            plain = framework.call(framework.batch(structures), True)
+        output = run_step(framework, structures, settings, join=join)
+        for key, value in plain.items():
+            if isinstance(value, Tensor):
+                rtol, atol = (1e-10, 1e-11) if join else (0.0, 0.0)
+                torch.testing.assert_close(
+                    output[key], value, rtol=rtol, atol=atol, equal_nan=True, msg=key
+                )
+
+    def test_no_structure_with_a_term(self, framework):
+        lone = mixed_structures()[2]
+        settings = settings_for({"pitc_weight": 1.0, "pisc_weight": 1.0, "hessian_file": "given"})
+        output = run_step(framework, [lone], settings, labels_of(mixed_structures()[:1]))
+        for name in ("pitc", "pisc", "hessian"):
+            assert output[f"piwsl_{name}"].shape == (0,)
+            assert output[f"piwsl_{name}_residual"].shape == (1, 0)
+
+    @pytest.mark.parametrize("name", ["ethanol_gfn2_train", "periodic_gfn2_train"])
+    def test_invariance_under_rotation_and_permutation(self, framework, name, monkeypatch):
+        atoms = bundled(name, 0)
+        random = torch.Generator().manual_seed(1)
+        fields = dict(
+            zip(("displaced", "waypoint"), 0.05 * torch.randn(2, len(atoms), 3, generator=random))
+        )
+        settings = settings_for({"pitc_weight": 1.0, "pisc_weight": 1.0})
+
+        def found(atoms, change):
+            monkeypatch.setattr(
+                displacements, "draw", lambda options, stream, *rest: change(fields[stream])
+            )
+            output = run_step(framework, [atoms], settings)
+            return [output["piwsl_pitc"], output["piwsl_pisc"]]
+
+        expected = found(atoms, lambda field: field)
+        rotation, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))
+        rotation *= np.sign(np.linalg.det(rotation))
+        turned = atoms.copy()
+        turned.set_cell(atoms.cell.array @ rotation.T)
+        turned.positions = atoms.positions @ rotation.T
+        matrix = torch.from_numpy(rotation.T).to(torch.get_default_dtype())
+        assert_agree(found(turned, lambda f: f.to(matrix) @ matrix), expected, rtol=1e-6)
+        order = np.random.default_rng(1).permutation(len(atoms))
+        assert_agree(found(atoms[order], lambda f: f[order]), expected, rtol=1e-6)
+
+    @pytest.mark.parametrize("name", ["ethanol_gfn2_train", "periodic_gfn2_train"])
+    def test_residuals_of_a_conservative_model_fall_with_the_square(
+        self, framework, name, monkeypatch
+    ):
+        atoms = bundled(name, 0)
+        random = torch.Generator().manual_seed(2)
+        fields = dict(
+            zip(
+                ("displaced", "waypoint"),
+                torch.randn(2, len(atoms), 3, generator=random, dtype=torch.float64),
+            )
+        )
+        settings = settings_for({"pitc_weight": 1.0, "pisc_weight": 1.0})
+        scales = np.logspace(-4, -2.5, 5)
+        sizes = []
+        for scale in scales:
+            monkeypatch.setattr(
+                displacements, "draw", lambda options, stream, *rest, s=scale: s * fields[stream]
+            )
+            output = run_step(framework, [atoms], settings)
+            both = [output["piwsl_pitc_residual"], output["piwsl_pisc_residual"]]
+            sizes.append(torch.cat(both).abs().flatten().numpy())
+        for term in np.array(sizes).T:
+            assert np.polyfit(np.log(scales), np.log(term), 1)[0] == pytest.approx(2.0, abs=0.05)
+
+    @pytest.mark.parametrize(("form", "slope"), [("forces", 1.0), ("symmetric", 2.0)])
+    def test_with_its_own_hessian_a_model_has_no_residual_but_that_of_the_step(
+        self, framework, form, slope
+    ):
+        atoms = bundled("ethanol_gfn2_train", 0)
+        label = HessianLabel(atoms.numbers, atoms.positions, hessian=own_hessian(framework, atoms))
+        steps = np.logspace(-3.3, -2.3, 4)
+        sizes = []
+        for step in steps:
+            options = {"hessian_file": "given", "hessian_form": form, "hessian_step": step}
+            output = run_step(framework, [atoms], settings_for(options), [label])
+            sizes.append(float(output["piwsl_hessian_residual"].square().mean().sqrt()))
+        assert sizes[-1] < 0.05 * np.sqrt(np.square(label.hessian).sum() / len(label.hessian))
+        found = np.polyfit(np.log(steps), np.log(sizes), 1)[0]
+        assert found == pytest.approx(slope, abs=0.1)
+
+
+def own_hessian(framework: Framework, atoms: ase.Atoms, step: float = 1e-4) -> np.ndarray:
+    """The model's Hessian by central differences of its forces, in eV/Å²."""
+    rows = []
+    for component in range(3 * len(atoms)):
+        field = torch.zeros(3 * len(atoms), dtype=torch.float64)
+        field[component] = step
+        forces = [
+            framework.alone(moved(atoms, sign * field.view(-1, 3)))[1].detach()
+            for sign in (-1.0, 1.0)
+        ]
+        rows.append(((forces[0] - forces[1]) / (2 * step)).flatten().numpy())
+    hessian = np.array(rows)
+    return 0.5 * (hessian + hessian.T)

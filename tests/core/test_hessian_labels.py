@@ -1,0 +1,153 @@
+"""Hessian labels: their files, whose they are, and what they say along a displacement."""
+
+from pathlib import Path
+
+import ase
+import ase.io
+import numpy as np
+import pytest
+import torch
+
+from piwsl_plugins.core.displacements import structure_keys
+from piwsl_plugins.core.hessian_labels import (
+    HESSIAN_KEY,
+    HessianLabel,
+    HessianLabels,
+    read_labels,
+    write_labels,
+)
+from piwsl_plugins.core.hessian_targets import check_labels, draw_target
+from piwsl_plugins.core.options import SettingsError
+from piwsl_plugins.core.settings import Hessian
+
+from ..conformance import bundled, labels_of
+
+DATA = Path(__file__).parents[2] / "data"
+
+
+@pytest.fixture
+def structures():
+    return [bundled("ethanol_gfn2_train", index) for index in range(4)]
+
+
+@pytest.fixture
+def labels(structures):
+    energies = HessianLabel(
+        structures[0].numbers,
+        structures[0].positions + 0.1,
+        cell=np.eye(3),
+        pbc=np.array([True, False, False]),
+        displacements=np.ones((2, 9, 3)),
+        curvatures=np.array([0.1, 0.2]),
+    )
+    return [*labels_of(structures), energies]
+
+
+def test_a_file_gives_back_what_was_written(tmp_path, labels):
+    write_labels(tmp_path / "labels.npz", labels, "a test")
+    found = read_labels(tmp_path / "labels.npz")
+    assert len(found) == len(labels)
+    for label, expected in zip(found, labels):
+        for name, value in vars(expected).items():
+            if value is None:
+                assert getattr(label, name) is None, name
+            else:
+                assert np.array_equal(getattr(label, name), value), name
+
+
+def test_frames_carry_hessians(tmp_path, structures):
+    hessian = np.diag(np.arange(27.0))
+    structures[0].arrays[HESSIAN_KEY] = hessian.reshape(9, 81)
+    structures[2].info[HESSIAN_KEY] = hessian
+    ase.io.write(tmp_path / "frames.xyz", structures)
+    first, second = read_labels(tmp_path / "frames.xyz")
+    assert np.array_equal(first.hessian, hessian)
+    assert np.array_equal(second.hessian, hessian)
+    assert np.allclose(second.positions, structures[2].positions)
+
+
+def broken(label, **changes):
+    return HessianLabel(**{**vars(label), **changes})
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda h: np.where(np.eye(27) > 0, np.nan, h), "label 0 .*hessian are not all finite"),
+        (lambda h: np.roll(h, 1, axis=1), "not symmetric"),
+        (lambda h: None, "neither a Hessian nor probes"),
+    ],
+)
+def test_labels_that_cannot_be_right(tmp_path, labels, change, words):
+    label = labels[0]
+    write_labels(tmp_path / "x.npz", [broken(label, hessian=change(label.hessian))], "a test")
+    with pytest.raises(SettingsError, match=words):
+        read_labels(tmp_path / "x.npz")
+
+
+def test_files_that_cannot_be_used(tmp_path, structures):
+    ase.io.write(tmp_path / "plain.xyz", structures)
+    structures[1].info[HESSIAN_KEY] = np.eye(6)
+    ase.io.write(tmp_path / "wrong_size.xyz", structures)
+    np.savez(tmp_path / "other.npz", numbers=np.arange(3))
+    write_labels(tmp_path / "whole.npz", labels_of(structures), "a test")
+    content = (tmp_path / "whole.npz").read_bytes()
+    (tmp_path / "cut.npz").write_bytes(content[: len(content) // 2])
+    for name, words in {
+        "missing.npz": "no such file",
+        "plain.xyz": "no frame has a Hessian",
+        "wrong_size.xyz": "of frame 1 has shape",
+        "other.npz": "piwsl-hessian",
+        "cut.npz": "cannot read",
+    }.items():
+        with pytest.raises(SettingsError, match=words) as caught:
+            read_labels(tmp_path / name)
+        assert caught.value.name == "hessian_file"
+
+
+def test_labels_are_found_by_geometry(structures, labels):
+    known = HessianLabels(labels)
+    assert len(known) == len(labels)
+
+    def found(atoms, shift=0.0):
+        positions = torch.from_numpy(atoms.positions + shift)
+        return known.find(torch.from_numpy(atoms.numbers), positions)
+
+    assert [found(atoms) for atoms in structures] == labels[:4]
+    assert found(structures[1], 5e-4) is labels[1]
+    assert found(structures[1], 2e-3) is None
+    swapped = structures[1][[1, 0, *range(2, 9)]]
+    assert found(swapped) is None
+    assert found(bundled("periodic_gfn2_train", 0)) is None
+    single = torch.from_numpy(structures[2].positions).float()
+    assert known.find(torch.from_numpy(structures[2].numbers), single) is labels[2]
+
+
+@pytest.mark.parametrize("kind", ["gaussian", "column"])
+def test_displacements_average_to_the_frobenius_norm(structures, labels, kind):
+    """What all directions have in common, so that one weight suits all."""
+    options = Hessian(hessian_file="x", hessian_displacement=kind)
+    label = labels[0]
+    keys = structure_keys(torch.arange(9000.0).view(-1, 3), [1] * 3000, 0, 0)
+    squares = []
+    for key in keys:
+        target = draw_target(options, label, key)
+        change = target.force_difference(target.displacement)
+        squares.append(float((change / target.size(target.displacement)).square().mean()))
+    expected = np.square(label.hessian).sum() / len(label.hessian)
+    assert np.mean(squares) == pytest.approx(expected, rel=0.05)
+
+
+def test_probes_serve_both_forms(structures, labels):
+    probes = labels[3]
+    target = draw_target(Hessian(hessian_file="x"), probes, key=4)
+    assert target.probe == 1
+    assert np.array_equal(target.displacement, probes.displacements[1])
+    assert np.array_equal(target.force_difference(target.displacement), -probes.force_changes[1])
+    work = -0.5 * np.sum(probes.force_changes[1] * probes.displacements[1])
+    assert float(target.curvature(target.displacement)) == pytest.approx(work)
+    energies = draw_target(Hessian(hessian_file="x"), labels[4], key=4)
+    assert float(energies.curvature(energies.displacement)) == 0.1
+    check_labels(Hessian(hessian_file="x", hessian_form="energies"), labels)
+    with pytest.raises(SettingsError, match=r"label 4 .*energies alone"):
+        check_labels(Hessian(hessian_file="x"), labels)
