@@ -1,1 +1,1 @@
-"""The adapter for MACE (mace-torch); see :mod:`piwsl_plugins.mace.hooks` for how it attaches."""
+"""The adapter for MACE (mace-torch); :mod:`piwsl_plugins.mace._hooks` is how it attaches."""

@@ -1,6 +1,6 @@
 """``python -m piwsl_plugins.mace …`` is ``mace_run_train …`` without the start-up file."""
 
-from piwsl_plugins.mace.hooks import activate
+from piwsl_plugins.mace._hooks import activate
 
 
 def main() -> None:

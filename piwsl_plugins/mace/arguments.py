@@ -1,27 +1,103 @@
-"""The ``--piwsl_*`` options of ``mace_run_train``, generated from the core's settings."""
+"""The ``--piwsl_*`` options of ``mace_run_train``, generated from the settings."""
 
 from __future__ import annotations
 
 import argparse
 import ast
+import dataclasses
 import logging
 import os
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn
 
-from ..core.settings import Settings, SettingsError, default_text, options
-from ..core.structures import check_exists
+from ..core.options import Group, SettingsError, option
+from ..core.settings import Settings, default_text
 
+#: the base loss that is ours
+ENERGY = "energy"
+_STAGE_TWO = "swa_"
 _ENERGY_FREE_MODELS = ("AtomicDipolesMACE", "AtomicDielectricMACE")
 _DIPOLE_MODELS = ("EnergyDipolesMACE", "PolarMACE")
-#: settings that name a file
-_FILES = ("curvature_file", "reference_model", "unlabeled_file")
-
 #: set while a run with --loss=piwsl reads data; an environment variable, because the loader's
 #: worker processes read data too, and inherit it however they are started
 _SELECTED = "_PIWSL_PLUGINS_SELECTED"
+
+
+_BASE_LOSSES = (
+    "weighted",
+    "virials",
+    "stress",
+    "huber",
+    "universal",
+    "l1l2energyforces",
+    "energy_forces_dipole",
+)
+_NO_ENERGY = "this loss has no energy, but PIWSL compares energies"
+
+
+@dataclasses.dataclass(frozen=True)
+class MaceOptions(Group):
+    """What MACE alone has."""
+
+    base_loss: str = option(
+        "weighted",
+        "The supervised MACE loss to which the PIWSL terms are added; it alone is used for "
+        "validation, model selection and error tables.",
+        kind=str,
+        choices={name: f"MACE's --loss={name}" for name in _BASE_LOSSES}
+        | {ENERGY: "squared errors of the energy per atom alone, for data without forces"},
+        refused={
+            "forces_only": f"{_NO_ENERGY}; use 'weighted' with a small --energy_weight",
+            "dipole": _NO_ENERGY,
+            "dipole_polar": _NO_ENERGY,
+        },
+    )
+    swa_pitc_weight: float | None = option(
+        None, "PITC weight in stage two.", derived="as in stage one", minimum=0.0
+    )
+    swa_pisc_weight: float | None = option(
+        None, "PISC weight in stage two.", derived="as in stage one", minimum=0.0
+    )
+    swa_hessian_weight: float | None = option(
+        None,
+        "Weight of the Hessian labels in stage two.",
+        derived="as in stage one",
+        minimum=0.0,
+    )
+    heads: tuple[str, ...] | None = option(
+        None,
+        "Heads whose structures carry PIWSL terms, separated by commas.",
+        derived="every head but the replay head pt_head",
+        kind=tuple,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class MaceSettings(Settings):
+    """All options of ``mace_run_train``."""
+
+    mace: MaceOptions = dataclasses.field(default_factory=MaceOptions)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.hessian.hessian_file is None and self.mace.swa_hessian_weight:
+            raise SettingsError(
+                "swa_hessian_weight",
+                self.mace.swa_hessian_weight,
+                "there are no Hessian labels; name their file with hessian_file",
+            )
+
+    def stage_two(self) -> MaceSettings:
+        """The settings of stage two: the same with stage two's weights."""
+        given = {
+            name.removeprefix(_STAGE_TWO): value
+            for name, value in vars(self.mace).items()
+            if name.startswith(_STAGE_TWO) and value is not None
+        }
+        return self.replace(**given)
 
 
 def fail(message: str) -> NoReturn:
@@ -30,16 +106,21 @@ def fail(message: str) -> NoReturn:
     raise SystemExit(2)
 
 
+def refuse(error: SettingsError) -> NoReturn:
+    """:func:`fail` for a setting, with the name that it has on the command line."""
+    fail(f"{_flags(error.name)[0]}={error.value}: {error.remedy}")
+
+
 def destination(name: str) -> str:
     """The attribute of MACE's arguments that holds a setting."""
-    swa = "swa_" if name.startswith("swa_") else ""
-    return f"{swa}piwsl_{name.removeprefix('swa_')}"
+    stage = _STAGE_TWO if name.startswith(_STAGE_TWO) else ""
+    return f"{stage}piwsl_{name.removeprefix(_STAGE_TWO)}"
 
 
 def _flags(name: str) -> list[str]:
     flags = [f"--{destination(name)}"]
-    if name.startswith("swa_"):
-        flags.append(flags[0].replace("--swa_", "--stage_two_"))
+    if name.startswith(_STAGE_TWO):
+        flags.append(flags[0].replace(f"--{_STAGE_TWO}", "--stage_two_"))
     return flags
 
 
@@ -54,19 +135,19 @@ def add_arguments(parser: ArgumentParser) -> None:
         loss.choices = [*loss.choices, "piwsl"]
     group = parser.add_argument_group(
         "PIWSL (with --loss=piwsl)",
-        "Physics-informed weakly supervised learning, arXiv 2408.05215: consistency of energies "
-        "and forces at randomly displaced structures, added to a supervised loss.",
+        "Physics-informed weakly supervised learning: terms at displaced structures (consistency, "
+        "arXiv 2408.05215; Hessian labels) and a pool of structures, added to a supervised loss.",
     )
-    for name, option in options("mace").items():
-        values = "".join(f" {value}: {meaning}." for value, meaning in option.choices.items())
-        unit = f" [{option.unit}]" if option.unit else ""
-        text = f"{option.help}{unit}{values} (default: {default_text(name)})"
+    for name, described in MaceSettings.options().items():
+        values = "".join(f" {value}: {meaning}." for value, meaning in described.choices.items())
+        unit = f" [{described.unit}]" if described.unit else ""
+        text = f"{described.help}{unit}{values} (default: {default_text(MaceSettings, name)})"
         group.add_argument(
             *_flags(name),
             dest=destination(name),
             type=_parse_as(name),
             default=argparse.SUPPRESS,
-            metavar="{" + ",".join(option.choices) + "}" if option.choices else None,
+            metavar="{" + ",".join(described.choices) + "}" if described.choices else None,
             help=text.replace("%", "%%"),
         )
 
@@ -74,7 +155,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 def _parse_as(name: str) -> Callable[[str], Any]:
     def parse(text: str) -> Any:
         try:
-            return options()[name].parse(name, text)
+            return MaceSettings.options()[name].parse(name, text)
         except SettingsError as error:
             raise ArgumentTypeError(f"{error.value!r} cannot be used: {error.remedy}") from None
 
@@ -85,9 +166,9 @@ def resolve(args: Namespace) -> list[tuple[str, int]]:
     """Check the PIWSL arguments at MACE's ``check_args`` and fill in those not given.
 
     With ``--loss=piwsl``, ``args.loss`` becomes the base loss, which MACE then follows for
-    stress, virials, error tables and stage two, ``args.piwsl`` becomes True, and every
-    setting is stored as a plain value (MACE dumps its arguments as JSON). A wrong argument
-    ends the program with exit status 2 and one message. Arguments resolved before are left.
+    stress, virials, error tables and stage two, and ``args.piwsl`` becomes True. A wrong
+    argument ends the program with exit status 2 and one message. Arguments resolved before are
+    left.
 
     Returns:
         messages for MACE's log, ``(text, level)``.
@@ -96,7 +177,7 @@ def resolve(args: Namespace) -> list[tuple[str, int]]:
         return []
     given = {
         name: getattr(args, destination(name))
-        for name in options("mace")
+        for name in MaceSettings.options()
         if hasattr(args, destination(name))
     }
     os.environ.pop(_SELECTED, None)
@@ -104,26 +185,33 @@ def resolve(args: Namespace) -> list[tuple[str, int]]:
         if given:
             fail(
                 f"{', '.join(_flags(name)[0] for name in given)} given, but --loss={args.loss}: "
-                "add --loss=piwsl (with both PIWSL weights 0 it trains exactly as its base loss), "
-                "or remove the PIWSL options"
+                "add --loss=piwsl (with all weights 0 it trains exactly as its base loss), or "
+                "remove the PIWSL options"
             )
         return []
     try:
-        settings = Settings.create({"seed": args.seed, **given})
-        for name in _FILES:
-            if getattr(settings, name) is not None:
-                check_exists(getattr(settings, name), name)
+        settings = MaceSettings.create({"seed": args.seed, **given})
+        for name, described in settings.options().items():
+            path = settings.values()[name] if described.is_file else None
+            if path is not None and not Path(path).exists():
+                raise SettingsError(name, path, "there is no such file")
     except SettingsError as error:
-        fail(f"{_flags(error.name)[0]}={error.value}: {error.remedy}")
+        refuse(error)
     _check_model(args, settings)
-    _check_heads(args, settings)
-    for name in options("mace"):
-        value = getattr(settings, name)
-        setattr(args, destination(name), list(value) if isinstance(value, tuple) else value)
+    heads = ast.literal_eval(args.heads) if args.heads else {}
+    _check_heads(args, settings.mace.heads, list(heads))
+    _check_lazy_files([vars(args), *heads.values()], settings.pool.pool_file)
+    store(args, settings)
     os.environ[_SELECTED] = "1"
     args.piwsl = True
-    args.loss = settings.base_loss
+    args.loss = settings.mace.base_loss
     return [(f"PIWSL is on; its base loss is --loss={args.loss}", logging.INFO)]
+
+
+def store(args: Namespace, settings: MaceSettings) -> None:
+    """Keep settings in MACE's arguments, as plain values: MACE dumps them as JSON."""
+    for name, value in settings.values().items():
+        setattr(args, destination(name), list(value) if isinstance(value, tuple) else value)
 
 
 def is_selected(args: Namespace) -> bool:
@@ -136,15 +224,17 @@ def selected_in_this_process() -> bool:
     return _SELECTED in os.environ
 
 
-def settings_of(args: Namespace) -> Settings:
-    """The settings that :func:`resolve` stored in MACE's arguments."""
-    return Settings(**{name: getattr(args, destination(name)) for name in options("mace")})
+def settings_of(args: Namespace) -> MaceSettings:
+    """The settings that :func:`store` kept."""
+    return MaceSettings.create(
+        {name: getattr(args, destination(name)) for name in MaceSettings.options()}
+    )
 
 
-def _check_model(args: Namespace, settings: Settings) -> None:
+def _check_model(args: Namespace, settings: MaceSettings) -> None:
     if args.model in _ENERGY_FREE_MODELS:
         fail(f"--model={args.model} has no energy, which --loss=piwsl needs; choose MACE's --loss")
-    if settings.base_loss == "energy_forces_dipole" and args.model not in _DIPOLE_MODELS:
+    if settings.mace.base_loss == "energy_forces_dipole" and args.model not in _DIPOLE_MODELS:
         fail(
             f"--piwsl_base_loss=energy_forces_dipole needs --model={' or '.join(_DIPOLE_MODELS)}, "
             f"not --model={args.model}"
@@ -153,15 +243,32 @@ def _check_model(args: Namespace, settings: Settings) -> None:
         fail("--compute_forces=False: --loss=piwsl needs the model's forces; leave this option out")
 
 
-def _check_heads(args: Namespace, settings: Settings) -> None:
-    if settings.heads is None:
+def _check_lazy_files(given: list[dict[str, Any]], pool_file: str | None) -> None:
+    """Check data that is read one by one in training; other data is checked where MACE reads it.
+
+    Args:
+        given: arguments that name data, those of the run and of its heads.
+        pool_file: the pool, if there is one.
+    """
+    from mace.tools.scripts_utils import check_path_ase_read
+
+    from .files import HELD_OUT, TRAINING, check_lazy_file, data_files
+
+    paths = [path for one in given for path in data_files(one, TRAINING + HELD_OUT)]
+    for path in dict.fromkeys([*paths, pool_file] if pool_file else paths):
+        if not check_path_ase_read(path):
+            check_lazy_file(path)
+
+
+def _check_heads(args: Namespace, chosen: tuple[str, ...] | None, heads: list[str]) -> None:
+    if chosen is None:
         return
-    known = list(ast.literal_eval(args.heads)) if args.heads else ["Default"]
+    known = heads or ["Default"]
     if args.foundation_model is not None and "pt_head" not in known:
         known.append("pt_head")
-    unknown = [name for name in settings.heads if name not in known]
+    unknown = [name for name in chosen if name not in known]
     if unknown:
         fail(
-            f"--piwsl_heads={','.join(settings.heads)}: there is no head {', '.join(unknown)}; "
+            f"--piwsl_heads={','.join(chosen)}: there is no head {', '.join(unknown)}; "
             f"the heads of this run are {', '.join(known)}"
         )

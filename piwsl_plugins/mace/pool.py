@@ -1,106 +1,172 @@
-"""The pool of unlabelled structures as MACE batches."""
+"""The pool as structures of MACE, looked through before training."""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
 from ase.data import chemical_symbols
 from mace import data
-from mace.tools import torch_geometric
+from mace.tools.scripts_utils import check_path_ase_read, get_config_type_weights
+from mace.tools.torch_geometric.batch import Batch
 
-from ..core.pool import choose, read_pool
-from ..core.settings import Settings, SettingsError
-from . import arguments
-from .transforms import Batch
+from ..core.frame_checks import geometry_key
+from ..core.hessian_labels import HessianLabels
+from ..core.options import SettingsError
+from ..core.pool import Pool
+from . import files
+from .arguments import MaceSettings
 
 
-def read_structures(settings: Settings, elements: list[int]) -> list[Any]:
-    """The structures of ``--piwsl_unlabeled_file``; a wrong file ends the run.
+def read_pool(
+    settings: MaceSettings, given: dict[str, Any], head: str, labels: HessianLabels | None
+) -> tuple[Pool, int]:
+    """The pool, and how many of its structures have a Hessian label.
 
     Args:
         settings: names the file.
-        elements: atomic numbers that the trained model knows.
+        given: the arguments of MACE's ``configure_model`` by name.
+        head: of its structures, whose keys and weights MACE reads their labels with.
+        labels: Hessian labels, if there are any.
+
+    Raises:
+        SettingsError: naming ``pool_file``, if it cannot be used.
     """
-    name = f"--piwsl_unlabeled_file={settings.unlabeled_file}"
-    needs = settings.needs_labels()
-    if needs is not None:
-        arguments.fail(
-            f"{name}: --piwsl_{needs}={getattr(settings, needs)} needs force labels, which an "
-            "unlabelled structure has not; leave one of the two out"
-        )
-    try:
-        frames = read_pool(str(settings.unlabeled_file))
-    except SettingsError as error:
-        arguments.fail(f"{name}: {error.remedy}")
-    found = {int(z) for atoms in frames for z in atoms.numbers}
-    unknown = sorted(found - {int(z) for z in elements})
-    if unknown:
-        arguments.fail(
-            f"{name}: it holds {', '.join(chemical_symbols[z] for z in unknown)}, but the model "
-            f"knows {', '.join(chemical_symbols[int(z)] for z in elements)} only, the elements of "
-            "the training data; remove these structures from the file"
-        )
-    return frames
-
-
-class Pool:
-    """Unlabelled structures, some of which go with each batch."""
-
-    def __init__(self, structures: list[Any]) -> None:
-        """Args: structures: MACE's AtomicData, each of two atoms or more."""
-        self.structures = structures
-
-    @classmethod
-    def of_frames(
-        cls, frames: list[Any], head_config: Any, heads: list[str], z_table: Any, r_max: float
-    ) -> Pool:
-        """The pool made into what MACE's training structures are.
-
-        Args:
-            frames: ``ase.Atoms``.
-            head_config: MACE's configuration of the head that the structures get.
-            heads: all heads of the run.
-            z_table: MACE's table of the elements.
-            r_max: cutoff of the model in Å.
-        """
-        configs = [
-            data.config_from_atoms(
-                atoms,
-                key_specification=head_config.key_specification,
-                head_name=head_config.head_name,
-            )
-            for atoms in frames
+    path, per_batch = str(settings.pool.pool_file), settings.pool.pool_per_batch
+    args, heads, z_table = given["args"], given["heads"], given["z_table"]
+    (config,) = (config for config in given["head_configs"] if config.head_name == head)
+    if check_path_ase_read(path):
+        configs = _read(path, config)
+        n_hessians = _look_through(configs, path, given["head_configs"], z_table.zs, labels)
+        dataset = [
+            data.AtomicData.from_config(one, z_table=z_table, cutoff=args.r_max, heads=heads)
+            for one in configs
+            if not _is_reference(one)
         ]
-        return cls(
-            [
-                data.AtomicData.from_config(config, z_table=z_table, cutoff=r_max, heads=heads)
-                for config in configs
-            ]
-        )
+    else:
+        configs = files.configurations(path)
+        n_hessians = _look_through(configs, path, given["head_configs"], z_table.zs, labels)
+        dataset = files.dataset_of(path, args.r_max, z_table, heads, head)
+    logging.info(f"PIWSL: {per_batch} of them with each batch, as of head '{head}'")
+    distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+    pool = Pool(
+        dataset,
+        Batch.from_data_list,
+        per_batch,
+        settings.run.seed or 0,
+        torch.distributed.get_rank() if distributed else 0,
+        torch.distributed.get_world_size() if distributed else 1,
+        args.num_workers,
+    )
+    return pool, n_hessians
 
-    def batch(self, settings: Settings, step: int, like: Batch) -> Batch:
-        """The structures of a training step on this rank.
 
-        Args:
-            settings: ``unlabeled_per_batch`` and ``seed`` are used.
-            step: optimiser step, from 0.
-            like: the trainer's batch; gives device, precision and keys.
-        """
-        distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
-        chosen = choose(
-            len(self.structures),
-            settings.unlabeled_per_batch,
-            settings.seed or 0,
-            step,
-            torch.distributed.get_rank() if distributed else 0,
-            torch.distributed.get_world_size() if distributed else 1,
+def _read(path: str, head: Any) -> list[Any]:
+    """The configurations of a file that ASE reads, with labels."""
+    _, configs = data.utils.load_from_xyz(
+        path,
+        key_specification=head.key_specification,
+        head_name=head.head_name,
+        config_type_weights=get_config_type_weights(head.config_type_weights),
+        no_data_ok=True,
+    )
+    for config in configs:
+        for name, value in config.properties.items():
+            if value is None:  # MACE 0.3.16 gives it a weight where the key is "energy"
+                config.property_weights[name] = 0.0
+    return configs
+
+
+def _is_reference(config: Any) -> bool:
+    """Whether it is an isolated atom, which MACE trains no model on."""
+    return len(config.atomic_numbers) == 1 and config.config_type == "IsolatedAtom"
+
+
+def _look_through(
+    configs: Iterable[Any],
+    path: str,
+    heads: list[Any],
+    elements: Iterable[int],
+    labels: HessianLabels | None,
+) -> int:
+    """Check the pool's structures and log what they are; the number with a Hessian label.
+
+    Args:
+        configs: MACE's configurations of the pool.
+        path: its file.
+        heads: MACE's configurations of the heads.
+        elements: atomic numbers that the model knows.
+        labels: Hessian labels, if there are any.
+    """
+    known, unknown = {int(z) for z in elements}, set()
+    held_out, training = _held_out(heads), _training(heads)
+    n = n_labelled = n_shared = n_hessians = 0
+    for index, config in enumerate(configs):
+        if _is_reference(config):
+            continue
+        numbers, positions = config.atomic_numbers, config.positions
+        key = geometry_key(numbers, positions)
+        if key in held_out:
+            raise SettingsError(
+                "pool_file",
+                path,
+                f"frame {index} (from 0) is {held_out[key]}; remove it from the pool, or errors "
+                "on such data mean nothing",
+            )
+        n += 1
+        n_shared += key in training
+        n_labelled += any(config.properties.get(k) is not None for k in ("energy", "forces"))
+        unknown |= set(numbers.tolist()) - known
+        if labels is not None:
+            geometry = torch.from_numpy(numbers), torch.from_numpy(positions)
+            n_hessians += labels.find(*geometry) is not None
+    if unknown:
+        raise SettingsError(
+            "pool_file",
+            path,
+            f"it holds {_symbols(unknown)}, but the model knows {_symbols(known)} only, the "
+            "elements of the training data; remove these structures from the file",
         )
-        structures = [self.structures[index] for index in chosen]
-        collated = torch_geometric.batch.Batch.from_data_list(structures).to_dict()
-        device = like["positions"].device
-        return {
-            key: value.to(device)
-            for key, value in collated.items()
-            if isinstance(value, torch.Tensor) and key in like
-        }
+    if n == 0:
+        raise SettingsError("pool_file", path, "there is no structure in this file")
+    hessians = "" if labels is None else f", {n_hessians} with Hessian labels"
+    logging.info(
+        f"PIWSL: pool of {n} structures, {n_labelled} with labels{hessians}; {n_shared} of them "
+        "are in the training data too"
+    )
+    return n_hessians
+
+
+def _symbols(numbers: Iterable[int]) -> str:
+    return ", ".join(chemical_symbols[z] for z in sorted(numbers))
+
+
+def _held_out(heads: list[Any]) -> dict[bytes, str]:
+    """Where each geometry of all validation and test data stands, in words."""
+    places = {}
+    for head in heads:
+        sets = dict(_lazily_read(head, files.HELD_OUT))
+        if head.collections is not None:
+            tests = [config for _, configs in head.collections.tests or () for config in configs]
+            sets |= {"the validation data": head.collections.valid or (), "the test data": tests}
+        for name, configs in sets.items():
+            for index, config in enumerate(configs):
+                key = geometry_key(config.atomic_numbers, config.positions)
+                places[key] = f"frame {index} (from 0) of {name}, head '{head.head_name}'"
+    return places
+
+
+def _training(heads: list[Any]) -> set[bytes]:
+    """The geometries of all training data."""
+    sets = [configs for head in heads for _, configs in _lazily_read(head, files.TRAINING)]
+    sets += [head.collections.train for head in heads if head.collections is not None]
+    return {geometry_key(c.atomic_numbers, c.positions) for configs in sets for c in configs}
+
+
+def _lazily_read(head: Any, options: Iterable[str]) -> Iterator[tuple[str, Iterator[Any]]]:
+    """Paths and configurations of a head's data of HDF5 and LMDB."""
+    for path in files.data_files(vars(head), options):
+        if not check_path_ase_read(path):
+            yield path, files.configurations(path)

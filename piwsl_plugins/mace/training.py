@@ -1,4 +1,4 @@
-"""One training epoch of MACE with PIWSL, and what it logs."""
+"""MACE's training loop with PIWSL: its calls of the model, the epoch, and the force slope."""
 
 from __future__ import annotations
 
@@ -6,51 +6,262 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from mace.modules.loss import is_ddp_enabled
+from torch import Tensor
 from torch.optim import LBFGS
 
-from ..core.report import describe
-from .displaced import DisplacedEvaluation
-from .energy_loss import EnergyLoss
-from .loss import PIWSLLoss
-from .softening import begin_epoch
-from .sources import of_loader
+from ..core.schedule import weight_factor
+from ..core.softening import ForceSums, SofteningGuard
+from ..core.step import Step
+from ..core.term_table import terms_of, weights_of
+from ..core.training_log import describe
+from .data import Companions
+from .host import MACEHost
+from .loss import POOL_LABELS, PIWSLLoss, has_label
+from .structures import Batch, without_forces
+
+#: result of MACE's ``evaluate``: the loss, and errors by name
+Evaluation = tuple[float, dict[str, Any]]
+_NO_FORCES = {"compute_force": False, "compute_virials": False, "compute_stress": False}
 
 
-def train_one_epoch_with_piwsl(train: Callable[[], None], arguments: dict[str, Any]) -> None:
-    """Run MACE's ``train_one_epoch`` with displaced evaluation, and log the epoch's terms.
+class TrainingCalls:
+    """Hooks on a MACE model that make each training call of it a step of the core.
+
+    MACE's trainer calls ``model(batch, training=True, …)``. The hooks enlarge the batch and cut
+    the output back (:class:`~piwsl_plugins.core.step.Step`); where neither the base loss nor a
+    term needs forces, the call computes none. Under DistributedDataParallel they sit on the
+    wrapped model, so that all happens in one forward call. A context manager for one epoch.
+    """
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        loss: PIWSLLoss,
+        epoch: int,
+        first_step: int = 0,
+        companions: Companions | None = None,
+        one_step: bool = False,
+        join: bool | None = None,
+    ) -> None:
+        """
+        Args:
+            model: the MACE model, not its DistributedDataParallel wrapper.
+            loss: gives the settings; told which terms act before each call.
+            epoch: current epoch.
+            first_step: number of the epoch's first optimiser step.
+            companions: Hessian labels and the pool, if the settings use them.
+            one_step: whether all calls of the epoch belong to one step (LBFGS); they then share
+                the pool's structures.
+            join: as for :class:`~piwsl_plugins.core.step.Step`.
+        """
+        self.model, self.loss, self.settings = model, loss, loss.settings
+        self.epoch, self.number = epoch, first_step
+        self.companions = companions or Companions()
+        self.one_step, self.join = one_step, join
+        self.host = MACEHost(model, loss.settings.mace.heads)
+        self.terms = terms_of(loss.settings, self.companions.labels)
+        if {term.name for term in self.terms} != weights_of(loss.settings).keys() or (
+            loss.supervises_pool and self.companions.pool is None
+        ):
+            raise RuntimeError(
+                "PIWSL: Hessian labels or pool have not been read; train with mace_run_train, or "
+                "call piwsl_plugins.mace.data.prepare before training"
+            )
+        self._step: Step | None = None
+        self._pool: Any = None
+
+    def __enter__(self) -> TrainingCalls:
+        self._handles = [
+            self.model.register_forward_pre_hook(self._before, with_kwargs=True),
+            self.model.register_forward_hook(self._after),
+        ]
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self.loss.terms = ()
+
+    def _before(
+        self, model: torch.nn.Module, args: tuple[Any, ...], keywords: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+        if not keywords.get("training", False):
+            return None
+        batch: Batch = args[0]
+        number, forces = self.number, self.loss.uses_forces
+        self.number += 0 if self.one_step else 1
+        self.loss.factor = weight_factor(self.settings.schedule, self.epoch, number)
+        self.loss.terms = self.terms if self.loss.factor > 0.0 else ()
+        self._step = self._pool = None
+        if self.companions.pool is not None:
+            # also in steps that do without it, so that the loader's workers go on
+            pool = self.companions.pool.batch(number).to(batch["positions"].device)
+            if self.loss.terms or self.loss.supervises_pool:
+                self._pool = pool
+        if self.loss.terms or self._pool is not None:
+            pool = None if self._pool is None else self._pool.to_dict()
+            seed = self.settings.run.seed or 0
+            self._step = Step(
+                self.host, self.loss.terms, batch, pool, seed, self.epoch, forces, self.join
+            )
+            batch, forces = self._step.inputs, self._step.forces
+        if forces:
+            return (batch, *args[1:]), keywords
+        return (without_forces(batch), *args[1:]), keywords | _NO_FORCES
+
+    def _after(
+        self, model: torch.nn.Module, args: tuple[Any, ...], output: dict[str, Any]
+    ) -> dict[str, Any] | None:
+        step, self._step = self._step, None
+        if step is None:
+            return None
+        return step.finish(output) | ({} if self._pool is None else {POOL_LABELS: self._pool})
+
+
+def train_one_epoch(run: Callable[[], None], arguments: dict[str, Any]) -> None:
+    """Run MACE's ``train_one_epoch`` with PIWSL, and log the epoch's terms.
 
     Args:
-        train: MACE's function with its arguments bound.
-        arguments: these arguments by name.
+        run: MACE's function with its arguments bound.
+        arguments: these by name.
     """
     loss: PIWSLLoss = arguments["loss_fn"]
-    epoch: int = arguments["epoch"]
-    begin_epoch(loss, epoch)
-    if not (loss.is_on or isinstance(loss.base_loss, EnergyLoss)):
-        return train()
+    epoch, loader = arguments["epoch"], arguments["data_loader"]
+    if loss.watch is not None:
+        loss.watch.epoch = epoch
+    if loss.uses_forces and not loss.is_on:
+        return run()
     one_step = isinstance(arguments["optimizer"], LBFGS)
-    first_step = epoch if one_step else epoch * len(arguments["data_loader"])
-    sources = of_loader(arguments["data_loader"], loss.settings)
-    with DisplacedEvaluation(
-        arguments["model"], loss, epoch, first_step, one_step, sources=sources
-    ):
-        train()
+    first_step = epoch if one_step else epoch * len(loader)
+    companions = getattr(loader, "piwsl_companions", None)
+    with TrainingCalls(arguments["model"], loss, epoch, first_step, companions, one_step) as calls:
+        run()
     means = loss.statistics.take(reduce=is_ddp_enabled())
-    if means:
-        weights = loss.weights_at(epoch)
-        logging.info(f"Epoch {epoch}: PIWSL: {describe(means)}")
-        loss.warn(means, weights["pitc"])
-        if arguments["rank"] == 0:
-            arguments["logger"].log(results_line(epoch, means, weights))
+    if not means:
+        return
+    terms = [term for term in calls.terms if term.name in means]
+    weights = loss.weights(weight_factor(loss.settings.schedule, epoch, step=0))
+    loss.warn(means, weights, terms)
+    if epoch % loss.eval_interval == 0:  # as MACE's own report
+        logging.info(f"Epoch {epoch}: PIWSL: {describe(means, terms)}")
+    if arguments["rank"] == 0:
+        line = {"mode": "piwsl", "epoch": epoch}
+        line |= {f"{name}_loss": means[name] for name in ("base", "pool") if name in means}
+        for term in terms:
+            name = term.name
+            line |= {name: means[name], f"{name}_weight": weights[name]}
+            line[f"{name}_rms"] = means[f"{name}_rms"]
+        arguments["logger"].log(line)
 
 
-def results_line(epoch: int, means: dict[str, float], weights: dict[str, float]) -> dict[str, Any]:
-    """The epoch's entry in MACE's results file, beside MACE's own of mode "opt" and "eval"."""
-    line: dict[str, Any] = {"mode": "piwsl", "epoch": epoch, "base_loss": means["base"]}
-    for term, weight in weights.items():
-        if term in means:
-            line[term] = means[term]
-            line[f"{term}_weight"] = weight
-            line[f"rms_{term}_residual_per_atom"] = means[f"{term}_residual"]
-    return line
+class ForceSlopeWatch:
+    """Collects the forces of a validation, over all heads and ranks, and judges their slope."""
+
+    def __init__(self, loss: PIWSLLoss, n_loaders: int, logger: Any, rank: int) -> None:
+        """
+        Args:
+            loss: of stage one.
+            n_loaders: number of MACE's validation loaders, one for each head.
+            logger: MACE's results file.
+            rank: of this process; rank 0 writes the results file.
+        """
+        self.guard = SofteningGuard(prefix="--piwsl_")
+        self.epoch: int | None = None
+        self._heads = loss.settings.mace.heads
+        self._n_loaders, self._logger, self._rank = n_loaders, logger, rank
+        self._sums = ForceSums()
+        self._evaluated = 0
+
+    def add(self, model: torch.nn.Module, batch: Batch, output: dict[str, Any]) -> None:
+        """Add a batch that the model has been called with; replay structures are left out."""
+        keep = MACEHost(model, self._heads).carry(batch)
+        labelled = (keep & has_label(batch, "forces"))[batch["batch"]]
+        others = keep[batch["batch"]] & ~labelled
+        self._sums.add(output["forces"][labelled], batch["forces"][labelled])
+        self._sums.add(output["forces"][others])
+
+    def finish_loader(self) -> None:
+        """Judge the validation once all its loaders have been evaluated."""
+        self._evaluated += 1
+        if self._evaluated < self._n_loaders:
+            return
+        self._evaluated = 0
+        sums = self._sums.take(_exchange_device() if is_ddp_enabled() else None)
+        slope = self.guard.slope(*sums)
+        if slope is None:
+            return
+        when = "Initial" if self.epoch is None else f"Epoch {self.epoch}"
+        logging.info(f"{when}: PIWSL: force slope {slope}")
+        warning = self.guard.judge(slope)
+        if warning:
+            logging.warning(warning)
+        if self._rank == 0:
+            # numbers alone: MACE 0.3.16 plots means of all columns, and fails at words
+            line = {"force_slope": slope.value, "against_labels": int(slope.labelled)}
+            self._logger.log({"mode": "piwsl_softening", "epoch": self.epoch, **line})
+
+
+def _exchange_device() -> torch.device:
+    """Where ranks can exchange tensors: NCCL knows those of a GPU only."""
+    nccl = torch.distributed.get_backend() == "nccl"
+    return torch.device("cuda" if nccl else "cpu")
+
+
+def train(run: Callable[[], None], arguments: dict[str, Any]) -> None:
+    """Run MACE's ``train`` with the softening guard, in all stages that have PIWSL terms.
+
+    Args:
+        run: MACE's function with its arguments bound.
+        arguments: these by name.
+    """
+    loss, swa = arguments["loss_fn"], arguments["swa"]
+    stages: list[PIWSLLoss] = [loss] if swa is None else [loss, swa.loss_fn]
+    n_loaders, rank = len(arguments["valid_loaders"]), arguments["rank"]
+    watch = ForceSlopeWatch(loss, n_loaders, arguments["logger"], rank)
+    guarded = loss.settings.run.softening_guard != "off"
+    for stage in stages:
+        stage.eval_interval = arguments["eval_interval"]
+        stage.watch = watch if guarded and weights_of(stage.settings) else None
+    try:
+        run()
+    finally:
+        for stage in stages:
+            stage.watch = None
+
+
+def evaluate(run: Callable[[], Evaluation], arguments: dict[str, Any]) -> Evaluation:
+    """Run MACE's ``evaluate``, and watch the forces while the run is training.
+
+    Without that and with energies as the base loss, forces are computed only where there are
+    labels to compare them with.
+
+    Args:
+        run: MACE's function with its arguments bound.
+        arguments: these by name.
+    """
+    loss: PIWSLLoss = arguments["loss_fn"]
+    model, watch = arguments["model"], loss.watch
+
+    def before(
+        model: torch.nn.Module, args: tuple[Any, ...], keywords: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return args, keywords | {"compute_force": bool(has_label(args[0], "forces").any())}
+
+    def after(_: torch.nn.Module, args: tuple[Any, ...], output: dict[str, Tensor]) -> None:
+        watch.add(getattr(model, "module", model), args[0], output)
+
+    if watch is not None:
+        handle = model.register_forward_hook(after)
+    elif not loss.uses_forces:
+        handle = model.register_forward_pre_hook(before, with_kwargs=True)
+    else:
+        return run()
+    try:
+        result = run()
+    finally:
+        handle.remove()
+    if watch is not None:
+        watch.finish_loader()
+    return result

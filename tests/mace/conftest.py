@@ -156,6 +156,7 @@ def train(folder, files, loss="piwsl", **options):
     finally:
         close_log_files()
         torch.set_default_dtype(torch.float64)
+        os.environ.pop("_PIWSL_PLUGINS_SELECTED", None)
     path = folder / f"{args.name}.model"
     return torch.load(path, weights_only=False) if path.exists() else None
 

@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from piwsl_plugins.core.settings import options
-from piwsl_plugins.mace import arguments, hooks
+from piwsl_plugins.mace import _hooks, arguments
+from piwsl_plugins.mace.arguments import MaceSettings
 
 from .conftest import command_line, frames, isolated_atoms, train, write_files
 
@@ -52,14 +52,16 @@ def test_wrong_option_values(capsys, option, value, words):
     assert words in message
 
 
-@pytest.mark.parametrize(
-    ("target", "option"),
-    [("curvature", "curvature_file"), ("reference", "reference_model"), ("zero", "unlabeled_file")],
-)
-def test_missing_files_are_named_before_data_is_read(capsys, target, option):
-    flags = [f"--piwsl_pitc_target={target}", f"--piwsl_{option}=none"]
-    message = refused(capsys, "--loss=piwsl", *flags)
+@pytest.mark.parametrize("option", ["hessian_file", "pool_file"])
+def test_missing_files_are_named_before_data_is_read(capsys, option):
+    message = refused(capsys, "--loss=piwsl", f"--piwsl_{option}=none")
     assert f"--piwsl_{option}=none: there is no such file" in message
+
+
+@pytest.mark.parametrize("option", ["--piwsl_hessian_weight", "--swa_piwsl_hessian_weight"])
+def test_a_weight_on_hessians_needs_hessians(capsys, option):
+    message = refused(capsys, "--loss=piwsl", f"{option}=1")
+    assert f"{option}=1.0: there are no Hessian labels" in message
 
 
 @pytest.mark.parametrize("flag", ["--swa_piwsl_pitc_weight", "--stage_two_piwsl_pitc_weight"])
@@ -95,7 +97,7 @@ def test_an_unknown_loss_is_refused_by_mace(capsys):
 
 
 def test_unsupported_mace_version(capsys, monkeypatch):
-    monkeypatch.setattr(hooks.importlib.metadata, "version", lambda name: "0.3.13")
+    monkeypatch.setattr(_hooks.importlib.metadata, "version", lambda name: "0.3.13")
     message = refused(capsys, "--loss=piwsl")
     assert "mace-torch 0.3.13" in message
     assert "mace-torch >= 0.3.16, < 0.4" in message
@@ -111,14 +113,12 @@ def test_missing_hook_point(capsys, monkeypatch):
     assert check("--loss=weighted").loss == "weighted"
 
 
-@pytest.mark.parametrize("option", ["anchor=label", "displacement=adversarial"])
-def test_labels_that_are_not_there(capsys, tmp_path, option):
+def test_labels_that_are_not_there(capsys, tmp_path):
     files = write_files(tmp_path, "ethanol_gfn2", 6, 4)
-    name, value = option.split("=")
     with pytest.raises(SystemExit):
-        train(tmp_path, files, forces_key="missing", **{f"piwsl_{name}": value})
+        train(tmp_path, files, forces_key="missing", piwsl_displacement="adversarial")
     message = capsys.readouterr().err
-    assert f"--piwsl_{option}" in message
+    assert "--piwsl_displacement=adversarial" in message
     assert "--forces_key=missing" in message
     assert not list(tmp_path.glob("checkpoints/*"))
 
@@ -132,9 +132,9 @@ def test_resolved_arguments_are_plain_and_follow_the_base_loss():
     assert args.loss == "stress"
     assert args.piwsl_seed == 7
     ours = {name: value for name, value in vars(args).items() if "piwsl" in name}
-    assert set(ours) == {"piwsl"} | {arguments.destination(name) for name in options("mace")}
+    assert set(ours) == {"piwsl"} | {arguments.destination(name) for name in MaceSettings.options()}
     assert json.loads(json.dumps(ours)) == ours, "MACE writes its arguments as JSON for wandb"
-    assert arguments.settings_of(args).heads == ("Default",)
+    assert arguments.settings_of(args).mace.heads == ("Default",)
 
 
 def test_checking_twice_changes_nothing():
@@ -164,9 +164,9 @@ def test_help_shows_every_option_once_with_default_and_unit():
 
     text = " ".join(build_default_arg_parser().format_help().split())
     assert "PIWSL (with --loss=piwsl)" in text
-    for name in options("mace"):
+    for name in MaceSettings.options():
         assert text.count(f" --{arguments.destination(name)} ") >= 1, name
-    assert "(default: derived; preset paper: 1.2)" in text
+    assert "(default: 0.001, with hessian_file 0; preset paper: 1.2)" in text
     assert "[Å]" in text
 
 

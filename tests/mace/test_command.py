@@ -123,7 +123,7 @@ def test_an_error_is_one_line_and_nothing_is_written(arguments, tmp_path):
 def test_mace_imported_before_the_hook_is_hooked_into_too():
     code = (
         "import mace.cli.run_train as r, mace.tools as t\n"
-        "from piwsl_plugins.mace.hooks import activate, installation_problem\n"
+        "from piwsl_plugins.mace._hooks import activate, installation_problem\n"
         "before = r.get_loss_fn\n"
         "activate()\n"
         "assert r.get_loss_fn is not before and r.get_loss_fn.piwsl_original is before\n"
@@ -143,7 +143,7 @@ def test_mace_imported_before_the_hook_is_hooked_into_too():
 
 def test_a_hook_that_fails_warns_and_leaves_mace_working(tmp_path):
     code = (
-        "import piwsl_plugins.mace.hooks as h\n"
+        "import piwsl_plugins.mace._hooks as h\n"
         "h.patch = lambda module: 1 / 0\n"
         "from mace.tools import build_default_arg_parser\n"
         "print(build_default_arg_parser().parse_args(['--name=x', '--loss=huber']).loss)\n"

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 import torch
 from mace import modules
+from mace.tools.torch_geometric.batch import Batch
 
-from piwsl_plugins.core.curvature import CurvatureLabel, CurvatureLabels
-from piwsl_plugins.core.settings import Settings
-from piwsl_plugins.mace.energy_loss import EnergyLoss
-from piwsl_plugins.mace.loss import PIWSLLoss
-from piwsl_plugins.mace.pool import Pool
-from piwsl_plugins.mace.reference import Reference
-from piwsl_plugins.mace.sources import Sources
+from piwsl_plugins.core.hessian_labels import HessianLabels
+from piwsl_plugins.core.pool import Pool
+from piwsl_plugins.mace.arguments import MaceSettings
+from piwsl_plugins.mace.data import Companions
+from piwsl_plugins.mace.loss import EnergyLoss, PIWSLLoss
 
+from ..conformance import labels_of
 from .conftest import atomic_data, frames, loader, make_model, train_epoch
 from .two_ranks import on_two_ranks
 
@@ -24,12 +24,15 @@ CASES = {
     "none on one rank": ["Default", "Default", "pt_head", "pt_head"],
     "none at all": ["pt_head"] * 4,
     "pool": ["Default", "Default", "pt_head", "pt_head"],
-    "curvature": ["Default"] * 4,
+    "hessian": ["Default"] * 4,
+    "hessian and pool": ["Default", "Default", "pt_head", "Default"],
 }
+HESSIAN = {"hessian_file": "given", "hessian_weight": 5.0}
 #: settings of the cases that have others than ``TERMS``
 SETTINGS = {
-    "pool": {"pitc_target": "reference", "pisc_weight": 15.0, "unlabeled_file": "given"},
-    "curvature": {"pitc_target": "curvature", "pitc_form": "symmetric", "base_loss": "energy"},
+    "pool": {"pisc_weight": 15.0, "pool_file": "given"},
+    "hessian": {"hessian_form": "energies", "base_loss": "energy", **HESSIAN},
+    "hessian and pool": {"pool_file": "given", "pool_weight": 0.5, **HESSIAN},
 }
 TERMS = {"pisc_weight": 15.0}
 
@@ -52,18 +55,17 @@ def structures(heads):
     return [atomic_data(a, HEADS, head) for a, head in zip(atoms, heads, strict=True)]
 
 
-def sources(case):
-    """A pool and a reference model, or labels for structures of the first rank alone."""
-    if case == "pool":
-        pool = [atomic_data(a, HEADS, "Default") for a in frames("ethanol_gfn2_valid", 5)]
-        return Sources(pool=Pool(pool), reference=Reference(make(seed=3), "another"))
-    if case == "curvature":
-        labels = [
-            CurvatureLabel(a.numbers, a.positions, hessian=np.eye(3 * len(a)))
-            for a in frames("ethanol_gfn2_train", 2)
-        ]
-        return Sources(labels=CurvatureLabels(labels))
-    return Sources()
+def companions(case, n_pool, rank, n_ranks):
+    """A pool of which some structures have no labels; Hessians for the first rank alone."""
+    pool = labels = None
+    if "pool" in case:
+        atoms = frames("ethanol_gfn2_valid", 3) + frames("periodic_gfn2_valid", 2)
+        del atoms[1].arrays["REF_forces"], atoms[2].info["REF_energy"]
+        dataset = [atomic_data(a, HEADS, "Default") for a in atoms]
+        pool = Pool(dataset, Batch.from_data_list, n_pool, 2, rank, n_ranks)
+    if "hessian" in case:
+        labels = HessianLabels(labels_of(frames("ethanol_gfn2_train", 2)))
+    return Companions(labels, pool)
 
 
 def make(seed=0):
@@ -75,15 +77,15 @@ def make(seed=0):
     return model
 
 
-def gradient(model, data, case, n_pool, distributed_model=None, rank=0):
+def gradient(model, data, case, n_ranks=1, distributed_model=None, rank=0):
     options = {"seed": 2, "pitc_weight": 40.0, **SETTINGS.get(case, TERMS)}
-    settings = Settings(unlabeled_per_batch=n_pool, **options)
-    energies = settings.base_loss == "energy"
+    settings = MaceSettings.create(options)
+    energies = settings.mace.base_loss == "energy"
     base = EnergyLoss() if energies else modules.WeightedEnergyForcesLoss(1.0, 10.0)
     optimizer = KeepGradients(model.parameters())
     data_loader = loader(data)
-    data_loader.piwsl_sources = sources(case)
-    loss_fn = PIWSLLoss(base, settings)
+    data_loader.piwsl_companions = companions(case, 2 // n_ranks, rank, n_ranks)
+    loss_fn = PIWSLLoss(base, settings.decided(not energies, 10.0))
     train_epoch(model, loss_fn, data_loader, optimizer, 1, distributed_model, rank)
     return {
         name: value.grad.clone()
@@ -96,12 +98,12 @@ def on_rank(rank, case):
     model = make()
     wrapped = torch.nn.parallel.DistributedDataParallel(model)
     mine = structures(CASES[case])[2 * rank : 2 * rank + 2]
-    return gradient(model, mine, case, 1, wrapped, rank)
+    return gradient(model, mine, case, 2, wrapped, rank)
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_two_ranks_give_the_gradient_of_one(case, tmp_path):
-    expected = gradient(make(), structures(CASES[case]), case, 2)
+    expected = gradient(make(), structures(CASES[case]), case)
     scale = max(float(value.abs().max()) for value in expected.values())
     for rank, found in enumerate(on_two_ranks(tmp_path, on_rank, case)):
         assert found.keys() == expected.keys()

@@ -5,9 +5,8 @@ import pytest
 import torch
 from mace import modules
 
-from piwsl_plugins.core.settings import Settings
-from piwsl_plugins.mace.energy_loss import EnergyLoss
-from piwsl_plugins.mace.loss import PIWSLLoss
+from piwsl_plugins.mace.arguments import MaceSettings
+from piwsl_plugins.mace.loss import EnergyLoss, PIWSLLoss
 
 from .conftest import (
     assert_same_weights,
@@ -112,7 +111,7 @@ LOSSES = {
 def test_each_label_counts_where_it_exists(name, order):
     """What fills the place of missing forces has no influence, whatever the base loss."""
     structures = mixed(order)
-    loss_fn = PIWSLLoss(LOSSES[name].double(), Settings(pitc_weight=0.0))
+    loss_fn = PIWSLLoss(LOSSES[name].double(), MaceSettings.create({"pitc_weight": 0.0}))
     batch, pred = batch_of([atomic_data(atoms) for atoms in structures]), predictions(structures)
     known = (batch["forces_weight"] > 0)[batch["batch"]]
     losses = []
@@ -131,7 +130,10 @@ def test_fully_labelled_batches_are_left_as_they_are():
     batch = batch_of([atomic_data(atoms) for atoms in structures])
     for name, base in LOSSES.items():
         values, gradients = [], []
-        for loss_fn in (base.double(), PIWSLLoss(base.double(), Settings(pitc_weight=0.0))):
+        for loss_fn in (
+            base.double(),
+            PIWSLLoss(base.double(), MaceSettings.create({"pitc_weight": 0.0})),
+        ):
             pred = predictions(structures)
             values.append(loss_fn(ref=batch, pred=pred))
             values[-1].backward()
@@ -208,7 +210,7 @@ def test_terms_train_on_energies_alone(tmp_path, energies, form, monkeypatch):
     given = {} if form == "symmetric" else {"piwsl_pitc_form": form}
     train(tmp_path, energies, piwsl_pitc_weight=1e3, **given, **options)
     assert calls == ([] if form == "symmetric" else [True, True])
-    assert f"pitc_form: {form} (--piwsl_pitc_form)" in log(tmp_path)
+    assert f"pitc_form={form}" in log(tmp_path)
     assert entries(tmp_path, "piwsl")[0]["pitc"] > 0
 
 

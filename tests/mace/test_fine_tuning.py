@@ -22,7 +22,7 @@ from mace.cli.run_train import run
 from mace.tools import build_default_arg_parser
 
 from piwsl_plugins.core.displacements import draw, structure_keys
-from piwsl_plugins.core.settings import Settings
+from piwsl_plugins.core.settings import Consistency
 
 from .conftest import assert_same_weights, close_log_files, frames, run_command
 
@@ -153,7 +153,7 @@ def test_terms_are_active_from_the_first_epoch(mode, tuned):
     found = entries(tuned(mode), "piwsl")
     assert [entry["epoch"] for entry in found] == [0, 1]
     for entry in found:
-        weight, residual = entry["pitc_weight"], entry["rms_pitc_residual_per_atom"]
+        weight, residual = entry["pitc_weight"], entry["pitc_rms"]
         assert weight > 0
         assert 1e-4 < residual < 0.1, "eV per atom, the curvature of a molecule"
         # a mean over steps of unequally many structures with replay
@@ -243,16 +243,14 @@ def test_replay(pretrained, train, tmp_path, tuned):
     replayed = frames("ethanol_gfn1_hot", None)
     model = tmp_path / "still" / "still.model"
     assert load(tmp_path / "still", "still").heads == ["pt_head", "gfn2"]
-    settings = Settings(seed=1)
+    options = Consistency()
     for entry in found:
         residuals = {}
         for head, group in {"gfn2": structures, "pt_head": replayed}.items():
             positions = torch.from_numpy(np.concatenate([atoms.positions for atoms in group]))
             sizes = [len(atoms) for atoms in group]
             keys = structure_keys(positions, sizes, seed=1, epoch=entry["epoch"])
-            displacement = [
-                d.numpy() for d in draw(settings, "displaced", keys, sizes).split(sizes)
-            ]
+            displacement = [d.numpy() for d in draw(options, "displaced", keys, sizes).split(sizes)]
             displaced = [atoms.copy() for atoms in group]
             for atoms, field in zip(displaced, displacement):
                 atoms.positions += field
@@ -260,7 +258,7 @@ def test_replay(pretrained, train, tmp_path, tuned):
             work = np.array([np.sum(field * f) for field, f in zip(displacement, forces)])
             residual = predictions(model, displaced, head)[0] - energies + work
             residuals[head] = rms(residual / sizes)
-        assert entry["rms_pitc_residual_per_atom"] == pytest.approx(residuals["gfn2"], rel=1e-6)
+        assert entry["pitc_rms"] == pytest.approx(residuals["gfn2"], rel=1e-6)
         assert abs(residuals["pt_head"] / residuals["gfn2"] - 1) > 0.01
 
 
@@ -330,14 +328,6 @@ def test_documented_way_out_of_the_trap(pretrained, train, tmp_path, tuned, monk
     expected = entries(tuned("finetune"), "eval")[0]
     for name in ("rmse_e_per_atom", "rmse_f"):
         assert initial[name] == pytest.approx(expected[name], rel=1e-6)
-
-
-def test_reference_target_starts_at_zero(train, tmp_path):
-    """The pretrained model is its own reference: nothing to correct before the first step."""
-    train("finetune", "reference", piwsl_pitc_target="reference", lr=0, max_num_epochs=1)
-    (entry,) = entries(tmp_path / "reference", "piwsl")
-    assert entry["pitc_weight"] > 0
-    assert entry["pitc"] < 1e-20
 
 
 def test_trap_isolated_atoms_in_the_file_win(tuned, train, tmp_path):

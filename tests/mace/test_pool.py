@@ -1,4 +1,4 @@
-"""The pool of unlabelled structures; its gradients are in test_targets.py, ranks in
+"""The pool in whole runs; its gradients are in test_training_step.py, ranks in
 test_distributed.py."""
 
 import ase.io
@@ -6,16 +6,25 @@ import numpy as np
 import pytest
 import torch
 from mace import modules
+from mace.tools.torch_geometric.batch import Batch
 
-from piwsl_plugins.core.curvature import CurvatureLabel, write_labels
-from piwsl_plugins.core.pool import choose
-from piwsl_plugins.core.settings import Settings
-from piwsl_plugins.mace.pool import Pool
-from piwsl_plugins.mace.sources import Sources
+from piwsl_plugins.core.pool import Pool, choose
+from piwsl_plugins.mace.data import Companions
+from piwsl_plugins.mace.loss import PIWSLLoss
+from piwsl_plugins.mace.training import TrainingCalls
 
-from .conftest import atomic_data, batch_of, frames, make_model, train
-from .test_targets import piwsl_lines, springs
-from .test_training_step import step
+from .conftest import (
+    assert_same_weights,
+    atomic_data,
+    batch_of,
+    frames,
+    isolated_atoms,
+    make_model,
+    train,
+    write_files,
+)
+from .test_trainer import entries, log, write_hdf5, write_lmdb
+from .test_training_step import settings_for
 
 
 def bare(atoms):
@@ -23,119 +32,126 @@ def bare(atoms):
     return ase.Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
 
 
-def test_the_steps_go_through_the_pool_in_the_order_of_the_core():
-    structures = [atomic_data(atoms) for atoms in frames("ethanol_gfn2_train", 5)]
-    settings = Settings(seed=3, unlabeled_file="given", unlabeled_per_batch=2)
-    like = batch_of(structures[:1]).to_dict()
-    for number in range(4):
-        batch = Pool(structures).batch(settings, number, like)
-        chosen = choose(5, 2, 3, number)
-        expected = torch.cat([structures[index]["positions"] for index in chosen])
-        assert torch.equal(batch["positions"], expected)
-        assert set(batch) == set(like)
+@pytest.fixture
+def pool(tmp_path):
+    """Five structures beside training and validation data, one of them without labels."""
+    structures = frames("ethanol_gfn2_test", 5)
+    structures[4] = bare(structures[4])
+    ase.io.write(tmp_path / "pool.xyz", isolated_atoms("ethanol_gfn2_train") + structures)
+    return tmp_path / "pool.xyz"
 
 
-def test_the_base_loss_does_not_see_the_pool():
-    """Labels of zero, which MACE gives a structure without labels, are no labels."""
+@pytest.mark.parametrize("one_step", [False, True])
+def test_steps_go_through_the_pool_in_the_order_of_the_core(one_step, monkeypatch):
+    """... and all evaluations of a line search see the same structures."""
+    dataset = [atomic_data(atoms) for atoms in frames("ethanol_gfn2_test", 5)]
+    pool = Pool(dataset, Batch.from_data_list, 2, seed=3)
     model = make_model()
-    inputs = [atomic_data(atoms) for atoms in frames("ethanol_gfn2_train", 2)]
-    pool = Pool([atomic_data(bare(atoms)) for atoms in frames("periodic_gfn2_train", 3)])
-    settings = Settings(seed=0, pitc_weight=1e-300, unlabeled_file="given")
-    found, output, _ = step(model, inputs, settings, sources=Sources(pool=pool), join=False)
-    expected, _, _ = step(model, inputs, Settings(pitc_weight=0.0))
-    assert torch.equal(found, expected)
-    assert output["piwsl_pitc"].shape == (1, 3)
-    assert output["energy"].shape == (2,)
+    settings = settings_for(pitc_weight=0.0, pool_file="given")
+    loss_fn = PIWSLLoss(modules.WeightedEnergyForcesLoss(1.0, 1.0), settings)
+    batch = batch_of(dataset[:1]).to_dict()
+    with TrainingCalls(model, loss_fn, 7, 7, Companions(pool=pool), one_step):
+        for number in range(7, 10):
+            output = model(dict(batch), training=True)
+            chosen = choose(7 if one_step else number, 5, 2, 3)
+            expected = torch.cat([dataset[index]["positions"] for index in chosen])
+            assert torch.equal(output["piwsl_pool_labels"]["positions"], expected)
 
 
-def test_a_batch_without_terms_of_its_own_still_carries_those_of_the_pool():
-    atom = frames("ethanol_gfn2_train", 1)[0][:1]
-    atom.info["REF_energy"] = -10.0
-    pool = Pool([atomic_data(bare(atoms)) for atoms in frames("ethanol_gfn2_train", 1)])
-    settings = Settings(seed=0, pitc_weight=1.0, unlabeled_file="given")
-    base = modules.WeightedEnergyForcesLoss(1.0, 1.0)
-    model = make_model()
-    _, alone, _ = step(model, [atomic_data(atom), pool.structures[0]], settings, base=base)
-    for join in (False, True):
-        _, output, _ = step(
-            model,
-            [atomic_data(atom)],
-            settings,
-            base=base,
-            sources=Sources(pool=pool),
-            join=join,
-        )
-        torch.testing.assert_close(output["piwsl_pitc"], alone["piwsl_pitc"], rtol=1e-9, atol=1e-13)
+def test_a_supervised_pool_in_a_run(tmp_path, files, pool):
+    options = {"piwsl_pool_file": pool, "piwsl_pool_per_batch": 3, "piwsl_pool_weight": 0.5}
+    one = train(tmp_path / "one", files, **options, piwsl_pitc_weight=0)
+    text = log(tmp_path / "one")
+    assert "pool of 5 structures, 4 with labels; 0 of them are in the training data too" in text
+    assert "PIWSL: 3 of them with each batch, as of head 'Default'" in text
+    assert "pool_weight=0.5" in text
+    found = entries(tmp_path / "one", "piwsl")
+    assert [entry["epoch"] for entry in found] == [0, 1]
+    steps = [entry["loss"] for entry in entries(tmp_path / "one", "opt") if entry["epoch"] == 1]
+    total = found[1]["base_loss"] + found[1]["pool_loss"]
+    assert sum(steps) / len(steps) == pytest.approx(total, rel=1e-9)
+    assert set(found[0]) == {"mode", "epoch", "base_loss", "pool_loss"}
+    two = train(tmp_path / "two", files, num_workers=1, **options, piwsl_pitc_weight=0)
+    assert_same_weights(one, two)
+    without = train(tmp_path / "without", files, loss="weighted")
+    for buffer in ("scale_shift.scale", "atomic_energies_fn.atomic_energies"):
+        assert torch.equal(one.state_dict()[buffer], without.state_dict()[buffer]), buffer
 
 
-def test_a_run_with_a_pool(tmp_path, files, caplog):
+def test_without_any_weight_there_is_no_pool(tmp_path, files, pool):
+    off = {"piwsl_pitc_weight": 0.0, "piwsl_pool_weight": 0.0}
+    found = train(tmp_path / "off", files, piwsl_pool_file=pool, **off)
+    assert_same_weights(found, train(tmp_path / "plain", files, loss="weighted"))
+    assert "pool of" not in log(tmp_path / "off")
+
+
+@pytest.mark.parametrize("write", [write_hdf5, write_lmdb])
+def test_pools_that_are_read_structure_by_structure(write, tmp_path, files, pool):
+    """The same run as with the file that was converted."""
+    ase.io.write(pool, frames("ethanol_gfn2_test", 5))
+    lazy = write(tmp_path, pool)
+    options = {"max_num_epochs": 1, "piwsl_pool_per_batch": 2, "num_workers": 1}
+    found = [
+        train(tmp_path / name, files, piwsl_pool_file=path, **options)
+        for name, path in (("lazy", lazy), ("memory", pool))
+    ]
+    assert_same_weights(*found)
+    assert "pool of 5 structures, 5 with labels" in log(tmp_path / "lazy")
+
+
+def test_labels_under_the_key_energy_and_none(tmp_path, files):
+    """MACE 0.3.16 gives a missing label of this key weight 1, and so learns zero."""
+    options = {"energy_key": "energy", "forces_key": "forces"}
+    for path in files.values():
+        structures = ase.io.read(path, index=":")
+        for atoms in structures:
+            labels = {"energy": atoms.info.pop("REF_energy")}
+            labels["forces"] = atoms.arrays.pop("REF_forces", np.zeros((len(atoms), 3)))
+            atoms.calc = ase.calculators.singlepoint.SinglePointCalculator(atoms, **labels)
+        ase.io.write(path, structures)
     path = tmp_path / "pool.xyz"
-    ase.io.write(path, [bare(atoms) for atoms in frames("ethanol_gfn2_valid", 5)])
-    with caplog.at_level("INFO"):
-        train(
-            tmp_path / "run",
-            files,
-            max_num_epochs=2,
-            default_dtype="float32",
-            piwsl_pitc_form="symmetric",
-            piwsl_unlabeled_file=path,
-            piwsl_unlabeled_per_batch=3,
-        )
-    assert "pool of 5 structures without labels, 3 with each batch" in caplog.text
-    assert len(piwsl_lines(tmp_path / "run")) == 2
+    ase.io.write(path, [bare(atoms) for atoms in frames("ethanol_gfn2_test", 3)])
+    train(tmp_path / "run", files, piwsl_pool_file=path, max_num_epochs=1, **options)
+    (entry,) = entries(tmp_path / "run", "piwsl")
+    assert entry["pool_loss"] == 0.0
+    assert entry["pitc"] > 0.0
 
 
-def wrong_pool(case, folder, training):
-    """Options that cannot be used, and what the message must say."""
-    path = folder / "pool.xyz"
-    atoms = [bare(a) for a in frames("ethanol_gfn2_valid", 2)]
-    options = {"piwsl_unlabeled_file": path}
-    if case == "element":
-        atoms[1].numbers[0] = 14
-        words = ["it holds Si", "H, C, O only"]
-    elif case == "force labels":
-        options["piwsl_displacement"] = "adversarial"
-        words = ["--piwsl_displacement=adversarial", "force labels"]
-    elif case == "no file":
-        options["piwsl_unlabeled_file"] = folder / "none.xyz"
-        words = ["none.xyz", "no such file"]
-    else:
-        labels = [CurvatureLabel(a.numbers, a.positions, hessian=springs(a)) for a in training]
-        write_labels(folder / "labels.npz", labels, "springs")
-        options |= {
-            "piwsl_pitc_target": "curvature",
-            "piwsl_curvature_file": folder / "labels.npz",
-        }
-        words = ["none of its 2 structures has a curvature label", "--piwsl_curvature_file"]
-    ase.io.write(path, atoms)
-    return options, ["--piwsl_unlabeled_file=", *words]
-
-
-@pytest.mark.parametrize("case", ["element", "force labels", "no file", "no curvature"])
+@pytest.mark.parametrize("case", ["element", "shared", "no file", "empty", "bad"])
 def test_a_wrong_pool_ends_the_run_with_one_message(case, tmp_path, files, capfd):
-    options, words = wrong_pool(case, tmp_path, frames("ethanol_gfn2_train", 12))
+    path = tmp_path / "pool.xyz"
+    structures = frames("ethanol_gfn2_test", 3)
+    if case == "element":
+        structures[1].numbers[0] = 14
+    elif case == "shared":
+        structures[2] = bare(frames("ethanol_gfn2_valid", 2)[1])
+    elif case == "bad":
+        structures[1].arrays["REF_forces"][0] = np.nan
+    ase.io.write(path, isolated_atoms("ethanol_gfn2_train") + structures)
+    n_isolated = len(isolated_atoms("ethanol_gfn2_train"))
+    if case == "no file":
+        path = tmp_path / "none.xyz"
+    elif case == "empty":
+        path.write_text("")
+    words = {
+        "element": ["--piwsl_pool_file=", "it holds Si", "H, C, O only"],
+        "shared": [f"frame {n_isolated + 2} (from 0) is frame 1 (from 0) of the validation data"],
+        "no file": ["--piwsl_pool_file=", "none.xyz", "no such file"],
+        "empty": ["pool.xyz: ASE cannot read this file (Empty file"],
+        "bad": [f"pool.xyz: frame {n_isolated + 1} (from 0): 'forces' is not finite"],
+    }[case]
     with pytest.raises(SystemExit) as ended:
-        train(tmp_path / "run", files, **options)
+        train(tmp_path / "run", files, piwsl_pool_file=path)
     assert ended.value.code == 2
     message = capfd.readouterr().err.split("mace_run_train: error: ")[1]
     for word in words:
-        assert word in message
+        assert word in message, message
+    assert not list(tmp_path.rglob("*.pt"))
 
 
-def test_structures_of_the_pool_without_curvature_label_are_left_out(tmp_path, files, caplog):
-    atoms = [bare(a) for a in frames("ethanol_gfn2_valid", 4)]
-    ase.io.write(tmp_path / "pool.xyz", atoms)
-    labels = [CurvatureLabel(a.numbers, a.positions, hessian=springs(a)) for a in atoms[:3]]
-    write_labels(tmp_path / "labels.npz", labels, "springs")
-    with caplog.at_level("INFO"):
-        train(
-            tmp_path / "run",
-            files,
-            max_num_epochs=1,
-            piwsl_pitc_target="curvature",
-            piwsl_curvature_file=tmp_path / "labels.npz",
-            piwsl_unlabeled_file=tmp_path / "pool.xyz",
-        )
-    assert "curvature labels for 3 of 4 pool structures" in caplog.text
-    assert "curvature labels for 0 of 12 training structures" in caplog.text
-    assert np.isfinite(piwsl_lines(tmp_path / "run")[0]["rms_pitc_residual_per_atom"])
+def test_structures_of_the_training_data_may_be_in_the_pool(tmp_path):
+    files = write_files(tmp_path, "ethanol_gfn2", 6, 4)
+    path = tmp_path / "pool.xyz"
+    ase.io.write(path, frames("ethanol_gfn2_train", 8)[4:])
+    train(tmp_path / "run", files, piwsl_pool_file=path, max_num_epochs=1)
+    assert "2 of them are in the training data too" in log(tmp_path / "run")

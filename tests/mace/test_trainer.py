@@ -16,7 +16,7 @@ import pytest
 import torch
 from mace import modules
 
-from piwsl_plugins.core.settings import Settings
+from piwsl_plugins.mace.arguments import MaceSettings
 from piwsl_plugins.mace.loss import PIWSLLoss
 
 from .conftest import (
@@ -93,14 +93,15 @@ def test_validation_and_tables_use_the_base_loss_alone(tmp_path, files):
 
 
 def test_log_and_results_file(tmp_path, files):
-    train(tmp_path, files, max_num_epochs=3, piwsl_start_epoch=1, piwsl_ramp_epochs=1, **STRONG)
+    schedule = {"piwsl_start_epoch": 1, "piwsl_ramp_epochs": 1, "eval_interval": 2}
+    train(tmp_path, files, max_num_epochs=3, **schedule, **STRONG)
     text = log(tmp_path)
+    assert "Epoch 1: PIWSL: base_loss" not in text, "MACE reports in every second epoch"
     for line in (
         "===========PIWSL===========",
-        "pitc_weight: 30.0 (--piwsl_pitc_weight)",
-        "max_displacement: 0.05 Å (--piwsl_max_displacement)",
-        "seed: 1 (--piwsl_seed)",
-        "PIWSL: first training step: RMS PITC residual",
+        "PIWSL options: seed=1, pitc_weight=30.0, pitc_form=first_order, pisc_weight=10.0, "
+        "start_epoch=1, ramp_epochs=1",
+        "PIWSL: first training step: RMS pitc residual",
         "Epoch 2: PIWSL: base_loss=",
     ):
         assert line in text, line
@@ -109,7 +110,7 @@ def test_log_and_results_file(tmp_path, files):
     assert [entry["epoch"] for entry in found] == [1, 2]
     assert [entry["pitc_weight"] for entry in found] == [15.0, 30.0]
     for entry in found:
-        square = entry["rms_pitc_residual_per_atom"] ** 2
+        square = entry["pitc_rms"] ** 2
         assert entry["pitc"] == pytest.approx(entry["pitc_weight"] * square, rel=1e-9)
     steps = [entry["loss"] for entry in entries(tmp_path, "opt") if entry["epoch"] == 2]
     last = found[-1]
@@ -234,7 +235,8 @@ def test_epochs_share_no_state():
     """Epochs 0 to 3 in one go, and with everything but weights and optimiser made anew."""
 
     def run(model, optimizer, epochs):
-        settings = Settings(seed=5, pitc_weight=30.0, pisc_weight=10.0, ramp_epochs=3, interval=2)
+        options = {"pitc_weight": 30.0, "pisc_weight": 10.0, "ramp_epochs": 3, "interval": 2}
+        settings = MaceSettings.create({"seed": 5, **options}).decided(True, 10.0)
         loss_fn = PIWSLLoss(modules.WeightedEnergyForcesLoss(1.0, 10.0), settings)
         structures = [atomic_data(atoms) for atoms in frames("ethanol_gfn2_train", 6)]
         for epoch in epochs:
@@ -290,21 +292,20 @@ def test_plots_are_made_with_our_entries_in_the_results_file(tmp_path, files):
 @pytest.mark.parametrize(("interval", "expected"), [(1, {0, 1, 2}), (2, {0, 2})])
 def test_lbfgs_sees_fixed_displacements(tmp_path, files, interval, expected):
     """A line search needs one target: one set of displacements in each step, which is an epoch."""
-    from piwsl_plugins.mace import displaced
+    from piwsl_plugins.core.step import Selection
 
     seen = []
     with pytest.MonkeyPatch.context() as patch:
-        original = displaced._DisplacedCall.finish
+        original = Selection.residuals
 
-        def finish(self, output):
+        def residuals(self, origin):
             # the loader shuffles the structures of the only batch at every evaluation
             order = torch.argsort(self.structures.positions.view(-1, 27)[:, 0])
-            seen.append(
-                tuple(self.points.displacement["displaced"].view(-1, 27)[order].flatten().tolist())
-            )
-            return original(self, output)
+            field = self.displacement("displaced").view(-1, 27)
+            seen.append(tuple(field[order].flatten().tolist()))
+            return original(self, origin)
 
-        patch.setattr(displaced._DisplacedCall, "finish", finish)
+        patch.setattr(Selection, "residuals", residuals)
         options = {"batch_size": 12, "piwsl_pitc_weight": 1e4, "piwsl_interval": interval}
         train(tmp_path, files, lbfgs=True, max_num_epochs=3, **options)
     assert len(seen) > 2 * len(expected), "several evaluations in a step"
@@ -342,57 +343,51 @@ def test_wandb_can_dump_the_arguments(tmp_path, files, monkeypatch):
     assert dumped["loss"] == "weighted"
 
 
-def test_hdf5_data(tmp_path, files):
+def write_hdf5(folder, path):
+    """A file of ASE's as MACE's own program converts it."""
     from mace.cli.preprocess_data import run
     from mace.tools import build_preprocess_arg_parser
 
+    prefix = folder / f"{path.stem}_h5"
+    prefix.mkdir()
     arguments = [
-        f"--train_file={files['train_file']}",
-        f"--valid_file={files['valid_file']}",
-        f"--h5_prefix={tmp_path}/h5/",
+        f"--train_file={path}",
+        f"--valid_file={path}",
+        f"--h5_prefix={prefix}/",
         "--r_max=4.0",
-        "--compute_statistics",
         "--num_process=1",
-        "--E0s=average",
+        "--shuffle=False",
+        "--E0s={1: -10.0, 6: -50.0, 8: -100.0}",
     ]
-    (tmp_path / "h5").mkdir()
     run(build_preprocess_arg_parser().parse_args(arguments))
-    prepared = {
-        "train_file": tmp_path / "h5" / "train",
-        "valid_file": tmp_path / "h5" / "val",
-        "statistics_file": tmp_path / "h5" / "statistics.json",
-    }
-    train(tmp_path / "run", prepared, num_workers=1, **STRONG)
-    assert entries(tmp_path / "run", "piwsl")[-1]["pisc"] > 0
+    return prefix / "val"
 
 
-def test_lmdb_data(tmp_path, files):
+def write_lmdb(folder, path):
     import ase.io
     from mace.tools.fairchem_dataset.lmdb_dataset_tools import LMDBDatabase
 
-    paths = {}
-    for kind, source in (("train", files["train_file"]), ("valid", files["valid_file"])):
-        folder = tmp_path / f"{kind}_lmdb"
-        folder.mkdir()
-        database = LMDBDatabase(folder / "data.aselmdb", readonly=False)
-        for atoms in ase.io.read(source, index=":"):
-            if len(atoms) > 1:
-                calculator = ase.calculators.singlepoint.SinglePointCalculator(
-                    atoms, energy=atoms.info["REF_energy"], forces=atoms.arrays["REF_forces"]
-                )
-                clean = ase.Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
-                clean.calc = calculator
-                database.write(clean, data={})
-        database.close()
-        paths[f"{kind}_file"] = folder
-    train(
-        tmp_path / "run",
-        paths,
-        E0s="{1: -10.0, 6: -50.0, 8: -100.0}",
-        atomic_numbers="[1, 6, 8]",
-        **STRONG,
-    )
-    assert entries(tmp_path / "run", "piwsl")[-1]["pitc"] > 0
+    made = folder / f"{path.stem}_lmdb"
+    made.mkdir()
+    database = LMDBDatabase(made / "data.aselmdb", readonly=False)
+    for atoms in ase.io.read(path, index=":"):
+        if len(atoms) > 1:
+            calculator = ase.calculators.singlepoint.SinglePointCalculator(
+                atoms, energy=atoms.info["REF_energy"], forces=atoms.arrays["REF_forces"]
+            )
+            clean = ase.Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
+            clean.calc = calculator
+            database.write(clean, data={})
+    database.close()
+    return made
+
+
+@pytest.mark.parametrize("write", [write_hdf5, write_lmdb])
+def test_data_that_is_read_structure_by_structure(tmp_path, files, write):
+    paths = {name: write(tmp_path, path) for name, path in files.items()}
+    elements = {"E0s": "{1: -10.0, 6: -50.0, 8: -100.0}", "atomic_numbers": "[1, 6, 8]"}
+    train(tmp_path / "run", paths, num_workers=1, **elements, **STRONG)
+    assert entries(tmp_path / "run", "piwsl")[-1]["pisc"] > 0
 
 
 @pytest.fixture(scope="module")
@@ -427,19 +422,19 @@ def test_fine_tuning_a_local_model(tmp_path, foundation, options):
 @pytest.mark.parametrize(("heads", "expected"), [(None, "Default"), ("pt_head,Default", "both")])
 def test_multihead_replay(tmp_path, foundation, heads, expected):
     """MACE switches to the universal loss late; the replay head carries terms only if asked."""
-    from piwsl_plugins.mace import displaced
+    from piwsl_plugins.core.step import Selection
 
     files = write_files(tmp_path, "ethanol_gfn2", 8, 4)
     replay = write_files(tmp_path, "ethanol_gfn1", 8, 4, suffix="_replay")
     counts = []
     with pytest.MonkeyPatch.context() as patch:
-        original = displaced._DisplacedCall.finish
+        original = Selection.residuals
 
-        def finish(self, output):
-            counts.append((len(self.structures), len(self.structures.keep)))
-            return original(self, output)
+        def residuals(self, origin):
+            counts.append((len(self), len(origin.energy)))
+            return original(self, origin)
 
-        patch.setattr(displaced._DisplacedCall, "finish", finish)
+        patch.setattr(Selection, "residuals", residuals)
         train(
             tmp_path,
             files,

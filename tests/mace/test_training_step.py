@@ -1,42 +1,52 @@
-"""A whole training step against a slow, independent float64 reference.
+"""A whole training step, loss and gradients, against a slow, independent float64 reference.
 
-The reference takes one structure at a time, makes its displaced copies with ASE and MACE's
-own data pipeline, and writes the equations out; it shares only the drawn displacements.
+The reference takes one structure at a time and writes base loss, pool and weights out; the terms
+are those of the conformance tests' reference.
 """
+
+import types
 
 import numpy as np
 import pytest
 import torch
 from mace import modules
 from mace.calculators import MACECalculator
+from mace.data import AtomicData
 
-from piwsl_plugins.core.displacements import adversarial, draw, structure_keys
-from piwsl_plugins.core.settings import Settings
-from piwsl_plugins.mace.displaced import DisplacedEvaluation
-from piwsl_plugins.mace.loss import PIWSLLoss
+from piwsl_plugins.core.displacements import draw, structure_keys
+from piwsl_plugins.core.hessian_labels import HessianLabel, HessianLabels
+from piwsl_plugins.mace.arguments import MaceSettings
+from piwsl_plugins.mace.data import Companions
+from piwsl_plugins.mace.loss import EnergyLoss, PIWSLLoss
+from piwsl_plugins.mace.training import TrainingCalls
 
-from .conftest import atomic_data, batch_of, frames, make_model
-
-EPOCH = 3
-
-
-def mixed_structures():
-    """Molecules and periodic boxes of different sizes, one with fixed atoms, and a lone atom."""
-    molecules, boxes = frames("ethanol_gfn2_train", 3), frames("periodic_gfn2_train", 40)
-    sizes = {len(atoms): atoms for atoms in boxes}
-    assert len(sizes) > 1, "the periodic set holds more than one size"
-    atom = molecules[0][:1]
-    atom.info["REF_energy"] = -1.0
-    return [*molecules, *sizes.values(), atom]
+from .. import conformance
+from ..conformance import EPOCH, SEED, Reference, labels_of, moved
+from .conftest import atomic_data, batch_of, frames, loader, make_model
+from .test_host import Framework
 
 
-def step(model, structures, settings, base=None, **keywords):
+def settings_for(base_uses_forces=True, **options):
+    given = {"seed": SEED, "max_displacement": 0.04, **options}
+    return MaceSettings.create(given).decided(base_uses_forces, 1.0)
+
+
+def companions(labels=None, pool=None):
+    """Labels, and structures that all go with each batch."""
+    whole = None if pool is None else next(iter(loader([atomic_data(a) for a in pool])))
+    return Companions(
+        None if labels is None else HessianLabels(labels),
+        whole and types.SimpleNamespace(batch=lambda number: whole),
+    )
+
+
+def step(model, structures, settings, base=None, beside=None, join=None):
     """One training step as MACE's ``take_step`` takes it; returns loss, output and gradients."""
     base = base or modules.WeightedEnergyForcesLoss(energy_weight=3.0, forces_weight=10.0)
     loss_fn = PIWSLLoss(base, settings)
-    batch = batch_of(structures)
+    batch = batch_of([a if isinstance(a, AtomicData) else atomic_data(a) for a in structures])
     model.zero_grad()
-    with DisplacedEvaluation(model, loss_fn, EPOCH, first_step=0, **keywords):
+    with TrainingCalls(model, loss_fn, EPOCH, companions=beside, join=join):
         output = model(
             batch.to_dict(),
             training=True,
@@ -56,186 +66,152 @@ def gradients(model):
     }
 
 
-def moved(atoms, displacement):
-    copy = atoms.copy()
-    copy.set_constraint()
-    copy.positions += displacement.numpy()
-    return copy
+def assert_same_step(found, expected, rtol=1e-9):
+    torch.testing.assert_close(found[0], expected[0], rtol=rtol, atol=0)
+    scale = max(float(value.abs().max()) for value in expected[1].values())
+    for name, value in expected[1].items():
+        torch.testing.assert_close(found[1][name], value, rtol=rtol, atol=1e-11 * scale, msg=name)
 
 
-def drawn(settings, atoms, point):
-    positions = torch.from_numpy(atoms.positions)
-    keys = structure_keys(positions, [len(atoms)], settings.seed, EPOCH)
-    return draw(settings, point, keys, [len(atoms)])
+def mixed_structures():
+    """As in the conformance tests, with weights."""
+    structures = conformance.mixed_structures()
+    structures[1].info["config_weight"] = 2.0
+    structures[3].info["config_weight"] = 0.5
+    structures[3].info["config_energy_weight"] = 3.0
+    return structures
 
 
-def evaluate(model, atoms):
-    """Energy and forces of one structure, differentiable in the model's parameters."""
-    batch = batch_of([atomic_data(atoms)]).to_dict()
-    output = model(batch, training=True, compute_force=True)
-    return output["energy"][0], output["forces"]
+def pool_structures():
+    """With labels and weights, with an energy alone, and without any label."""
+    whole, energy, bare = frames("ethanol_gfn2_valid", 3)
+    whole.info |= {"config_weight": 3.0, "config_forces_weight": 0.5}
+    del energy.arrays["REF_forces"], bare.arrays["REF_forces"], bare.info["REF_energy"]
+    return [whole, energy, bare]
 
 
-def reference_residuals(model, atoms, settings):
-    """The residuals of one structure, written out; dictionary of lists of paths."""
-    delta, waypoint = drawn(settings, atoms, "displaced"), drawn(settings, atoms, "waypoint")
-    energy, forces = evaluate(model, atoms)
-    if settings.displacement == "adversarial":
-        error = forces - torch.from_numpy(atoms.arrays["REF_forces"])
-        keys = structure_keys(torch.from_numpy(atoms.positions), [len(atoms)], settings.seed, EPOCH)
-        delta = adversarial(settings, error, keys, [len(atoms)])
-    start_energy, start_forces = energy, forces
-    if settings.anchor == "label":
-        start_energy = torch.tensor(atoms.info["REF_energy"])
-        start_forces = torch.from_numpy(atoms.arrays["REF_forces"])
-    displaced_energy, displaced_forces = evaluate(model, moved(atoms, delta))
-    via_energy, via_forces = evaluate(model, moved(atoms, waypoint))
-    extrapolation = start_energy - (delta * start_forces).sum()
-    second = delta - waypoint
-    paths = {
-        "displaced": displaced_energy - (via_energy - (second * via_forces).sum()),
-        "extrapolated": extrapolation - (via_energy - (second * via_forces).sum()),
-        "waypoint": via_energy - (displaced_energy + (second * displaced_forces).sum()),
-        "origin": energy - (via_energy + (waypoint * via_forces).sum()),
-    }
-    chosen = list(paths) if settings.pisc_vertex == "all" else [settings.pisc_vertex]
-    return {"pitc": [displaced_energy - extrapolation], "pisc": [paths[name] for name in chosen]}
-
-
-def reference_step(model, structures, settings):
-    """Loss and gradients of the whole step, one structure after the other."""
-    model.zero_grad()
-    energy_loss, force_errors, terms = 0.0, [], {"pitc": [], "pisc": []}
+def base_by_hand(framework, structures, forces):
+    """MACE's weighted loss with weights 3 and 10, or energies alone, with weight 3."""
+    energy_terms, force_terms = [], []
     for atoms in structures:
-        energy, forces = evaluate(model, atoms)
-        energy_loss = energy_loss + ((energy - atoms.info["REF_energy"]) / len(atoms)) ** 2
-        labelled = "REF_forces" in atoms.arrays
-        reference = torch.from_numpy(atoms.arrays["REF_forces"]) if labelled else forces.detach()
-        force_errors.append((forces - reference).square())
-        if len(atoms) == 1 or (settings.needs_labels() and not labelled):
-            continue
-        for term, residuals in reference_residuals(model, atoms, settings).items():
-            squares = [(residual / len(atoms)) ** 2 for residual in residuals]
-            terms[term].append(sum(squares) / len(squares))
-    loss = 3.0 * energy_loss / len(structures) + 10.0 * torch.cat(force_errors).mean()
-    for term, values in terms.items():
-        loss = loss + getattr(settings, f"{term}_weight") * sum(values) / len(values)
+        energy, predicted = framework.alone(atoms)
+        weight = atoms.info.get("config_weight", 1.0)
+        error = torch.zeros(())
+        if "REF_energy" in atoms.info:
+            error = (energy - atoms.info["REF_energy"]) / len(atoms)
+        energy_terms.append(weight * atoms.info.get("config_energy_weight", 1.0) * error**2)
+        error = torch.zeros_like(predicted)
+        if "REF_forces" in atoms.arrays:
+            error = predicted - torch.from_numpy(atoms.arrays["REF_forces"])
+        weight = weight * atoms.info.get("config_forces_weight", 1.0)
+        force_terms.append(weight * error.square())
+    loss = 3.0 * sum(energy_terms) / len(structures)
+    return loss + 10.0 * torch.cat(force_terms).mean() if forces else loss
+
+
+def reference_step(framework, structures, settings, forces, labels=(), pool=()):
+    """Loss and gradients of the whole step, one structure after the other."""
+    framework.model.zero_grad()
+    loss = base_by_hand(framework, structures, forces)
+    if pool:
+        loss = loss + settings.pool.pool_weight * base_by_hand(framework, pool, forces)
+    found = {}
+    for atoms in [*structures, *pool]:
+        if len(atoms) > 1:
+            weight = atoms.info.get("config_weight", 1.0)
+            for name, values in Reference(framework, settings).terms([atoms], labels).items():
+                found.setdefault(name, []).append(weight * values)
+    for name, values in found.items():
+        loss = loss + settings.values()[f"{name}_weight"] * torch.cat(values).mean()
     loss.backward()
-    return loss.detach(), gradients(model)
+    return loss.detach(), gradients(framework.model)
 
 
+HESSIAN = {"hessian_file": "given", "hessian_weight": 20.0}
+POOL = {"pool_file": "given", "pool_weight": 0.7}
 CASES = {
-    "pitc": {"pitc_weight": 50.0},
     "pitc and pisc": {"pitc_weight": 50.0, "pisc_weight": 20.0},
-    "pisc": {"pitc_weight": 0.0, "pisc_weight": 20.0},
-    "extrapolated": {"pitc_weight": 0.0, "pisc_weight": 9.0, "pisc_vertex": "extrapolated"},
-    "waypoint": {"pitc_weight": 5.0, "pisc_weight": 20.0, "pisc_vertex": "waypoint"},
-    "origin": {"pitc_weight": 0.0, "pisc_weight": 20.0, "pisc_vertex": "origin"},
-    "all": {"pitc_weight": 5.0, "pisc_weight": 20.0, "pisc_vertex": "all"},
-    "one-sided": {"pitc_weight": 50.0, "displacement": "one_sided"},
-    "fraction": {"pitc_weight": 50.0, "pisc_weight": 20.0, "displaced_fraction": 0.3},
-    "label": {"pitc_weight": 5.0, "pisc_weight": 20.0, "anchor": "label"},
-    "adversarial": {"pitc_weight": 50.0, "pisc_weight": 20.0, "displacement": "adversarial"},
+    "hessian": HESSIAN,
+    "hessian, symmetric": HESSIAN | {"hessian_form": "symmetric"},
+    "hessian, energies": HESSIAN | {"hessian_form": "energies"},
+    "pool": POOL | {"pitc_weight": 0.0},
+    "unlabelled pool": POOL | {"pool_weight": 0.0, "pitc_weight": 50.0},
+    "everything": HESSIAN | POOL | {"pitc_weight": 50.0, "pisc_weight": 20.0},
 }
 
 
+@pytest.fixture(scope="module")
+def framework():
+    return Framework(modules.ScaleShiftMACE)
+
+
 @pytest.mark.parametrize(
-    ("case", "kind", "join"),
-    [(case, modules.ScaleShiftMACE, None) for case in CASES]
-    + [(case, modules.MACE, None) for case in ("pitc and pisc", "label")]
-    + [(case, modules.ScaleShiftMACE, True) for case in ("pitc and pisc", "all", "adversarial")],
+    ("case", "forces", "join"),
+    [(case, True, None) for case in CASES]
+    + [("everything", True, True), ("hessian, energies", False, None), ("pool", False, False)],
 )
-def test_loss_and_gradients_agree_with_the_slow_reference(case, kind, join):
-    settings = Settings.create({"seed": 4, "max_displacement": 0.04, **CASES[case]})
+def test_loss_and_gradients_agree_with_the_slow_reference(case, forces, join, framework):
+    options = CASES[case]
+    settings = settings_for(forces, **options)
     structures = mixed_structures()
-    model = make_model(kind)
-    expected_loss, expected = reference_step(model, structures, settings)
-    structures = [atomic_data(atoms) for atoms in structures]
-    loss, _, found = step(model, structures, settings, join=join)
-    torch.testing.assert_close(loss, expected_loss, rtol=1e-10, atol=0)
-    scale = max(float(value.abs().max()) for value in expected.values())
-    for name, value in expected.items():
-        torch.testing.assert_close(found[name], value, rtol=1e-10, atol=1e-12 * scale, msg=name)
+    pool = pool_structures() if "pool_file" in options else []
+    labels = labels_of([*structures[:2], structures[3], *pool[:1]]) if "hessian" in case else []
+    if case == "everything":
+        labels = labels_of([structures[0], structures[4], pool[1]])
+    expected = reference_step(framework, structures, settings, forces, labels, pool)
+    base = None if forces else EnergyLoss(3.0)
+    beside = companions(labels or None, pool or None)
+    loss, _, found = step(framework.model, structures, settings, base, beside, join)
+    assert_same_step((loss, found), expected)
 
 
 def test_residuals_agree_with_mace_calculator():
     """Energies and forces from MACE's own ASE calculator, in plain numpy."""
-    settings = Settings.create({"seed": 4, "pitc_weight": 1.0, "pisc_weight": 1.0})
+    settings = settings_for(pitc_weight=1.0, pisc_weight=1.0)
     model = make_model()
     calculator = MACECalculator(models=model, device="cpu", default_dtype="float64")
     structures = [atoms for atoms in mixed_structures() if len(atoms) > 1]
-    _, output, _ = step(model, [atomic_data(atoms) for atoms in structures], settings)
+    _, output, _ = step(model, structures, settings)
+
+    def answer(displaced):
+        displaced.calc = calculator
+        return displaced.get_potential_energy(), displaced.get_forces()
+
+    def drawn(atoms, point):
+        keys = structure_keys(torch.from_numpy(atoms.positions), [len(atoms)], SEED, EPOCH)
+        return draw(settings.consistency, point, keys, [len(atoms)])
+
     for index, atoms in enumerate(structures):
-
-        def answer(displaced):
-            displaced.calc = calculator
-            return displaced.get_potential_energy(), displaced.get_forces()
-
-        delta, waypoint = drawn(settings, atoms, "displaced"), drawn(settings, atoms, "waypoint")
-        energy, forces = answer(moved(atoms, torch.zeros_like(delta)))
+        n = len(atoms)
+        delta, waypoint = drawn(atoms, "displaced"), drawn(atoms, "waypoint")
+        energy, forces = answer(moved(atoms, torch.zeros(n, 3)))
         displaced, _ = answer(moved(atoms, delta))
         via, via_forces = answer(moved(atoms, waypoint))
         pitc = displaced - (energy - np.sum(delta.numpy() * forces))
         pisc = displaced - (via - np.sum((delta - waypoint).numpy() * via_forces))
         # energies of some 100 eV in float64 leave 1e-13 eV
-        assert output["piwsl_pitc"][0, index].item() == pytest.approx(pitc, rel=1e-10, abs=1e-12)
-        assert output["piwsl_pisc"][0, index].item() == pytest.approx(pisc, rel=1e-10, abs=1e-12)
-
-
-def test_fixed_atoms_are_not_displaced(monkeypatch):
-    from ase.constraints import FixAtoms, FixCartesian
-
-    monkeypatch.setenv("_PIWSL_PLUGINS_SELECTED", "1")
-    first, second = frames("ethanol_gfn2_train", 2)
-    first.set_constraint([FixAtoms([0, 3]), FixCartesian(5, mask=(True, False, False))])
-    structures = [atomic_data(atoms) for atoms in (first, second)]
-    seen = []
-    model = make_model()
-    forward = model.forward
-    monkeypatch.setattr(
-        model, "forward", lambda batch, **k: seen.append(batch["positions"]) or forward(batch, **k)
-    )
-    step(model, structures, Settings(seed=0))
-    original, displaced = seen
-    change = (displaced - original.detach()).as_subclass(torch.Tensor)
-    movable = torch.ones(18, 3, dtype=torch.bool)
-    movable[[0, 3]] = False
-    movable[5, 0] = False
-    assert torch.equal(change != 0, movable)
-
-
-@pytest.mark.parametrize("join", [False, True])
-def test_original_structures_are_untouched(join):
-    """To the last bit in a call of their own, to rounding in one shared with displaced ones."""
-    structures = [atomic_data(atoms) for atoms in mixed_structures()]
-    model = make_model()
-    stress = modules.WeightedEnergyForcesStressLoss(1.0, 1.0, 1.0)
-    for _ in range(3):  # TorchScript optimises a model during its first calls
-        _, plain, _ = step(model, structures, Settings(pitc_weight=0.0), base=stress)
-    everything = Settings(seed=0, pitc_weight=1.0, pisc_weight=1.0, pisc_vertex="all")
-    _, output, _ = step(model, structures, everything, base=stress, join=join)
-    assert set(plain) - {"piwsl_n_atoms", "piwsl_weight"} <= set(output)
-    for key, value in plain.items():
-        if value is not None:
-            rtol, atol = (1e-12, 1e-13) if join else (0.0, 0.0)
-            torch.testing.assert_close(output[key], value, rtol=rtol, atol=atol, msg=key)
+        for name, value in (("pitc", pitc), ("pisc", pisc)):
+            found = output[f"piwsl_{name}_residual"][0, index].item()
+            assert n * found == pytest.approx(value, rel=1e-10, abs=2e-12)
 
 
 @pytest.mark.parametrize("kind", [modules.ScaleShiftMACE, modules.MACE])
 def test_residuals_in_float32_survive_the_large_energies_of_dft(kind):
     """Total energies of 10⁵ eV have steps of 0.01 eV in float32; the residual is smaller."""
     atoms = frames("ethanol_gfn2_train", 3)
-    settings = Settings(seed=0, pitc_weight=1.0, pisc_weight=1.0, max_displacement=0.005)
+    settings = settings_for(pitc_weight=1.0, pisc_weight=1.0, max_displacement=0.005)
     found = {}
     for dtype in (torch.float64, torch.float32):
         torch.set_default_dtype(torch.float64)
         model = make_model(kind, atomic_energies=np.array([-1e3, -2e4, -4e4])).to(dtype)
         torch.set_default_dtype(dtype)
         try:
-            _, output, _ = step(model, [atomic_data(a) for a in atoms], settings)
+            _, output, _ = step(model, atoms, settings)
         finally:
             torch.set_default_dtype(torch.float64)
-        found[dtype] = torch.cat([output["piwsl_pitc"], output["piwsl_pisc"]]).detach().double()
+        found[dtype] = torch.cat(
+            [9 * output["piwsl_pitc_residual"], 9 * output["piwsl_pisc_residual"]]
+        ).double()
     exact, rounded = found[torch.float64], found[torch.float32]
     assert exact.abs().max() < 0.01
     # the keys of the displacements are made from the rounded positions
@@ -243,97 +219,85 @@ def test_residuals_in_float32_survive_the_large_energies_of_dft(kind):
     assert len(set(rounded.flatten().tolist())) == rounded.numel()
 
 
-def test_batched_equals_one_by_one():
-    settings = Settings(seed=1, pitc_weight=1.0, pisc_weight=1.0)
-    model = make_model()
-    structures = [atomic_data(atoms) for atoms in mixed_structures()[:-1]]
-    _, together, _ = step(model, structures, settings)
-    for term in ("piwsl_pitc", "piwsl_pisc"):
-        alone = torch.cat([step(model, [data], settings)[1][term] for data in structures], dim=1)
-        torch.testing.assert_close(together[term], alone, rtol=1e-10, atol=1e-13)
-
-
-def test_order_of_structures_does_not_matter():
-    settings = Settings(seed=1, pitc_weight=7.0, pisc_weight=3.0)
-    model = make_model()
-    structures = [atomic_data(atoms) for atoms in mixed_structures()]
-    loss, _, found = step(model, structures, settings)
-    reversed_loss, _, reversed_found = step(model, structures[::-1], settings)
-    torch.testing.assert_close(reversed_loss, loss, rtol=1e-12, atol=0)
-    scale = max(float(value.abs().max()) for value in found.values())
-    for name, value in found.items():
-        torch.testing.assert_close(reversed_found[name], value, rtol=1e-10, atol=1e-12 * scale)
-
-
-def residual_of(model, atoms, delta, waypoint, monkeypatch):
-    """Residuals of one structure for given displacements."""
-    given = {"displaced": delta, "waypoint": waypoint}
-    monkeypatch.setattr(
-        "piwsl_plugins.mace.displaced.displacements.draw", lambda s, point, *rest: given[point]
-    )
-    settings = Settings(seed=0, pitc_weight=1.0, pisc_weight=1.0)
-    _, output, _ = step(model, [atomic_data(atoms)], settings)
-    return torch.cat([output["piwsl_pitc"], output["piwsl_pisc"]]).detach().squeeze()
-
-
-@pytest.mark.parametrize("name", ["ethanol_gfn2_train", "periodic_gfn2_train"])
-def test_rotation_and_permutation_invariance(name, monkeypatch):
-    atoms = frames(name, 1)[0]
-    model = make_model()
-    delta, waypoint = 0.05 * torch.randn(2, len(atoms), 3, generator=torch.Generator())
-    expected = residual_of(model, atoms, delta, waypoint, monkeypatch)
-
-    rotation, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))
-    rotation *= np.sign(np.linalg.det(rotation))
-    rotated = atoms.copy()
-    rotated.set_cell(atoms.cell.array @ rotation.T)
-    rotated.positions = atoms.positions @ rotation.T
-    turn = torch.from_numpy(rotation.T)
-    turned = residual_of(model, rotated, delta @ turn, waypoint @ turn, monkeypatch)
-    torch.testing.assert_close(turned, expected, rtol=1e-9, atol=1e-12)
-
-    order = np.random.default_rng(1).permutation(len(atoms))
-    permuted = residual_of(model, atoms[order], delta[order], waypoint[order], monkeypatch)
-    torch.testing.assert_close(permuted, expected, rtol=1e-9, atol=1e-12)
-
-
-@pytest.mark.parametrize("name", ["ethanol_gfn2_train", "periodic_gfn2_train"])
-def test_residuals_of_a_conservative_model_fall_with_the_square_of_the_displacement(
-    name, monkeypatch
-):
-    atoms = frames(name, 1)[0]
-    model = make_model()
-    fields = torch.randn(2, len(atoms), 3, generator=torch.Generator())
-    scales = torch.logspace(-4, -2.5, 6)
-    found = torch.stack(
-        [residual_of(model, atoms, *(scale * fields), monkeypatch).abs() for scale in scales]
-    )
-    for term in found.T:
-        slope = np.polyfit(np.log(scales.numpy()), np.log(term.numpy()), 1)[0]
-        assert slope == pytest.approx(2.0, abs=0.05)
-
-
 def test_terms_leave_the_forces_of_the_displaced_point_alone():
     """E(r+δ) is evaluated for its energy only: no gradient is worked out for its positions."""
     model, seen = make_model(), []
     forward = model.forward
     model.forward = lambda batch, **k: seen.append((batch, k)) or forward(batch, **k)
-    structures = [atomic_data(atoms) for atoms in frames("ethanol_gfn2_train", 2)]
-    step(model, structures, Settings(seed=0, pitc_weight=1.0))
+    step(model, frames("ethanol_gfn2_train", 2), settings_for(pitc_weight=1.0))
     (original, _), (displaced, keywords) = seen
     assert keywords["compute_force"] is False
     assert not displaced["positions"].requires_grad
     assert original["positions"].requires_grad
 
 
+@pytest.mark.parametrize("options", [{"pitc_weight": 0.0}, {}, {"hessian_form": "energies"}])
+def test_energies_alone_need_no_force_graph(options, monkeypatch):
+    model, seen = make_model(), []
+    forward = model.forward
+    monkeypatch.setattr(
+        model, "forward", lambda b, **k: seen.append((b["positions"], k)) or forward(b, **k)
+    )
+    structures = frames("ethanol_gfn2_train", 2)
+    if "hessian_form" in options:
+        options = options | HESSIAN
+    settings = settings_for(False, **options)
+    step(model, structures, settings, EnergyLoss(), companions(labels_of(structures)), False)
+    assert len(seen) == (1 if options == {"pitc_weight": 0.0} else 3)
+    for positions, keywords in seen:
+        assert keywords["compute_force"] is False
+        assert not positions.requires_grad
+
+
+def test_weights_of_zero_give_the_base_loss_bit_for_bit():
+    model, structures = make_model(), mixed_structures()
+    settings = settings_for(pitc_weight=0.0, pool_file="given", pool_weight=0.0)
+    loss, _, found = step(model, structures, settings, beside=companions(pool=pool_structures()))
+    base = modules.WeightedEnergyForcesLoss(energy_weight=3.0, forces_weight=10.0)
+    batch = batch_of([atomic_data(atoms) for atoms in structures])
+    model.zero_grad()
+    expected = base(pred=model(batch.to_dict(), training=True, compute_force=True), ref=batch)
+    expected.backward()
+    assert torch.equal(loss, expected.detach())
+    for name, value in gradients(model).items():
+        assert torch.equal(found[name], value), name
+
+
+@pytest.mark.parametrize(
+    "base",
+    [
+        modules.WeightedHuberEnergyForcesStressLoss(1.0, 1.0, 1.0),
+        modules.WeightedEnergyForcesL1L2Loss(1.0, 1.0),
+        modules.UniversalLoss(1.0, 1.0, 1.0),
+        modules.WeightedEnergyForcesVirialsLoss(1.0, 1.0, 1.0),
+    ],
+    ids=lambda base: type(base).__name__,
+)
+def test_a_pool_without_labels_adds_nothing_to_any_base_loss(base):
+    """... not even zeros for its stress, which MACE's losses would learn."""
+    pool = frames("periodic_gfn2_valid", 2)
+    for atoms in pool:
+        atoms.info, atoms.arrays = {}, {k: atoms.arrays[k] for k in ("numbers", "positions")}
+    beside = companions(pool=pool)
+    settings = settings_for(pitc_weight=0.0, **POOL)
+    model = make_model()
+    batch = batch_of([atomic_data(atoms) for atoms in frames("periodic_gfn2_train", 2)])
+    loss_fn = PIWSLLoss(base.double(), settings)
+    with TrainingCalls(model, loss_fn, EPOCH, companions=beside):
+        output = model(batch.to_dict(), training=True, compute_stress=True, compute_virials=True)
+    loss = loss_fn(pred=output, ref=batch)
+    torch.testing.assert_close(loss, base.double()(pred=output, ref=batch), rtol=1e-14, atol=0)
+    assert loss_fn.statistics.means()["pool"] == 0.0
+
+
 def test_config_weights_scale_the_terms():
-    atoms = frames("ethanol_gfn2_train", 2)
+    atoms = frames("ethanol_gfn2_train", 1)[0]
     model = make_model()
     base = modules.WeightedEnergyForcesLoss(energy_weight=0.0, forces_weight=0.0)
-    settings = Settings(seed=0, pitc_weight=1.0)
-    first, _, _ = step(model, [atomic_data(atoms[0])], settings, base=base)
-    atoms[0].info["config_weight"] = 3.0
-    weighted, _, _ = step(model, [atomic_data(atoms[0])], settings, base=base)
+    settings = settings_for(pitc_weight=1.0)
+    first, _, _ = step(model, [atoms], settings, base=base)
+    atoms.info["config_weight"] = 3.0
+    weighted, _, _ = step(model, [atoms], settings, base=base)
     torch.testing.assert_close(weighted, 3.0 * first)
 
 
@@ -345,67 +309,67 @@ def test_heads_without_terms_are_left_out():
     model.scale_shift.shift = torch.zeros(3)
     names = ["pt_head", "first", "second", "first"]
     structures = [atomic_data(a, heads, name) for a, name in zip(atoms, names, strict=True)]
+    beside = companions([HessianLabel(a.numbers, a.positions, hessian=np.eye(27)) for a in atoms])
 
     def count(**options):
-        _, output, _ = step(model, structures, Settings(seed=0, pisc_weight=1.0, **options))
-        return output["piwsl_pitc"].shape[1], output["piwsl_pisc"].shape[1]
+        settings = settings_for(pitc_weight=1.0, **HESSIAN, **options)
+        _, output, _ = step(model, structures, settings, beside=beside)
+        return output["piwsl_pitc"].shape[0], output["piwsl_hessian"].shape[0]
 
-    assert count() == (3, 3)
-    assert count(heads=("second",)) == (1, 1)
-    assert count(heads=("pt_head", "second")) == (2, 2)
+    assert count() == (3, 3 * 27)
+    assert count(heads=("second",)) == (1, 27)
+    assert count(heads=("pt_head", "second")) == (2, 2 * 27)
 
 
 def test_a_batch_without_any_structure_for_the_terms_has_the_base_loss():
-    atoms = frames("ethanol_gfn2_train", 1)[0][:1]
-    atoms.info["REF_energy"] = -10.0
+    atom = mixed_structures()[2]
     base = modules.WeightedEnergyForcesLoss(1.0, 1.0)
     model = make_model()
-    settings = Settings(seed=0, pitc_weight=1.0, pisc_weight=1.0)
-    loss, output, _ = step(model, [atomic_data(atoms)], settings, base=base)
-    expected, _, _ = step(model, [atomic_data(atoms)], Settings(pitc_weight=0.0), base=base)
+    settings = settings_for(pitc_weight=1.0, pisc_weight=1.0)
+    loss, output, _ = step(model, [atom], settings, base=base)
+    expected, _, _ = step(model, [atom], settings_for(pitc_weight=0.0), base=base)
     assert torch.equal(loss, expected)
-    assert output["piwsl_pitc"].shape == (1, 0)
-
-
-def test_the_loss_refuses_to_train_without_displaced_structures():
-    model = make_model()
-    loss_fn = PIWSLLoss(modules.WeightedEnergyForcesLoss(1.0, 1.0), Settings())
-    batch = batch_of([atomic_data(frames("ethanol_gfn2_train", 1)[0])])
-    output = model(batch.to_dict(), training=True)
-    loss_fn.factor = 1.0
-    with pytest.raises(RuntimeError, match="displaced structures"):
-        loss_fn(pred=output, ref=batch)
+    assert output["piwsl_pitc"].shape == (0,)
 
 
 def test_only_the_training_call_is_displaced():
     model = make_model()
-    loss_fn = PIWSLLoss(modules.WeightedEnergyForcesLoss(1.0, 1.0), Settings(seed=0))
     batch = batch_of([atomic_data(frames("ethanol_gfn2_train", 1)[0])])
-    with DisplacedEvaluation(model, loss_fn, 0, 0):
-        assert "piwsl_pitc" not in model(batch.to_dict(), training=False)
-        assert "piwsl_pitc" in model(batch.to_dict(), training=True)
+    for base in (modules.WeightedEnergyForcesLoss(1.0, 1.0), EnergyLoss()):
+        loss_fn = PIWSLLoss(base, settings_for())
+        with TrainingCalls(model, loss_fn, EPOCH):
+            output = model(batch.to_dict(), training=False)
+            assert "piwsl_pitc" not in output
+            assert output["forces"].abs().max() > 0
+            assert "piwsl_pitc" in model(batch.to_dict(), training=True)
 
 
 def test_the_batch_is_left_as_it_was():
     """MACE's ``get_neighborhood`` rewrites the cell that it is given, if it is not periodic."""
     # without the lone atom: where every structure carries terms, none is copied
-    batch = batch_of([atomic_data(atoms) for atoms in mixed_structures()[:-1]])
+    batch = batch_of([atomic_data(a) for a in mixed_structures() if len(a) > 1])
     before = {key: value.clone() for key, value in batch.to_dict().items()}
     model = make_model()
-    loss_fn = PIWSLLoss(
-        modules.WeightedEnergyForcesLoss(1.0, 1.0), Settings(seed=0, pisc_weight=1.0)
-    )
-    with DisplacedEvaluation(model, loss_fn, 0, 0):
+    settings = settings_for(pisc_weight=1.0, **POOL)
+    loss_fn = PIWSLLoss(modules.WeightedEnergyForcesLoss(1.0, 1.0), settings)
+    with TrainingCalls(model, loss_fn, EPOCH, companions=companions(pool=pool_structures())):
         model(batch.to_dict(), training=True)
     for key, value in batch.to_dict().items():
         assert torch.equal(value, before[key]), key
 
 
+@pytest.mark.parametrize("options", [HESSIAN, POOL])
+def test_what_has_not_been_read_is_not_left_out_silently(options):
+    loss_fn = PIWSLLoss(modules.WeightedEnergyForcesLoss(1.0, 1.0), settings_for(**options))
+    with pytest.raises(RuntimeError, match="have not been read"):
+        TrainingCalls(make_model(), loss_fn, EPOCH)
+
+
 def test_hooks_are_gone_after_the_epoch_even_if_it_fails():
     model = make_model()
-    loss_fn = PIWSLLoss(modules.WeightedEnergyForcesLoss(1.0, 1.0), Settings(seed=0))
-    with pytest.raises(KeyError), DisplacedEvaluation(model, loss_fn, 0, 0):
+    loss_fn = PIWSLLoss(modules.WeightedEnergyForcesLoss(1.0, 1.0), settings_for())
+    with pytest.raises(KeyError), TrainingCalls(model, loss_fn, EPOCH):
         raise KeyError
     assert not model._forward_hooks
     assert not model._forward_pre_hooks
-    assert loss_fn.factor == 0.0
+    assert loss_fn.terms == ()

@@ -10,10 +10,9 @@ happens until MACE itself is imported. ``PIWSL_PLUGINS_DISABLE=1`` switches the 
 import os
 import sys
 
-#: the modules of MACE that ``piwsl_plugins.mace.hooks`` patches
+#: the modules of MACE that ``piwsl_plugins.mace._hooks`` patches
 HOOKED_MODULES = frozenset(
     {
-        "mace.data.atomic_data",
         "mace.data.utils",
         "mace.tools.arg_parser",
         "mace.tools.arg_parser_tools",
@@ -49,7 +48,7 @@ def _patch_after_execution(spec):
     def exec_module(module):
         execute(module)
         try:
-            from piwsl_plugins.mace.hooks import patch
+            from piwsl_plugins.mace._hooks import patch
 
             patch(module)
         except Exception as error:

@@ -1,0 +1,113 @@
+"""Data that cannot be right ends a run before training, with one message; nothing is written."""
+
+import ase.io
+import numpy as np
+import pytest
+
+from .conftest import train, write_files
+from .test_trainer import write_hdf5, write_lmdb
+
+#: frames of the isolated atoms come first
+FRAME = 4
+
+
+def spoil(atoms, case):
+    """What is wrong with it, as the message says."""
+    if case == "positions":
+        atoms.positions[2, 0] = np.nan
+        return "the position of atom 2 is not finite"
+    if case == "energy":
+        atoms.info["REF_energy"] = np.inf
+        return "'energy' is not finite"
+    if case == "forces":
+        atoms.arrays["REF_forces"][1, 1] = np.nan
+        return "'forces' is not finite"
+    if case == "stress":
+        atoms.info["REF_stress"] = np.full(6, np.nan)
+        return "'stress' is not finite"
+    if case == "cell":
+        atoms.set_cell([[4, 0, 0], [8, 0, 0], [0, 0, 5]])
+        atoms.pbc = True
+        return "it is periodic, but its cell vectors do not span a volume"
+    atoms.positions[3] = atoms.positions[5]
+    return "atoms 3 and 5 are at the same place"
+
+
+def message_of(capfd, folder, files, **options):
+    with pytest.raises(SystemExit) as ended:
+        train(folder, files, **options)
+    assert ended.value.code == 2
+    assert not [path for path in folder.rglob("*.*") if path.suffix != ".log"]
+    error = capfd.readouterr().err.split("mace_run_train: error: ")[1]
+    assert error.count("\n") == 1
+    return error.strip()
+
+
+@pytest.mark.parametrize(
+    ("file", "case"),
+    [
+        ("train_file", "positions"),
+        ("train_file", "energy"),
+        ("valid_file", "forces"),
+        ("test_file", "stress"),
+        ("train_file", "cell"),
+        ("train_file", "same place"),
+    ],
+)
+def test_a_bad_frame(file, case, tmp_path, files, capfd):
+    paths = files | {"test_file": tmp_path / "test.xyz"}
+    paths["test_file"].write_text(files["valid_file"].read_text())
+    structures = ase.io.read(paths[file], index=":")
+    words = spoil(structures[FRAME], case)
+    ase.io.write(paths[file], structures)
+    message = message_of(capfd, tmp_path / "run", paths)
+    assert message.startswith(f"{paths[file]}: frame {FRAME} (from 0): {words}"), message
+
+
+def test_other_losses_read_what_mace_reads(tmp_path, files):
+    structures = ase.io.read(files["train_file"], index=":")
+    spoil(structures[FRAME], "energy")
+    ase.io.write(files["train_file"], structures)
+    train(tmp_path / "run", files, loss="weighted", max_num_epochs=1, dry_run=True)
+
+
+@pytest.mark.parametrize("case", ["empty", "truncated", "missing", "binary", "words", "no labels"])
+def test_an_unreadable_file(case, tmp_path, files, capfd):
+    path = files["train_file"]
+    text = path.read_text()
+    options = {}
+    if case == "empty":
+        path.write_text("")
+    elif case == "truncated":
+        path.write_text(text[: len(text) // 2])
+    elif case == "missing":
+        path.unlink()
+    elif case == "words":
+        path.write_text(text.replace("REF_energy=-", "REF_energy=about-"))
+    elif case == "binary":
+        path.write_bytes(bytes(range(256)))
+    else:
+        options = {"energy_key": "none", "forces_key": "none"}
+    message = message_of(capfd, tmp_path / "run", files, **options)
+    assert message.startswith(f"{path}: ")
+
+
+@pytest.mark.parametrize("write", [write_hdf5, write_lmdb])
+def test_files_that_are_read_structure_by_structure(write, tmp_path, capfd):
+    """They are looked at first of all, so that not even a log is written."""
+    files = write_files(tmp_path, "ethanol_gfn2", 6, 3)
+    structures = ase.io.read(files["valid_file"], index=":")
+    spoil(structures[1], "forces")
+    ase.io.write(files["valid_file"], structures)
+    path = write(tmp_path, files["valid_file"])
+    message = message_of(capfd, tmp_path / "run", files | {"valid_file": path})
+    assert message.startswith(f"{path}: frame 1 (from 0): 'forces' is not finite")
+    assert not list((tmp_path / "run").iterdir())
+
+
+def test_a_truncated_hdf5_file(tmp_path, files, capfd):
+    (path,) = write_hdf5(tmp_path, files["valid_file"]).glob("*.h5")
+    path.write_bytes(path.read_bytes()[:500])
+    message = message_of(capfd, tmp_path / "run", files | {"valid_file": path})
+    assert message.startswith(f"{path}: ")
+    assert "cannot be read" in message

@@ -1,0 +1,152 @@
+"""Hessian labels in whole runs; the equations are in tests/conformance.py, gradients of a step in
+test_training_step.py, ranks in test_distributed.py."""
+
+import ase.io
+import numpy as np
+import pytest
+
+from piwsl_plugins.core.hessian_labels import HessianLabel, read_labels, write_labels
+
+from .conftest import (
+    DATA,
+    assert_same_weights,
+    command_line,
+    frames,
+    isolated_atoms,
+    run_command,
+    train,
+)
+from .test_pool import bare
+from .test_trainer import entries, log
+
+BUNDLED = read_labels(DATA / "ethanol_gfn2_hessian.npz")
+
+
+def label(atoms, kind="hessian"):
+    """What GFN2-xTB says of one of the first twenty training structures."""
+    (known,) = (one for one in BUNDLED if np.array_equal(one.positions, atoms.positions))
+    if kind == "hessian":
+        return known
+    fields = np.random.default_rng(0).normal(scale=0.01, size=(4, len(atoms), 3))
+    changes = -(fields.reshape(4, -1) @ known.hessian).reshape(fields.shape)
+    return HessianLabel(atoms.numbers, atoms.positions, displacements=fields, force_changes=changes)
+
+
+def springs(atoms):
+    """Every atom tied to its place, 8 eV/Å²."""
+    hessian = 8.0 * np.eye(3 * len(atoms))
+    return HessianLabel(atoms.numbers, atoms.positions, hessian=hessian)
+
+
+@pytest.fixture
+def hessians(tmp_path, files):
+    """Whole Hessians of five, probes of three of the twelve training structures."""
+    structures = frames("ethanol_gfn2_train", 8)
+    labels = [label(a) for a in structures[:5]] + [label(a, "probes") for a in structures[5:]]
+    write_labels(tmp_path / "labels.npz", labels, "GFN2-xTB")
+    return tmp_path / "labels.npz"
+
+
+@pytest.mark.parametrize("form", ["forces", "symmetric", "energies"])
+def test_training_reduces_the_residual(form, tmp_path, files, hessians):
+    options = {"piwsl_base_loss": "energy"} if form == "energies" else {}
+    options |= {"max_num_epochs": 8, "lr": 0.02, "forces_weight": 1.0, "energy_weight": 1.0}
+    train(tmp_path / "run", files, piwsl_hessian_file=hessians, piwsl_hessian_form=form, **options)
+    text = log(tmp_path / "run")
+    assert "PIWSL: Hessian labels for 8 of 12 training structures" in text
+    assert "can flatten" not in text
+    found = entries(tmp_path / "run", "piwsl")
+    weight = 100.0 if form == "energies" else 1.0
+    assert {entry["hessian_weight"] for entry in found} == {weight}
+    assert not any("pitc" in entry for entry in found), "off by default beside Hessians"
+    assert found[-1]["hessian_rms"] < 0.8 * found[0]["hessian_rms"]
+
+
+def test_hessians_in_the_frames_of_the_training_file(tmp_path, files):
+    structures = frames("ethanol_gfn2_train", 12)
+    for atoms in structures[:7]:
+        atoms.info["REF_hessian"] = label(atoms).hessian.ravel()
+    ase.io.write(files["train_file"], isolated_atoms("ethanol_gfn2_train") + structures)
+    options = {"piwsl_hessian_file": files["train_file"], "default_dtype": "float32"}
+    train(tmp_path / "run", files, max_num_epochs=1, **options)
+    assert "Hessian labels for 7 of 12 training structures" in log(tmp_path / "run")
+    (entry,) = entries(tmp_path / "run", "piwsl")
+    # (0.05 Å)² times the weight of forces
+    assert entry["hessian"] == pytest.approx(0.25 * entry["hessian_rms"] ** 2, rel=0.3)
+
+
+def test_stage_two_has_its_own_weight(tmp_path, files, hessians):
+    options = {"swa": True, "start_swa": 1, "ema": True, "piwsl_hessian_weight": 4.0}
+    for name, given in (("same", {}), ("own", {"swa_piwsl_hessian_weight": 2.0})):
+        train(tmp_path / name, files, piwsl_hessian_file=hessians, **options, **given)
+        weights = [entry["hessian_weight"] for entry in entries(tmp_path / name, "piwsl")]
+        assert weights == ([4.0, 2.0] if given else [4.0, 4.0])
+
+
+def test_labels_of_the_pool(tmp_path, files, hessians):
+    structures = frames("ethanol_gfn2_test", 4)
+    write_labels(tmp_path / "pool.npz", [springs(a) for a in structures[:3]], "springs")
+    ase.io.write(tmp_path / "pool.xyz", [bare(atoms) for atoms in structures])
+    options = {"piwsl_hessian_file": tmp_path / "pool.npz", "lbfgs": True, "batch_size": 12}
+    train(tmp_path, files, piwsl_pool_file=tmp_path / "pool.xyz", max_num_epochs=1, **options)
+    text = log(tmp_path)
+    assert "Hessian labels for 0 of 12 training structures" in text
+    assert "pool of 4 structures, 0 with labels, 3 with Hessian labels" in text
+    assert np.isfinite(entries(tmp_path, "piwsl")[0]["hessian_rms"])
+
+
+def wrong_labels(case, folder):
+    """Options, and what the message must say."""
+    structures = frames("ethanol_gfn2_train", 2)
+    path = folder / "labels.npz"
+    labels = [springs(atoms) for atoms in structures]
+    options = {"piwsl_hessian_file": path}
+    words = ["--piwsl_hessian_file="]
+    if case == "no match":
+        labels = [springs(atoms) for atoms in frames("ethanol_gfn2_test", 2)]
+        words += ["none of the 12 training structures", "piwsl hessian"]
+    elif case == "asymmetric":
+        labels[1].hessian[0, 5] += 100.0
+        words += ["label 1 (from 0): its Hessian is not symmetric"]
+    elif case == "energies":
+        probes = {"displacements": np.ones((1, 9, 3)), "curvatures": np.ones(1)}
+        labels[1] = HessianLabel(labels[1].numbers, labels[1].positions, **probes)
+        words = ["--piwsl_hessian_form=forces", "label 1 (from 0)"]
+    write_labels(path, labels, "springs")
+    if case == "frames":
+        path.with_suffix(".xyz").write_text((folder / "train.xyz").read_text())
+        options = {"piwsl_hessian_file": path.with_suffix(".xyz")}
+        words += ["REF_hessian"]
+    return options, words
+
+
+@pytest.mark.parametrize("case", ["no match", "asymmetric", "energies", "frames"])
+def test_wrong_labels_end_the_run_with_one_message(case, tmp_path, files, capfd):
+    options, words = wrong_labels(case, tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        train(tmp_path / "run", files, **options)
+    assert ended.value.code == 2
+    message = capfd.readouterr().err.split("mace_run_train: error: ")[1]
+    for word in words:
+        assert word in message, message
+    assert not list(tmp_path.rglob("*.pt"))
+
+
+@pytest.mark.slow
+def test_the_command_and_a_restart(tmp_path, files, hessians):
+    """Restarted from the same checkpoint twice, a run ends the same."""
+    options = {"loss": "piwsl", "piwsl_hessian_file": hessians, "batch_size": 12, "ema": True}
+    first = tmp_path / "first"
+    first.mkdir()
+    run_command(command_line(first, files, max_num_epochs=2, **options), tmp_path)
+    assert [entry["epoch"] for entry in entries(first, "piwsl")] == [0, 1]
+    models = []
+    for name in ("second", "third"):
+        folder = tmp_path / name
+        (folder / "checkpoints").mkdir(parents=True)
+        for path in (first / "checkpoints").glob("*.pt"):
+            (folder / "checkpoints" / path.name).write_bytes(path.read_bytes())
+        restart = {"max_num_epochs": 3, "restart_latest": True, **options}
+        models.append(train(folder, files, **restart))
+        assert entries(folder, "piwsl")[-1]["hessian"] > 0
+    assert_same_weights(*models)
