@@ -1,1 +1,0 @@
-"""Curvature labels for a user's own structures: the command ``piwsl-curvature``."""

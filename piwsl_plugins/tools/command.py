@@ -1,0 +1,91 @@
+"""The command ``piwsl``: its verbs, its help and its exit codes."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+
+from .errors import InputError, ToolError
+
+#: each verb: the module beside this one whose ``main`` takes its arguments, and its line of help
+VERBS = {
+    "hessian": ("hessian.command", "label Hessians of structures that you own"),
+    "report": ("report.command", "judge trained models side by side"),
+}
+#: what the extra "tools" installs
+_PACKAGES = {"ase", "jinja2", "matplotlib", "numpy", "pandas", "rich", "scipy"}
+
+_HELP = """\
+usage: piwsl VERB ...      (piwsl VERB --help: its options; piwsl --version)
+
+{verbs}
+
+Few and expensive labels? The way to a better potential:
+  1. piwsl hessian train.xyz --calculator GFN2-xTB     Hessians from a cheap method, or your own
+  2. mace_run_train --loss=piwsl --piwsl_hessian_file=train.hessian.npz ...
+     or, in the loss of a config of nequip-train,  hessian_file: train.hessian.npz
+  3. piwsl report --model base=a.model --model piwsl=b.model --data test.xyz --out report\
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a verb.
+
+    Args:
+        arguments: of the command line; by default those of this process.
+
+    Returns:
+        the exit code: 0; 1 for a run that failed; 2 for a wrong call or input that cannot be used;
+        130 after an interruption.
+    """
+    verb, *given = list(sys.argv[1:] if arguments is None else arguments) or [""]
+    if verb in ("", "-h", "--help"):
+        print(_help(), file=sys.stdout if verb else sys.stderr)
+        return 0 if verb else 2
+    if verb == "--version":
+        from .. import __version__
+
+        print(f"piwsl-plugins {__version__}")
+        return 0
+    try:
+        _module_of(verb).main(given)
+    except ToolError as error:
+        return _end(f"piwsl {verb}: {error}", error.exit_code)
+    except KeyboardInterrupt:
+        words = "interrupted; the same command goes on where it stopped"
+        return _end(f"\npiwsl {verb}: {words}", 130)
+    except OSError as error:
+        place = "" if error.filename is None else f"{error.filename}: "
+        return _end(f"piwsl {verb}: {place}{error.strerror or error}", 1)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in _PACKAGES | {"torch"}:
+            raise
+        remedy = (
+            "it comes with MACE and NequIP"
+            if package == "torch"
+            else 'pip install "piwsl-plugins[tools]"'
+        )
+        return _end(f"piwsl {verb}: {package} must be installed: {remedy}", 2)
+    return 0
+
+
+def _module_of(verb: str) -> ModuleType:
+    if verb not in VERBS:
+        near = difflib.get_close_matches(verb, VERBS, 1)
+        hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(VERBS)}"
+        raise InputError(f"there is no such verb; {hint}")
+    return importlib.import_module(f".{VERBS[verb][0]}", __package__)
+
+
+def _help() -> str:
+    verbs = "\n".join(f"  {verb:<10}{line}" for verb, (_, line) in VERBS.items())
+    return _HELP.format(verbs=verbs)
+
+
+def _end(words: str, exit_code: int) -> int:
+    print(words, file=sys.stderr)
+    return exit_code

@@ -1,0 +1,1 @@
+"""``piwsl hessian``: Hessian labels for a user's own structures."""

@@ -1,0 +1,181 @@
+"""The options of ``piwsl hessian``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ..calculators import FORMS
+from ..errors import InputError
+from ..options import add
+from .settings import HessianSettings
+
+_EPILOG = """\
+examples:
+  piwsl hessian train.xyz --calculator GFN2-xTB
+  piwsl hessian train.xyz --calculator my_dft:calculator --index ::10 --workers 8
+  piwsl hessian big.xyz --calculator foundation.model --max_hessian_atoms 0 --probes 32
+  piwsl hessian --from_output freq/*.fchk --out freq.npz --frames freq.xyz --expect minimum
+  piwsl hessian --from_phonopy phonopy_params.yaml --out crystal.npz
+  piwsl hessian relaxed.xyz --from_vibrations vib --delta 0.01
+  piwsl hessian cell.xyz --from_phonons phonon --supercell 2 2 2 --delta 0.01
+
+then train with
+  mace_run_train --loss=piwsl --piwsl_hessian_file=LABELS.npz ...
+or, in the loss of a config of nequip-train, with
+  hessian_file: LABELS.npz
+
+An interrupted run goes on with the same command. Constraints of the frames are ignored: labels
+of a calculator cover all atoms.
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of the command."""
+    parser = argparse.ArgumentParser(
+        prog="piwsl hessian",
+        description="Hessian labels (Hessians, or force changes along random displacements) for "
+        "your own structures, from any ASE calculator or from finished frequency jobs and phonons.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=_EPILOG,
+    )
+    parser.add_argument(
+        "data", type=Path, nargs="?", help="structures, in any of ASE's formats (extended XYZ, …)"
+    )
+    parser.add_argument(
+        "--out", type=Path, help="label file to write (default: DATA.hessian.npz beside the data)"
+    )
+    parser.add_argument(
+        "--index", default=":", help="frames to use, as ASE writes it: 0:100, ::10 (default: all)"
+    )
+    parser.add_argument(
+        "--expect",
+        choices=("minimum", "saddle"),
+        help="what the structures are: imaginary modes that do not fit are warned of",
+    )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace labels and unfinished runs at --out"
+    )
+
+    source = parser.add_argument_group("where Hessians come from (one of these)")
+    source.add_argument("--calculator", metavar="CALC", help=FORMS)
+    source.add_argument(
+        "--from_output",
+        type=Path,
+        nargs="+",
+        metavar="FILE",
+        help="frequency jobs: formatted checkpoints (.fchk) of Gaussian and Q-Chem, .hess files of "
+        "ORCA, outputs of Q-Chem, Psi4, GAMESS and others that cclib reads; with DATA, everything "
+        "is turned to the orientation of its structures",
+    )
+    source.add_argument(
+        "--from_phonopy",
+        type=Path,
+        metavar="FILE",
+        help="phonopy_disp.yaml, phonopy_params.yaml or phonopy.yaml, with FORCE_SETS or "
+        "FORCE_CONSTANTS in it or beside it",
+    )
+    source.add_argument(
+        "--from_vibrations",
+        type=Path,
+        nargs="+",
+        metavar="PATH",
+        help="JSON files of ASE's VibrationsData, or folders of ASE's Vibrations (these need "
+        "DATA, one structure per folder, and --delta)",
+    )
+    source.add_argument(
+        "--from_phonons",
+        type=Path,
+        metavar="DIR",
+        help="folder of ASE's Phonons (needs DATA, the unit cell, --supercell and --delta); "
+        "labels the supercell and the cell",
+    )
+    source.add_argument(
+        "--from_frames",
+        action="store_true",
+        help="DATA carries Hessians under REF_hessian (eV/Å²)",
+    )
+
+    measure = parser.add_argument_group("how they are measured (with --calculator)")
+    names = ("step", "max_hessian_atoms", "probes", "max_displacement", "energies", "seed")
+    add(measure, HessianSettings, *names)
+    measure.add_argument(
+        "--workers",
+        type=int,
+        default=1,
+        metavar="N",
+        help="processes, of one thread each unless OMP_NUM_THREADS says otherwise (default: 1)",
+    )
+    measure.add_argument("--device", default="cpu", help="of MACE and NequIP models (default: cpu)")
+    measure.add_argument("--head", help="head of a multihead MACE model")
+    measure.add_argument(
+        "--skip_failed",
+        action="store_true",
+        help="write labels of the others where the calculator fails on some frames",
+    )
+
+    convert = parser.add_argument_group("with finished calculations")
+    convert.add_argument(
+        "--delta", type=float, metavar="Å", help="the delta that Vibrations or Phonons was given"
+    )
+    convert.add_argument(
+        "--frames",
+        type=Path,
+        metavar="OUT.xyz",
+        help="with --from_output: also write the structures with energies and forces of the jobs, "
+        "to train on",
+    )
+    convert.add_argument(
+        "--supercell", type=int, nargs=3, metavar="N", help="the supercell that Phonons was given"
+    )
+    return parser
+
+
+def check(options: argparse.Namespace) -> None:
+    """Refuse combinations of options that make no sense.
+
+    Raises:
+        InputError: naming the options.
+    """
+    sources = (
+        "calculator",
+        "from_output",
+        "from_phonopy",
+        "from_vibrations",
+        "from_phonons",
+        "from_frames",
+    )
+    given = [name for name in sources if getattr(options, name)]
+    if len(given) != 1:
+        names = ", ".join(f"--{name}" for name in sources)
+        found = " and ".join(f"--{name}" for name in given) or "none"
+        raise InputError(f"give one of {names}; {found} is given")
+    alone = options.from_output or options.from_phonopy or options.from_vibrations
+    if options.data is None and not alone:
+        raise InputError(f"--{given[0]} needs a file of structures")
+    if options.data is None and options.out is None:
+        raise InputError("without a file of structures, give --out")
+    if options.frames is not None and not options.from_output:
+        raise InputError(
+            "--frames goes with --from_output; other sources hold no energies beside the Hessian"
+        )
+    if options.data is not None and options.from_phonopy:
+        raise InputError("--from_phonopy takes the structure from its own file; leave DATA out")
+    if options.workers < 1:
+        raise InputError(f"--workers={options.workers}: allowed is 1 or more")
+    if options.delta is not None and not 0 < options.delta <= 0.5:
+        raise InputError(f"--delta={options.delta}: allowed is above 0, at most 0.5 Å")
+    if options.from_phonons and (options.supercell is None or min(options.supercell) < 1):
+        raise InputError("--from_phonons needs --supercell, three numbers of 1 or more")
+    if options.from_phonons and options.delta is None:
+        raise InputError(
+            "--from_phonons needs --delta, the displacement in Å that Phonons was given (ASE's "
+            "default is 0.01); the folder does not hold it"
+        )
+
+
+def out_path(options: argparse.Namespace) -> Path:
+    """Where the labels go."""
+    if options.out is not None:
+        return options.out
+    return options.data.with_name(f"{options.data.stem}.hessian.npz")

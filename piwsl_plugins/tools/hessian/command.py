@@ -1,0 +1,104 @@
+"""The command ``piwsl hessian``."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+
+from ..calculators import CalculatorSource
+from ..errors import InputError
+from ..options import chosen
+from .arguments import build_parser, check, out_path
+from .settings import HessianSettings
+
+
+def main(given: list[str]) -> None:
+    """Run the command with its arguments."""
+    # before anything that starts threads is loaded; a choice of the user's stays
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    options = build_parser().parse_args(given)
+    check(options)
+    settings = HessianSettings(**chosen(options, HessianSettings))
+    where, notes = _measure(options, settings) if options.calculator else _convert(options)
+
+    from .label_file import read
+    from .summary import summarise, unexpected_modes
+
+    if options.expect:
+        notes += unexpected_modes(read(out_path(options)), where, options.expect)
+    print(summarise(out_path(options), settings.max_displacement, notes))
+
+
+def _measure(options: argparse.Namespace, settings: HessianSettings) -> tuple[list[str], list[str]]:
+    """Labels from a calculator: compute what is missing.
+
+    Returns:
+        the frame of each label, and lines on what happened.
+    """
+    from ..labelling import Store, label
+    from ..structures import elements_of
+    from .label_file import read_finished, write_finished
+    from .measurement import Measurement
+    from .selection import select
+
+    source = CalculatorSource.parse(options.calculator, options.head)
+    source.require_package()
+    selection = select(options.data, options.index)
+    run = {"calculator": source.identity, **dataclasses.asdict(settings)}
+    store = Store(out_path(options), run, options.overwrite, read_finished)
+    labelled = label(
+        selection.frames,
+        Measurement(source, elements_of(selection.frames), settings, options.device),
+        store,
+        "hessian",
+        source.source,
+        options.workers,
+        options.skip_failed,
+    )
+    write_finished(store.out, labelled, f"{source.identity}; {settings}", store.run)
+    store.end()
+    return [frame.where for frame in labelled.frames], selection.notes + labelled.notes
+
+
+def _convert(options: argparse.Namespace) -> tuple[list[str], list[str]]:
+    """Labels from finished calculations.
+
+    Returns:
+        the file of each label, and lines on them.
+    """
+    from .label_file import write
+    from .training_frames import write_training_frames
+
+    out = out_path(options)
+    for path in (out, options.frames):
+        if path is not None and path.exists() and not options.overwrite:
+            raise InputError(f"{path} exists; give another name, or --overwrite to replace it")
+    if options.from_vibrations:
+        from .vibrations import from_vibrations
+
+        converted = from_vibrations(
+            options.from_vibrations, options.data, options.index, options.delta
+        )
+    elif options.from_phonons:
+        from .phonons import from_phonons
+
+        supercell = tuple(options.supercell)
+        converted = from_phonons(options.from_phonons, options.data, supercell, options.delta)
+    elif options.from_output:
+        from .outputs import from_outputs
+
+        converted = from_outputs(options.from_output, options.data, options.index)
+    elif options.from_phonopy:
+        from .phonopy_sets import from_phonopy
+
+        converted = from_phonopy(options.from_phonopy)
+    else:
+        from .conversion import from_frames
+
+        converted = from_frames(options.data)
+    write(out, converted.symmetric(), converted.method)
+    notes = list(converted.notes)
+    if options.frames is not None:
+        notes.append(write_training_frames(options.frames, converted.frames))
+    return list(converted.where), notes

@@ -1,0 +1,93 @@
+"""Labels from finished calculations: what every conversion gives, and frames with Hessians."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ...core.hessian_labels import HessianLabel
+from ..errors import InputError
+from ..structures import read_frames
+from .label_file import read
+from .sanity import problem_of
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+
+@dataclasses.dataclass(frozen=True)
+class Converted:
+    """Labels of finished calculations.
+
+    Attributes:
+        labels: as they were read.
+        where: the file or folder of each.
+        method: where they come from, in words.
+        frames: the structure of each with energy and forces of the same calculation, as far as
+            they are known; empty where they never are.
+        notes: lines for the user.
+    """
+
+    labels: Sequence[HessianLabel]
+    where: Sequence[str]
+    method: str
+    frames: Sequence[Atoms] = ()
+    notes: Sequence[str] = ()
+
+    def symmetric(self) -> list[HessianLabel]:
+        """The labels, the small differences that noise leaves between Hᵀ and H taken out.
+
+        Raises:
+            InputError: for a label that cannot be right.
+        """
+        found = []
+        for label, where in zip(self.labels, self.where, strict=True):
+            problem = problem_of(label)
+            if problem is not None:
+                raise InputError(f"{where}: {problem}")
+            found.append(label if label.hessian is None else _symmetrised(label))
+        return found
+
+
+def _symmetrised(label: HessianLabel) -> HessianLabel:
+    """The label with a symmetric block; columns of atoms without rows stay as they are."""
+    hessian = label.hessian.copy()
+    columns = np.flatnonzero(np.isin(label.columns, label.rows))
+    columns = (3 * columns[:, None] + np.arange(3)).ravel()
+    hessian[:, columns] = 0.5 * (label.block + label.block.T)
+    return dataclasses.replace(label, hessian=hessian)
+
+
+def label_of(atoms: Atoms, hessian: np.ndarray, indices: np.ndarray | None = None) -> HessianLabel:
+    """The label of a structure with a Hessian ``(3 m, 3 m)`` in eV/Å².
+
+    Args:
+        atoms: the structure.
+        hessian: of the atoms ``indices``, in their order.
+        indices: ``(m,)``; None for all atoms.
+    """
+    if indices is not None:
+        order = np.argsort(indices)
+        blocks = hessian.reshape(len(order), 3, len(order), 3)[order][:, :, order]
+        indices, hessian = indices[order], blocks.reshape(hessian.shape)
+        if np.array_equal(indices, np.arange(len(atoms))):
+            indices = None
+    return HessianLabel(
+        atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc, hessian, indices
+    )
+
+
+def from_frames(data: Path) -> Converted:
+    """Hessians of frames that carry them under ``REF_hessian``.
+
+    Raises:
+        InputError: if there are none, or of another size.
+    """
+    read_frames(data)
+    labels = read(data)
+    where = [f"{data}: Hessian {number}" for number in range(len(labels))]
+    return Converted(labels, where, f"Hessians of {data.name}")

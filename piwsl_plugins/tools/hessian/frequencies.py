@@ -1,0 +1,78 @@
+"""Harmonic frequencies of a label: to compare with those of a program, and to count saddles."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from ase import units
+from scipy.linalg import null_space
+
+from ...core.hessian_labels import HessianLabel
+from .rigid_motions import rigid_motions
+
+#: largest difference in cm⁻¹; below :data:`SOFT`, where programs treat rotations differently, more
+TOLERANCE, SOFT, SOFT_TOLERANCE = 5.0, 300.0, 50.0
+#: modes below this (cm⁻¹) are imaginary; nearer to 0 is noise
+IMAGINARY = -30.0
+#: wavenumber in cm⁻¹ of the eigenvalue 1 eV/(Å² u)
+_WAVENUMBER = units._hbar * 1e10 / np.sqrt(units._e * units._amu) / units.invcm
+
+
+def frequencies(label: HessianLabel, masses: np.ndarray) -> np.ndarray:
+    """Harmonic frequencies, without translations and rotations of whole structures.
+
+    Args:
+        label: with a Hessian; of a part of the atoms, the others stay where they are.
+        masses: of all atoms, ``(n_atoms,)`` in u.
+
+    Returns:
+        ``(n_modes,)`` in cm⁻¹, ascending; imaginary ones are negative.
+    """
+    root = np.repeat(np.sqrt(masses[label.rows]), 3)
+    weighted = 0.5 * (label.block + label.block.T) / np.outer(root, root)
+    if label.atoms is None:
+        periodic = label.pbc is not None and bool(np.any(label.pbc))
+        motions = rigid_motions(label.positions, periodic).reshape(-1, len(root)) * root
+        vibrations = null_space(motions, rcond=1e-3)
+        weighted = vibrations.T @ weighted @ vibrations
+    squares = np.linalg.eigvalsh(weighted)
+    return np.sign(squares) * np.sqrt(np.abs(squares)) * _WAVENUMBER
+
+
+def imaginary_modes(label: HessianLabel) -> int:
+    """Number of imaginary modes of a label with a Hessian."""
+    from ase.data import atomic_masses
+
+    return int((frequencies(label, atomic_masses[label.numbers]) < IMAGINARY).sum())
+
+
+def disagreement(
+    label: HessianLabel, given: np.ndarray, masses: Sequence[np.ndarray]
+) -> str | None:
+    """Why the frequencies of a program are not those of a Hessian, in words; None if they are.
+
+    Args:
+        label: with the Hessian.
+        given: in cm⁻¹, imaginary ones negative; zeros of rigid motions may be among them.
+        masses: choices of the masses, one of which the program has used.
+    """
+    differences = []
+    for choice in masses:
+        own = frequencies(label, choice)
+        if len(given) < len(own):
+            return None  # a program that prints some of its modes
+        # zeros of rigid motions are the smallest
+        stiffest = np.argsort(-np.abs(given), kind="stable")[: len(own)]
+        theirs = np.sort(given[stiffest])
+        allowed = np.where(np.abs(theirs) > SOFT, TOLERANCE, SOFT_TOLERANCE)
+        excess = np.abs(own - theirs) / allowed
+        if excess.max() <= 1:
+            return None
+        worst = int(excess.argmax())
+        differences.append((excess.max(), own[worst], theirs[worst]))
+    _, own_mode, their_mode = min(differences)
+    return (
+        f"the Hessian has a frequency of {own_mode:.1f} cm⁻¹ where the file gives "
+        f"{their_mode:.1f} cm⁻¹; its elements may be in another order, unit or order of atoms"
+    )

@@ -1,0 +1,127 @@
+"""What a label file holds, in a few lines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ...core.hessian_labels import ASYMMETRY, HessianLabel
+from .frequencies import imaginary_modes
+from .label_file import read
+from .sanity import translational_residue, unit_problem_of
+
+#: number of imaginary modes of each claim about the structures
+EXPECTED = {"minimum": 0, "saddle": 1}
+#: warnings of one kind that are spelt out
+_SHOWN = 5
+#: eigenvalues below this (eV/Å²) count as negative; the rest is noise around translations
+NEGATIVE = -0.05
+
+
+def summarise(path: Path, max_displacement: float, notes: Sequence[str] = ()) -> str:
+    """Lines on a label file for the end of a run.
+
+    Args:
+        path: the file.
+        max_displacement: ε in Å, for the mean curvature of Hessians: of δ uniform in [−ε, ε],
+            ½ ⟨δᵀHδ⟩ = ε²/6 · tr H.
+        notes: lines to add.
+    """
+    labels = read(path)
+    whole = [label for label in labels if label.hessian is not None]
+    probed = [label for label in labels if label.hessian is None]
+    partial = sum(label.atoms is not None for label in whole)
+    some = f" ({partial} of a part of the atoms)" if partial else ""
+    lines = [
+        f"{len(labels)} structures: {len(whole)} with Hessian{some}, {len(probed)} with probes",
+        "  units: Hessians in eV/Å², displacements in Å, force changes in eV/Å, curvatures in eV",
+    ]
+    if whole:
+        lines += _hessians(whole, max_displacement) + _asymmetry(path, whole)
+        problems = [problem for problem in map(unit_problem_of, whole) if problem]
+        if problems:
+            lines.append(f"  WARNING, {len(problems)} structures: {problems[0]}")
+    if probed:
+        mean = np.mean([_curvatures(label).mean() / len(label.numbers) for label in probed])
+        size = max(np.abs(label.displacements).max() for label in probed)
+        lines.append(f"  mean curvature of probes of up to {size:.2g} Å: {_milli(mean)} meV/atom")
+    lines += notes
+    lines += [
+        f"Labels: {path}",
+        f"Train with --loss=piwsl --piwsl_hessian_file={path} (mace_run_train), or with",
+        f"hessian_file: {path} in the loss of a config (nequip-train)",
+    ]
+    return "\n".join(lines)
+
+
+def unexpected_modes(
+    labels: Sequence[HessianLabel], where: Sequence[str], expected: str
+) -> list[str]:
+    """Warnings of Hessians with another number of imaginary modes than claimed.
+
+    Args:
+        labels: probes are passed over.
+        where: the frame or file of each label.
+        expected: of :data:`EXPECTED`.
+    """
+    counts = [
+        (place, imaginary_modes(label))
+        for place, label in zip(where, labels, strict=True)
+        if label.hessian is not None
+    ]
+    lines = [
+        f"  WARNING: {place}: imaginary modes: {count}, but a {expected} has {EXPECTED[expected]}"
+        for place, count in counts
+        if count != EXPECTED[expected]
+    ]
+    more = len(lines) - _SHOWN
+    return lines[:_SHOWN] + ([f"  WARNING: and {more} more"] if more > 0 else [])
+
+
+def _hessians(labels: Sequence[HessianLabel], max_displacement: float) -> list[str]:
+    blocks = [label.block for label in labels]
+    trace = np.array([np.trace(block) / len(block) for block in blocks])
+    eigenvalues = [np.linalg.eigvalsh(block) for block in blocks]
+    negative = [int((values < NEGATIVE).sum()) for values in eigenvalues]
+    residues = [residue for residue in map(translational_residue, labels) if residue is not None]
+    lines = [
+        f"  mean curvature at {max_displacement:g} Å: "
+        f"{_milli(trace.mean() * max_displacement**2 / 2)} meV/atom",
+        f"  mean eigenvalue: {trace.mean():.4g} eV/Å² "
+        f"(largest of all: {max(values[-1] for values in eigenvalues):.4g})",
+        f"  directions of negative curvature: {np.mean(negative):.2g} per structure "
+        f"({max(negative)} at most)",
+    ]
+    if residues:
+        lines.append(
+            f"  largest sum of a row over the atoms (0 is exact): {max(residues):.2g} eV/Å²"
+        )
+    return lines
+
+
+def _asymmetry(path: Path, labels: Sequence[HessianLabel]) -> list[str]:
+    """What the central differences gave before they were symmetrised."""
+    with np.load(path) as file:
+        if "asymmetry" not in file:
+            return []
+        worst = np.nanmax(file["asymmetry"])
+    lines = [f"  largest asymmetry before symmetrising: {worst:.2g} eV/Å²"]
+    if worst > ASYMMETRY * max(np.abs(label.hessian).max() for label in labels):
+        lines.append(
+            "  WARNING: that is large; the forces are noisy (try a larger --step) or are not the "
+            "gradient of an energy"
+        )
+    return lines
+
+
+def _curvatures(label: HessianLabel) -> np.ndarray:
+    """½δᵀHδ along each probe, in eV; of force changes −½ δ·ΔF."""
+    if label.curvatures is not None:
+        return label.curvatures
+    return -0.5 * (label.displacements * label.force_changes).sum(axis=(1, 2))
+
+
+def _milli(value: float) -> str:
+    return f"{1e3 * value:.3g}"

@@ -1,0 +1,36 @@
+"""Training frames of converted calculations: the structures of labels, with energy and forces."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..storage import written_whole
+from ..structures import LabelKeys
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+
+def write_training_frames(path: Path, frames: Sequence[Atoms]) -> str:
+    """Write extended XYZ with ``REF_energy`` (eV) and ``REF_forces`` (eV/Å) where known.
+
+    Args:
+        path: name of the file.
+        frames: with energies in ``info`` and forces in ``arrays`` under these names.
+
+    Returns:
+        a line on it.
+    """
+    from ase.io import write
+
+    with written_whole(path) as partial:
+        write(partial, list(frames), format="extxyz")
+    keys = LabelKeys()
+    energies = sum(keys.energy in atoms.info for atoms in frames)
+    forces = sum(keys.forces in atoms.arrays for atoms in frames)
+    return (
+        f"Training frames: {path}, {len(frames)} structures, {energies} with {keys.energy} (eV), "
+        f"{forces} with {keys.forces} (eV/Å)"
+    )

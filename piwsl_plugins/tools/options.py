@@ -1,0 +1,95 @@
+"""Settings whose fields are options of the command line: name, help, default, what is allowed."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from ..core.options import SettingsError
+from .errors import InputError
+
+
+class CheckedSettings:
+    """Base of a dataclass of :func:`piwsl_plugins.core.options.option` fields; tuples are lists.
+
+    Raises:
+        InputError: for a value that is not allowed.
+    """
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            value, described = getattr(self, field.name), field.metadata["option"]
+            items = value if isinstance(value, tuple) else (value,)
+            self.require(field.name, len(items) > 0, "one or more values")
+            try:
+                for item in () if described.kind is bool else items:
+                    described.parse(field.name, item)
+            except SettingsError:
+                self.require(field.name, False, described.allowed)
+
+    def require(self, name: str, valid: bool, allowed: str) -> None:
+        """Refuse the value of a setting unless it is valid.
+
+        Raises:
+            InputError: naming option, value and what is allowed.
+        """
+        if not valid:
+            raise InputError(f"--{name}={_words(getattr(self, name))}: allowed is {allowed}")
+
+
+def add(
+    group: argparse._ActionsContainer,
+    settings: type,
+    *names: str,
+    quick: Mapping[str, Any] | None = None,
+) -> None:
+    """Options named as settings; one that is left out keeps its default.
+
+    Args:
+        group: where to add them.
+        settings: a class of :class:`CheckedSettings`.
+        names: of the settings.
+        quick: other defaults, that a ``--quick`` gives.
+    """
+    fields = {field.name: field for field in dataclasses.fields(settings)}
+    for name in names:
+        default, described = fields[name].default, fields[name].metadata["option"]
+        keywords: dict[str, Any] = {"default": argparse.SUPPRESS, "help": described.help}
+        if described.kind is bool:
+            group.add_argument(f"--{name}", action="store_true", **keywords)
+            continue
+        other = f"; quick: {_words(quick[name])}" if quick and name in quick else ""
+        keywords["help"] += f" (default: {_words(default)}{other})"
+        if isinstance(default, tuple):
+            keywords["nargs"] = "+"
+        if described.choices:
+            keywords["choices"] = list(described.choices)
+        else:
+            metavar = {int: "N", float: described.unit or "X", str: "NAME"}[described.kind]
+            keywords |= {"type": described.kind, "metavar": metavar}
+        group.add_argument(f"--{name}", **keywords)
+
+
+def chosen(options: argparse.Namespace, settings: type) -> dict[str, Any]:
+    """The settings that a user gave, by name."""
+    names = {field.name for field in dataclasses.fields(settings)}
+    given = {name: value for name, value in vars(options).items() if name in names}
+    return {name: tuple(v) if isinstance(v, list) else v for name, v in given.items()}
+
+
+def pair(option: str, text: str) -> tuple[str, str]:
+    """``NAME=VALUE`` as two strings.
+
+    Raises:
+        InputError: for another form.
+    """
+    name, _, value = text.partition("=")
+    if not name.replace("-", "").replace("_", "").isalnum() or not value:
+        raise InputError(f"{option} {text!r}: write NAME=VALUE, the name of letters and digits")
+    return name, value
+
+
+def _words(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -1,0 +1,1 @@
+"""``piwsl report``: judge trained potentials side by side, from any ASE calculator."""

@@ -1,0 +1,96 @@
+"""Labelled frames of a report, and paths of frames."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError
+from ..structures import Frame, LabelKeys, read_frames
+from .settings import ReportSettings
+
+
+@dataclasses.dataclass(frozen=True)
+class Frames:
+    """The frames of one or several files, and the digest that identifies what was read."""
+
+    frames: tuple[Frame, ...]
+    files: tuple[str, ...]
+    digest: str
+    n_isolated_atoms: int
+
+
+def read_labelled(paths: Sequence[Path], settings: ReportSettings) -> Frames:
+    """The labelled frames of ``paths``; frames with ``config_type=IsolatedAtom`` are left out.
+
+    Raises:
+        InputError: for a file that cannot be read or used
+            (:func:`piwsl_plugins.tools.structures.read_frames`), a frame without energy, or
+            without forces although ``forces_key`` is not "none".
+    """
+    found = [frame for path in paths for frame in read_frames(path, keys=_keys(settings))]
+    kept = [frame for frame in found if frame.config_type != "IsolatedAtom"]
+    if not kept:
+        names = ", ".join(str(path) for path in paths)
+        raise InputError(f"{names}: no frames are left without the isolated atoms")
+    for frame in kept:
+        if frame.energy is None:
+            raise _missing(frame, "energy", settings.energy_key, "--energy_key")
+        if frame.forces is None and settings.forces_key != "none":
+            raise _missing(frame, "forces", settings.forces_key, "--forces_key")
+    n_isolated = len(found) - len(kept)
+    if 0 < settings.max_frames < len(kept):
+        chosen = np.linspace(0, len(kept) - 1, settings.max_frames).round().astype(int)
+        kept = [kept[index] for index in chosen]
+    return Frames(tuple(kept), _names(paths), _digest(kept), n_isolated)
+
+
+def read_path(path: Path, settings: ReportSettings) -> Frames:
+    """The frames of a scan, in order; labels are optional.
+
+    Raises:
+        InputError: as :func:`read_labelled`, and if the frames are fewer than three or are not
+            the same atoms in the same order.
+    """
+    frames = read_frames(path, keys=_keys(settings))
+    if len(frames) < 3:
+        raise InputError(f"{path}: a path needs at least 3 frames, this one has {len(frames)}")
+    for frame in frames:
+        if not np.array_equal(frame.atoms.numbers, frames[0].atoms.numbers):
+            raise InputError(f"{frame.where}: not the same atoms in the same order as frame 0")
+    return Frames(tuple(frames), _names([path]), _digest(frames), 0)
+
+
+def spread(items: Sequence[Any], number: int) -> list[int]:
+    """Indices of at most ``number`` items, evenly spaced."""
+    number = min(number, len(items))
+    return sorted({round(index) for index in np.linspace(0, len(items) - 1, number)})
+
+
+def _keys(settings: ReportSettings) -> LabelKeys:
+    return LabelKeys(settings.energy_key, settings.forces_key, settings.stress_key)
+
+
+def _missing(frame: Frame, what: str, key: str, option: str) -> InputError:
+    none = ", or --forces_key none if the data has none" if what == "forces" else ""
+    return InputError(
+        f"{frame.where}: no {what} under the key '{key}'; name the right key with {option}{none}"
+    )
+
+
+def _names(paths: Sequence[Path]) -> tuple[str, ...]:
+    return tuple(path.name for path in paths)
+
+
+def _digest(frames: Sequence[Frame]) -> str:
+    digest = hashlib.sha256()
+    for frame in frames:
+        digest.update(frame.key.encode())
+        for label in (frame.energy, frame.forces, frame.stress):
+            digest.update(b"-" if label is None else np.asarray(label, dtype=float).tobytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,145 @@
+"""Figures of the labelled frames: parity, errors by element and kind, force slope."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..analysis.collect import Collected, ModelParts
+from .style import REFERENCE, legend_below, looks, panels
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def parity(collected: Collected, summary: dict[str, Any]) -> Figure | None:
+    """Predicted against labelled energies and forces, a row for each."""
+    models = {n: m for n, m in collected.models.items() if m.predicted is not None}
+    if not models:
+        return None
+    with_forces = all(m.predicted is not None and m.predicted.forces for m in models.values())
+    rows = 2 if with_forces else 1
+    figure, axes = panels(rows * len(models), columns=len(models), width=3.3, height=3.1)
+    style = looks(collected.models, "color")
+    for column, (name, model) in enumerate(models.items()):
+        _energies(axes[column], model, style[name]["color"])
+        rmse = summary["models"][name]["values"]["energy_rmse"]["value"]
+        axes[column].set_title(f"{name}: RMSE {rmse:.3g} meV/atom")
+        if with_forces:
+            below = axes[len(models) + column]
+            _forces(below, model, style[name]["color"])
+            values = summary["models"][name]["values"]
+            below.set_title(
+                f"RMSE {values['force_rmse']['value']:.3g} meV/Å, "
+                f"slope {values['force_slope']['value']:.3f}"
+            )
+    return figure
+
+
+def _energies(axes: Axes, model: ModelParts, color: str) -> None:
+    assert model.predicted is not None
+    # relative to the mean label, as total energies are large and alike
+    centre = model.predicted.energy.mean()
+    labels, error = model.predicted.energy - centre, model.predicted.energy_error
+    if abs(error.mean()) > np.ptp(labels) and len(labels) > 1:
+        note = f"mean error {error.mean():+.4g} meV/atom\ntaken off".replace("-", "−")
+        axes.text(0.03, 0.97, note, transform=axes.transAxes, va="top", fontsize=8)
+        error = error - error.mean()
+    _scatter(axes, labels, labels + error, color, size=10)
+    axes.set_xlabel("Labelled energy − mean (meV/atom)")
+    axes.set_ylabel("Predicted energy − mean (meV/atom)")
+
+
+def _forces(axes: Axes, model: ModelParts, color: str) -> None:
+    assert model.predicted is not None
+    assert model.predicted.forces is not None and model.predicted.force_error is not None
+    labels = np.concatenate(model.predicted.forces).ravel() / 1000
+    errors = np.concatenate(model.predicted.force_error).ravel() / 1000
+    _scatter(axes, labels, labels + errors, color, size=3)
+    axes.set_xlabel("Labelled force component (eV/Å)")
+    axes.set_ylabel("Predicted force component (eV/Å)")
+
+
+def _scatter(axes: Axes, x: np.ndarray, y: np.ndarray, color: str, size: float) -> None:
+    low, high = min(x.min(), y.min()), max(x.max(), y.max())
+    margin = 0.04 * (high - low) or 1.0
+    span = [low - margin, high + margin]
+    axes.plot(span, span, color=REFERENCE, linewidth=0.8)
+    axes.scatter(x, y, s=size, color=color, alpha=0.45, linewidths=0, rasterized=len(x) > 2000)
+    axes.set(xlim=span, ylim=span, aspect="equal")
+
+
+def errors(collected: Collected, summary: dict[str, Any]) -> Figure | None:
+    """Force RMSE by element and, where there are several, energy RMSE by ``config_type``."""
+    groups = [
+        ("by_element", "force_rmse", "Force RMSE (meV/Å)", "Element"),
+        ("by_config_type", "energy_rmse", "Energy RMSE (meV/atom)", "config_type"),
+        ("by_config_type", "force_rmse", "Force RMSE (meV/Å)", "config_type"),
+    ]
+    models = {n: m for n, m in summary["models"].items() if "by_element" in m}
+    groups = [
+        group for group in groups if any(group[1] in e for e in _first(models)[group[0]].values())
+    ]
+    if not groups:
+        return None
+    figure, axes = panels(len(groups), width=4.0)
+    style = looks(collected.models, "color", "marker")
+    for panel, (kind, key, label, group_label) in zip(axes, groups, strict=True):
+        names = list(_first(models)[kind])
+        for number, (name, model) in enumerate(models.items()):
+            shift = 0.12 * (number - (len(models) - 1) / 2)
+            found = [model[kind][group][key] for group in names]
+            panel.errorbar(
+                np.arange(len(names)) + shift,
+                [entry["value"] for entry in found],
+                yerr=_bars(found),
+                linestyle="none",
+                **style[name],
+            )
+        panel.set_xticks(range(len(names)), names, rotation=20 if len(names) > 3 else 0)
+        panel.set(ylabel=label, xlabel=group_label, xlim=(-0.5, len(names) - 0.5))
+        panel.set_ylim(bottom=0)
+    legend_below(figure, axes[0])
+    return figure
+
+
+def force_slope(collected: Collected, summary: dict[str, Any]) -> Figure | None:
+    """Force slope overall and by the size of the labelled force."""
+    models = {n: m for n, m in summary["models"].items() if m.get("force_slope_by_magnitude")}
+    if not models:
+        return None
+    figure, (left, right) = panels(2, width=4.0)
+    style = looks(collected.models, "color", "marker", "linestyle")
+    for number, (name, model) in enumerate(models.items()):
+        whole = model["values"]["force_slope"]
+        left.errorbar([number], [whole["value"]], yerr=_bars([whole]), **style[name])
+        groups = model["force_slope_by_magnitude"]
+        right.errorbar(
+            # a little apart, as the groups of all models have the same forces
+            [group["mean_force"] / 1000 * (1 + 0.012 * number) for group in groups],
+            [group["force_slope"]["value"] for group in groups],
+            yerr=_bars([group["force_slope"] for group in groups]),
+            **style[name],
+        )
+    for panel in (left, right):
+        panel.axhline(1, color=REFERENCE, linewidth=0.8)
+        panel.set_ylabel("Force slope (1: exact, < 1: too soft)")
+    left.set_xticks(range(len(models)), list(models))
+    left.set(xlim=(-0.6, len(models) - 0.4), title="All atoms")
+    right.set(xlabel="Mean |F| of the group (eV/Å)", title="By size of the labelled force")
+    right.legend()
+    return figure
+
+
+def _first(models: dict[str, Any]) -> dict[str, Any]:
+    empty: dict[str, Any] = {"by_element": {}, "by_config_type": {}}
+    return next(iter(models.values()), empty)
+
+
+def _bars(entries: list[dict[str, float]]) -> np.ndarray:
+    """Lengths of the error bars; none where there is no interval."""
+    below = [entry["value"] - entry["low"] for entry in entries]
+    above = [entry["high"] - entry["value"] for entry in entries]
+    return np.nan_to_num(np.clip([below, above], 0, None))

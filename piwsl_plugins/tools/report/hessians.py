@@ -1,0 +1,89 @@
+"""The Hessian-labelled structures of a report."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+
+from ...core.hessian_labels import HessianLabel
+from ..errors import InputError
+from ..hessian.label_file import read
+from ..hessian.sanity import problem_of
+from .data import spread
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelledHessian:
+    """One structure with its whole Hessian.
+
+    Attributes:
+        atoms: periodic where the label says so, or has a cell and does not say.
+        hessian: ``(3 n_atoms, 3 n_atoms)`` in eV/Å², symmetric.
+        number: place of the label in its file, from 0.
+        where: file and number, for messages.
+    """
+
+    atoms: Atoms
+    hessian: np.ndarray
+    number: int
+    where: str
+
+    @property
+    def name(self) -> str:
+        """Name of the structure's part on disk."""
+        return f"vibrations-{self.number}"
+
+    @property
+    def digest(self) -> str:
+        """Identifies structure and Hessian."""
+        digest = hashlib.sha256()
+        atoms = self.atoms
+        for array in (atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc, self.hessian):
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()[:16]
+
+
+def read_hessians(path: Path, number: int) -> list[LabelledHessian]:
+    """The structures of a file of ``piwsl hessian``, or of frames with ``REF_hessian``.
+
+    Probes, Hessians of a part of the atoms and lone atoms are left out.
+
+    Args:
+        path: the file.
+        number: how many are taken, evenly spaced; 0 for all.
+
+    Raises:
+        InputError: for a file without whole Hessians, and a Hessian that cannot be right.
+    """
+    labels = read(path)
+    whole = [n for n, label in enumerate(labels) if _is_whole(label)]
+    if not whole:
+        raise InputError(
+            f"{path}: none of its {len(labels)} labels is a whole Hessian (they are probes, of "
+            "a part of the atoms, or of lone atoms); make some with 'piwsl hessian', whose "
+            "--max_hessian_atoms sets the size from which it takes probes"
+        )
+    chosen = spread(whole, number) if number else range(len(whole))
+    return [_labelled(labels[whole[index]], whole[index], path) for index in chosen]
+
+
+def _is_whole(label: HessianLabel) -> bool:
+    n_atoms = len(label.numbers)
+    return label.hessian is not None and len(label.rows) == n_atoms > 1
+
+
+def _labelled(label: HessianLabel, number: int, path: Path) -> LabelledHessian:
+    where = f"{path} label {number}"
+    problem = problem_of(label)
+    if problem is not None:
+        raise InputError(f"{where}: {problem}")
+    assert label.hessian is not None
+    pbc = label.pbc
+    if pbc is None:
+        pbc = label.cell is not None and label.cell.any(axis=1)
+    atoms = Atoms(label.numbers, label.positions, cell=label.cell, pbc=pbc)
+    return LabelledHessian(atoms, 0.5 * (label.hessian + label.hessian.T), number, where)

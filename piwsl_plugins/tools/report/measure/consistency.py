@@ -1,0 +1,142 @@
+"""PITC and PISC residuals of a model against ε, its curvature, and the symmetry of its Jacobian.
+
+The residuals are those of :mod:`piwsl_plugins.core`, on displacements that depend on the frame
+and the seed alone: every model, in every environment, is measured on the same ones.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ...errors import InputError
+from ...loading import LoadedCalculator
+from ...structures import Frame
+from ..data import Frames, spread
+from ..settings import ReportSettings
+
+#: displacement of the finite differences of the Jacobian, root mean square per component (Å)
+JACOBIAN_STEP = 0.005
+
+
+def require_torch() -> None:
+    """PITC and PISC are written once, in the torch-only core.
+
+    Raises:
+        InputError: if torch is not installed.
+    """
+    if importlib.util.find_spec("torch") is None:
+        raise InputError(
+            "the consistency part needs torch, which this environment does not have; install it, "
+            "or choose the others with --parts labels scans dynamics"
+        )
+
+
+def residuals(
+    model: LoadedCalculator, frames: Frames, settings: ReportSettings, advance: Callable[[], None]
+) -> dict[str, Any]:
+    """Residuals on ``settings.consistency_frames`` frames.
+
+    Args:
+        model: the model.
+        frames: the frames, from which evenly spaced ones are taken.
+        settings: ``epsilons``, ``draws``, ``consistency_frames`` and ``seed`` are used.
+        advance: called after every frame.
+
+    Returns:
+        arrays over (frame, ε, draw): ``pitc`` and ``pisc`` (eV); ``work`` = <δ, F> and ``odd`` =
+        ½[E(r+δ) − E(r−δ)] + <δ, F> (eV), which is O(ε³) if forces are the gradient;
+        ``curvature`` = [E(r+δ) + E(r−δ) − 2E(r)] / |δ|² (eV/Å²). Beside them ``frame``,
+        ``n_atoms``, ``epsilon`` (Å), and per frame ``antisymmetric`` and ``symmetric``
+        (eV²/Å⁴, see :func:`_jacobian`).
+    """
+    chosen = spread(frames.frames, settings.consistency_frames)
+    found: dict[str, list[Any]] = {
+        name: []
+        for name in ("pitc", "pisc", "work", "odd", "curvature", "antisymmetric", "symmetric")
+    }
+    for index in chosen:
+        for name, value in _frame(model, frames.frames[index], settings).items():
+            found[name].append(value)
+        advance()
+    return {
+        "frame": chosen,
+        "n_atoms": [len(frames.frames[index].atoms) for index in chosen],
+        "epsilon": list(settings.epsilons),
+        **found,
+    }
+
+
+def _frame(model: LoadedCalculator, frame: Frame, settings: ReportSettings) -> dict[str, Any]:
+    import torch
+
+    from ....core.consistency import pisc_residual, pitc_residual, work
+    from ....core.displacements import generator, structure_keys, uniform
+
+    atoms = frame.atoms
+    one_structure = torch.zeros(len(atoms), dtype=torch.long)
+
+    def point(displacement: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        moved = atoms.copy()
+        moved.positions += displacement.numpy()
+        evaluation = model.evaluate(moved, f"{frame.where}, displaced")
+        energy = torch.tensor([evaluation.energy], dtype=torch.float64)
+        return energy, torch.from_numpy(evaluation.forces)
+
+    energy, forces = point(torch.zeros(len(atoms), 3, dtype=torch.float64))
+    shape = (len(settings.epsilons), settings.draws)
+    found = {name: np.zeros(shape) for name in ("pitc", "pisc", "work", "odd", "curvature")}
+    for place in np.ndindex(shape):
+        (key,) = structure_keys(
+            torch.from_numpy(atoms.positions), [len(atoms)], settings.seed, epoch=place[1]
+        )
+        delta, waypoint = (
+            uniform(len(atoms), settings.epsilons[place[0]], generator(key, stream))
+            for stream in ("displaced", "waypoint")
+        )
+        forward, _ = point(delta)
+        backward, _ = point(-delta)
+        via, via_forces = point(waypoint)
+        done = work(forces, delta, one_structure, 1)
+        values = {
+            "pitc": pitc_residual(energy, forces, forward, delta, one_structure),
+            "pisc": pisc_residual(via, via_forces, forward, delta, waypoint, one_structure),
+            "work": done,
+            "odd": 0.5 * (forward - backward) + done,
+            "curvature": (forward + backward - 2 * energy) / delta.square().sum(),
+        }
+        for name, value in values.items():
+            found[name][place] = value.item()
+    antisymmetric, symmetric = _jacobian(model, frame, settings)
+    return {**found, "antisymmetric": antisymmetric, "symmetric": symmetric}
+
+
+def _jacobian(
+    model: LoadedCalculator, frame: Frame, settings: ReportSettings
+) -> tuple[float, float]:
+    """Mean of (uᵀ(J − Jᵀ)v)² and of (uᵀ(J + Jᵀ)v)² over random directions u and v.
+
+    J = ∂F/∂r by central differences. For independent components of variance 1 these are the
+    squared Frobenius norms of J − Jᵀ and J + Jᵀ, at a cost that does not grow with the number
+    of atoms. Conservative forces have J = Jᵀ.
+    """
+    rng = np.random.default_rng(settings.seed)
+
+    def product(direction: np.ndarray) -> np.ndarray:
+        ends = []
+        for sign in (1.0, -1.0):
+            moved = frame.atoms.copy()
+            moved.positions += sign * JACOBIAN_STEP * direction
+            ends.append(model.evaluate(moved, f"{frame.where}, displaced").forces)
+        return (ends[0] - ends[1]) / (2 * JACOBIAN_STEP)
+
+    antisymmetric, symmetric = [], []
+    for _ in range(settings.draws):
+        u, v = rng.standard_normal((2, len(frame.atoms), 3))
+        first, second = np.sum(u * product(v)), np.sum(v * product(u))
+        antisymmetric.append((first - second) ** 2)
+        symmetric.append((first + second) ** 2)
+    return float(np.mean(antisymmetric)), float(np.mean(symmetric))

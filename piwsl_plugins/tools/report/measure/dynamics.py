@@ -1,0 +1,173 @@
+"""Short molecular dynamics from test frames: energy, temperature, and whether molecules hold."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from ase import Atoms, units
+from ase.data import covalent_radii
+from ase.geometry import find_mic
+from ase.md.langevin import Langevin
+from ase.md.velocitydistribution import Stationary, ZeroRotation
+from ase.md.verlet import VelocityVerlet
+from ase.neighborlist import neighbor_list
+
+from ...bonds import bonds
+from ...errors import RunError, reason_of
+from ...loading import LoadedCalculator
+from ..data import Frames, spread
+from ..settings import ReportSettings
+
+#: time between two records (fs)
+RECORD_INTERVAL = 5.0
+#: atoms closer than this multiple of the sum of their covalent radii have collapsed
+COLLAPSE_FACTOR = 0.5
+#: a run with this multiple of the temperature wanted has run away
+RUNAWAY_FACTOR = 5.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One run: from ``frame`` of the data, at ``temperature`` (K), with a seed of its own."""
+
+    ensemble: str
+    temperature: float
+    frame: int
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Name of the run's part on disk."""
+        return f"dynamics-{self.ensemble}-{self.temperature:g}K-frame{self.frame}-seed{self.seed}"
+
+
+def runs(frames: Frames, settings: ReportSettings) -> Iterator[Run]:
+    """All runs of a report."""
+    for ensemble in settings.ensembles:
+        for temperature in settings.temperatures:
+            for frame in spread(frames.frames, settings.md_starts):
+                for seed in range(settings.md_seeds):
+                    yield Run(ensemble, temperature, frame, settings.seed + seed)
+
+
+def simulate(
+    model: LoadedCalculator,
+    frames: Frames,
+    run: Run,
+    settings: ReportSettings,
+    advance: Callable[[float], None],
+) -> dict[str, Any]:
+    """One run, until it ends or fails.
+
+    Velocities are drawn from the Maxwell–Boltzmann distribution, without drift, and without
+    rotation of molecules in vacuum.
+
+    Args:
+        model: the model.
+        frames: the data.
+        run: which run.
+        settings: ``md_length``, ``timestep``, ``friction`` and ``bond_factor`` are used.
+        advance: called with the time simulated since the last call (ps).
+
+    Returns:
+        ``time`` (ps), ``energy`` (total, eV), ``kinetic_temperature`` (K) of the records;
+        ``failure`` (in words, or None) and ``survived`` (ps); ``n_atoms``; and what the run was.
+    """
+    frame = frames.frames[run.frame]
+    atoms = frame.atoms.copy()
+    intact = _bonded(atoms, settings.bond_factor)
+    atoms.calc = model.calculator_for(atoms)
+    rng = np.random.default_rng(run.seed)
+    spread = np.sqrt(atoms.get_masses() * units.kB * run.temperature)
+    atoms.set_momenta(spread[:, None] * rng.standard_normal((len(atoms), 3)))
+    if len(atoms) > 1:
+        Stationary(atoms)
+        if not atoms.pbc.any():
+            ZeroRotation(atoms)
+    dynamics = _integrator(atoms, run, settings, rng)
+    interval = max(1, round(RECORD_INTERVAL / settings.timestep))
+    n_records = max(1, round(settings.md_length * 1000 / settings.timestep / interval))
+    step = interval * settings.timestep / 1000
+    records: dict[str, list[float]] = {"time": [], "energy": [], "kinetic_temperature": []}
+    failure, survived = None, n_records * step
+    for number in range(n_records + 1):
+        try:
+            if number:
+                dynamics.run(interval)
+            failure = _failure(atoms, intact, run.temperature)
+        except Exception as error:
+            if number <= 1:
+                raise RunError(
+                    f"{model.source.called}: dynamics from {frame.where} fails at once "
+                    f"({reason_of(error)})"
+                ) from error
+            failure = f"the model failed ({type(error).__name__})"
+        if failure is not None:
+            survived = number * step
+            advance((n_records - number + 1) * step if number else n_records * step)
+            break
+        records["time"].append(number * step)
+        records["energy"].append(float(atoms.get_total_energy()))
+        records["kinetic_temperature"].append(float(atoms.get_temperature()))
+        if number:
+            advance(step)
+    return {
+        **dataclasses.asdict(run),
+        "n_atoms": len(atoms),
+        "length": n_records * step,
+        "failure": failure,
+        "survived": survived,
+        **records,
+    }
+
+
+def _integrator(atoms: Atoms, run: Run, settings: ReportSettings, rng: np.random.Generator) -> Any:
+    timestep = settings.timestep * units.fs
+    if run.ensemble == "nve":
+        return VelocityVerlet(atoms, timestep)
+    friction = settings.friction / units.fs
+    return Langevin(
+        atoms, timestep, temperature_K=run.temperature, friction=friction, rng=rng, fixcm=False
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Bonds:
+    """Bonded pairs of the starting frame and the longest distance (Å) each may have."""
+
+    first: np.ndarray
+    second: np.ndarray
+    limit: np.ndarray
+
+
+def _bonded(atoms: Atoms, factor: float) -> _Bonds:
+    first, second, _ = bonds(atoms)
+    once = (first < second) if factor > 0 else np.zeros(len(first), dtype=bool)
+    first, second = first[once], second[once]
+    radii = covalent_radii[atoms.numbers]
+    return _Bonds(first, second, factor * (radii[first] + radii[second]))
+
+
+def _failure(atoms: Atoms, intact: _Bonds, temperature: float) -> str | None:
+    """What is wrong with the structure, in words, or None."""
+    if not (np.isfinite(atoms.positions).all() and np.isfinite(atoms.get_potential_energy())):
+        return "positions or energy are not finite"
+    vectors = atoms.positions[intact.second] - atoms.positions[intact.first]
+    if len(vectors):
+        _, distances = find_mic(vectors, atoms.cell, atoms.pbc)
+        excess = distances / intact.limit
+        worst = int(np.argmax(excess))
+        if excess[worst] > 1:
+            pair = [int(intact.first[worst]), int(intact.second[worst])]
+            symbols = [atoms.symbols[index] for index in pair]
+            what = "hydrogen detached" if "H" in symbols else "bond broken"
+            names = "–".join(f"{s}{i}" for s, i in zip(symbols, pair, strict=True))
+            return f"{what} ({names} at {distances[worst]:.2f} Å)"
+    close = neighbor_list("i", atoms, COLLAPSE_FACTOR * covalent_radii[atoms.numbers])
+    if len(close):
+        return "atoms collapsed onto each other"
+    found = atoms.get_temperature()
+    return f"temperature ran away ({found:.0f} K)" if found > RUNAWAY_FACTOR * temperature else None

@@ -1,0 +1,55 @@
+"""A model on the labelled frames: predictions, one by one, with the time they take."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ...loading import LoadedCalculator
+from ..data import Frames
+
+
+def reference(frames: Frames) -> dict[str, Any]:
+    """The labels themselves, frame by frame, as the report's index keeps them.
+
+    Energies in eV, forces in eV/Å, stresses in eV/Å³ (ASE's order and sign).
+    """
+    return {
+        "files": frames.files,
+        "digest": frames.digest,
+        "n_isolated_atoms": frames.n_isolated_atoms,
+        "formula": [frame.atoms.get_chemical_formula() for frame in frames.frames],
+        "config_type": [frame.config_type for frame in frames.frames],
+        "numbers": [frame.atoms.numbers for frame in frames.frames],
+        "energy": [frame.energy for frame in frames.frames],
+        "forces": [frame.forces for frame in frames.frames],
+        "stress": [frame.stress for frame in frames.frames],
+    }
+
+
+def predictions(
+    model: LoadedCalculator, frames: Frames, advance: Callable[[], None]
+) -> dict[str, Any]:
+    """Energies (eV), forces (eV/Å) and, where a frame has a stress label, stresses (eV/Å³).
+
+    Args:
+        model: the model.
+        frames: the labelled frames.
+        advance: called after every frame.
+
+    Returns:
+        ``{"energy": [...], "forces": [...], "stress": [...], "seconds": [...]}``, one entry per
+        frame; a stress is None where there is no label or the model gives none.
+    """
+    found: dict[str, list[Any]] = {"energy": [], "forces": [], "stress": [], "seconds": []}
+    for frame in frames.frames:
+        start = time.perf_counter()
+        stress = frame.stress is not None
+        evaluation = model.evaluate(frame.atoms, frame.where, stress=stress)
+        found["seconds"].append(time.perf_counter() - start)
+        found["energy"].append(evaluation.energy)
+        found["forces"].append(evaluation.forces)
+        found["stress"].append(evaluation.stress)
+        advance()
+    return dict(found)

@@ -1,0 +1,93 @@
+"""Finished parts on disk: one JSON file each, reused as long as its inputs are the same.
+
+::
+
+    OUT/parts/index.json               data, settings, models, and which parts belong together
+    OUT/parts/<part>/<model>.json      what one model gave
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+from ..storage import plain, read_json, write_json
+
+#: changes when the content of the parts changes
+PARTS_FORMAT = 1
+
+
+class Store:
+    """The parts of one report.
+
+    Args:
+        folder: the report's folder; made if it does not exist.
+        resume: whether parts of an earlier run are reused.
+    """
+
+    def __init__(self, folder: Path, resume: bool = True) -> None:
+        self.folder = folder / "parts"
+        self.resume = resume
+        self.reused = 0
+        self._listed: dict[str, list[str]] = {}
+        self._head: dict[str, Any] = {}
+
+    def begin(self, head: dict[str, Any]) -> None:
+        """Start the index with what is common to all parts (data, settings, models)."""
+        self._head = {"format": PARTS_FORMAT, **head}
+        self._write_index()
+
+    def part(
+        self, part: str, model: str, key: dict[str, Any], compute: Callable[[], dict[str, Any]]
+    ) -> bool:
+        """Have ``part`` of ``model`` on disk: computed now, unless its ``key`` is unchanged.
+
+        Returns:
+            whether it was computed.
+        """
+        path = self.folder / part / f"{model}.json"
+        key = plain({"format": PARTS_FORMAT, **key})
+        fresh = not (self.resume and path.is_file() and read_json(path).get("key") == key)
+        if fresh:
+            write_json(path, {"key": key, "result": compute()})
+        else:
+            self.reused += 1
+        self._listed.setdefault(part, [])
+        if model not in self._listed[part]:
+            self._listed[part].append(model)
+        self._write_index()
+        return fresh
+
+    def adopt(self, part: str, model: str, content: dict[str, Any]) -> None:
+        """Take over a part that another report computed."""
+        write_json(self.folder / part / f"{model}.json", content)
+        self._listed.setdefault(part, []).append(model)
+        self._write_index()
+
+    def _write_index(self) -> None:
+        write_json(self.folder / "index.json", {**self._head, "parts": self._listed})
+
+
+def read_index(folder: Path) -> dict[str, Any]:
+    """The index of the report in ``folder``.
+
+    Raises:
+        InputError: if there is none, or it is of another version.
+    """
+    path = folder / "parts" / "index.json"
+    if not path.is_file():
+        raise InputError(f"{folder}: not a report (there is no {path})")
+    index = read_json(path)
+    if index.get("format") != PARTS_FORMAT:
+        raise InputError(
+            f"{path}: of format {index.get('format')}, this version reads {PARTS_FORMAT}; "
+            "run the report again"
+        )
+    return index
+
+
+def read_part(folder: Path, part: str, model: str) -> dict[str, Any]:
+    """One part as written: ``{"key": ..., "result": ...}``."""
+    return read_json(folder / "parts" / part / f"{model}.json")

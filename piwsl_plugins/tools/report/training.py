@@ -1,0 +1,179 @@
+"""Training curves from MACE's results files and NequIP's CSV logger."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ..errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Curve:
+    """What is plotted under one name: its key, words and unit."""
+
+    key: str
+    label: str
+    unit: str
+
+
+#: PIWSL's terms: in words, the unit of the residual, and the factor to it from that of the logs
+_TERMS = {
+    "pitc": ("PITC", "meV/atom", 1000.0),
+    "pisc": ("PISC", "meV/atom", 1000.0),
+    "hessian": ("Hessian", "eV/Å²", 1.0),
+}
+_UNIT = "framework's unit"
+
+CURVES: tuple[Curve, ...] = (
+    Curve("train_loss", "Training loss", _UNIT),
+    Curve("valid_loss", "Validation loss", _UNIT),
+    Curve("valid_energy_rmse", "Validation energy RMSE", "meV/atom"),
+    Curve("valid_force_rmse", "Validation force RMSE", "meV/Å"),
+    Curve("force_slope", "Validation force slope (< 1: too soft)", ""),
+    Curve("base_loss", "Base loss", _UNIT),
+    Curve("pool_loss", "Loss of the pool", _UNIT),
+    *(Curve(f"{key}_weighted", f"{t} term × its weight", _UNIT) for key, (t, *_) in _TERMS.items()),
+    *(Curve(key, f"{t} penalty, unweighted", _UNIT) for key, (t, *_) in _TERMS.items()),
+    *(Curve(f"{key}_residual", f"{t} residual, RMS", u) for key, (t, u, _) in _TERMS.items()),
+)
+
+#: for each curve NequIP's column name, and the factor to the curve's unit
+_NEQUIP = (
+    ("train_loss", r"^train_loss\w*/weighted_sum$", 1.0),
+    ("valid_loss", r"^val\d*\w*/(weighted_sum|loss)$", 1.0),
+    ("valid_energy_rmse", r"^val\d*\w*/per_atom_energy_rmse$", 1000.0),
+    ("valid_force_rmse", r"^val\d*\w*/forces_rmse$", 1000.0),
+    ("force_slope", r"^val_epoch/force_slope$", 1.0),
+    *((term, rf"^train_loss\w*/(\w+_)?{term}\w*$", 1.0) for term in _TERMS),
+)
+
+
+def find(paths: Sequence[Path]) -> list[Path]:
+    """The log files named, and those found in folders: ``*_train.txt`` and ``metrics.csv``.
+
+    Raises:
+        InputError: for a path that does not exist or a folder without log files.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            inside = sorted([*path.rglob("*_train.txt"), *path.rglob("metrics.csv")])
+            if not inside:
+                raise InputError(
+                    f"{path}: holds neither results of MACE (*_train.txt) nor of NequIP's CSV "
+                    "logger (metrics.csv)"
+                )
+            found += inside
+        elif path.is_file():
+            found.append(path)
+        else:
+            raise InputError(f"{path}: there is no such file or folder")
+    return found
+
+
+def read(paths: Sequence[Path]) -> pd.DataFrame:
+    """The curves of all runs.
+
+    Returns:
+        a table with the columns ``run``, ``epoch`` (epochs completed: 0 before training),
+        ``curve`` (a key of :data:`CURVES`), ``head`` ("" unless it is one of several) and
+        ``value``.
+
+    Raises:
+        InputError: for a file that is not a training log, naming the line.
+    """
+    tables = []
+    for name, path in zip(_names(paths), paths, strict=True):
+        rows = _read_nequip(path) if path.suffix == ".csv" else _read_mace(path)
+        table = pd.DataFrame(rows, columns=["epoch", "curve", "head", "value"])
+        if table.empty:
+            raise InputError(f"{path}: holds no training record")
+        mean = table.groupby(["curve", "head", "epoch"], as_index=False)["value"].mean()
+        tables.append(mean.assign(run=name))
+    joined = pd.concat(tables, ignore_index=True)
+    return joined[["run", "epoch", "curve", "head", "value"]]
+
+
+def last_values(curves: pd.DataFrame) -> pd.DataFrame:
+    """The value of every curve at the end of every run; runs are columns."""
+    last = curves.sort_values("epoch").groupby(["curve", "head", "run"])["value"].last()
+    return last.unstack("run")
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    """Short names: of each path the parts, from the end, that tell the runs apart."""
+    parts = [re.sub(r"(_train)?\.txt$|\.csv$", "", path.as_posix()).split("/") for path in paths]
+    if len(parts) == 1:
+        return [parts[0][-1]]
+    names = [""] * len(parts)
+    for depth in range(1, max(map(len, parts)) + 1):
+        level = [part[-depth] if depth <= len(part) else "" for part in parts]
+        if len(set(level)) > 1:
+            names = [f"{p}/{name}".strip("/") for p, name in zip(level, names, strict=True)]
+        if len(set(names)) == len(names):
+            return names
+    raise InputError(f"{paths[0]}: a log file is given twice")
+
+
+def _read_mace(path: Path) -> Iterator[tuple[int, str, str, float]]:
+    text = path.read_text(encoding="utf-8", errors="replace")
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+            epoch, values = record["epoch"], list(_mace_values(record["mode"], record))
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"{path} line {number}: not a record of MACE's results file"
+            ) from error
+        done = 0 if epoch is None else epoch + 1
+        head = record.get("head", "")
+        for curve, value in values:
+            yield done, curve, "" if head == "Default" else head, value
+
+
+def _mace_values(mode: str, record: dict[str, Any]) -> Iterator[tuple[str, float]]:
+    if mode == "opt":
+        yield "train_loss", record["loss"]
+    elif mode == "eval":
+        yield "valid_loss", record["loss"]
+        for curve, key in (
+            ("valid_energy_rmse", "rmse_e_per_atom"),
+            ("valid_force_rmse", "rmse_f"),
+        ):
+            if record.get(key) is not None:
+                yield curve, 1000 * record[key]
+    elif mode == "piwsl_softening":
+        yield "force_slope", record["force_slope"]
+    elif mode == "piwsl":
+        for loss in ("base_loss", "pool_loss"):
+            if loss in record:
+                yield loss, record[loss]
+        for term, (*_, factor) in _TERMS.items():
+            if term in record:
+                yield f"{term}_weighted", record[term]
+                yield f"{term}_residual", factor * record[f"{term}_rms"]
+
+
+def _read_nequip(path: Path) -> Iterator[tuple[int, str, str, float]]:
+    try:
+        table = pd.read_csv(path)
+    except (ValueError, pd.errors.ParserError) as error:
+        raise InputError(f"{path}: cannot be read ({error})") from error
+    if "epoch" not in table:
+        raise InputError(f"{path}: no metrics of NequIP's CSV logger (no column 'epoch')")
+    for curve, pattern, factor in _NEQUIP:
+        matching = [name for name in table.columns if re.match(pattern, name)]
+        # the epoch's own average, where it is logged beside the steps
+        matching = [name for name in matching if "_epoch" in name] or matching
+        for column in matching[:1]:
+            for epoch, value in table[["epoch", column]].dropna().itertuples(index=False):
+                yield int(epoch) + 1, curve, "", factor * float(value)

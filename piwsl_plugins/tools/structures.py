@@ -1,0 +1,176 @@
+"""Structures with their labels, read from any file of ASE's formats and checked."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .errors import InputError
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelKeys:
+    """Under which names a file holds its labels; eV, eV/Å and eV/Å³ (ASE's sign)."""
+
+    energy: str = "REF_energy"
+    forces: str = "REF_forces"
+    stress: str = "REF_stress"
+
+
+@dataclasses.dataclass(frozen=True)
+class Frame:
+    """One structure with its labels.
+
+    Attributes:
+        atoms: bare, without calculator and constraints; charge and spin are kept.
+        where: file and frame number (from 0), for messages.
+        config_type: its ``config_type``, or "" if it has none.
+        energy: total energy in eV, or None.
+        forces: ``(n_atoms, 3)`` in eV/Å, or None.
+        stress: ``(6,)`` in eV/Å³ in ASE's order and sign, or None.
+    """
+
+    atoms: Atoms
+    where: str
+    config_type: str = ""
+    energy: float | None = None
+    forces: np.ndarray | None = None
+    stress: np.ndarray | None = None
+
+    @functools.cached_property
+    def key(self) -> str:
+        """Identifies geometry, cell, charge and spin."""
+        digest = hashlib.sha256()
+        for array in (self.atoms.numbers, self.atoms.positions, self.atoms.cell, self.atoms.pbc):
+            digest.update(np.ascontiguousarray(array).tobytes())
+        for name in ("charge", "spin"):
+            digest.update(f"{name} {self.atoms.info.get(name)}".encode())
+        for name in ("initial_charges", "initial_magmoms"):
+            if self.atoms.has(name):
+                digest.update(name.encode() + self.atoms.get_array(name).tobytes())
+        return digest.hexdigest()[:32]
+
+
+def read_frames(path: Path, index: str = ":", keys: LabelKeys | None = None) -> list[Frame]:
+    """The structures of ``path``, with the labels that they have.
+
+    Args:
+        path: any file that ASE reads.
+        index: ASE's frame selection, such as ``:``, ``0:100`` or ``::10``.
+        keys: names of the labels; a frame's calculator is searched too.
+
+    Raises:
+        InputError: naming file and frame, for a file or selection that gives no structures, for
+            labels of another shape, and for data that cannot be right
+            (:mod:`piwsl_plugins.core.frame_checks`).
+    """
+    numbered = list(enumerate(_read(path)))
+    chosen = _selection(index)
+    try:
+        selected = numbered[chosen] if isinstance(chosen, slice) else [numbered[chosen]]
+    except IndexError:
+        selected = []
+    if not selected:
+        raise InputError(
+            f"--index={index}: there is no such frame; {path} has {len(numbered)}, counted from 0"
+        )
+    return [_frame(atoms, f"{path} frame {n}", keys or LabelKeys()) for n, atoms in selected]
+
+
+def elements_of(frames: Iterable[Frame]) -> list[int]:
+    """The atomic numbers that occur, sorted."""
+    return sorted({int(number) for frame in frames for number in frame.atoms.numbers})
+
+
+def _read(path: Path) -> list[Atoms]:
+    from ase.io import iread
+
+    if not path.is_file():
+        raise InputError(f"{path}: there is no such file")
+    if path.stat().st_size == 0:
+        raise InputError(f"{path}: the file is empty")
+    structures: list[Atoms] = []
+    try:
+        structures.extend(iread(path, index=":", do_not_split_by_at_sign=True))
+    except Exception as error:  # ASE's readers raise errors of every kind, sometimes empty
+        frame = f" frame {len(structures)}" if structures else ""
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{path}{frame}: ASE cannot read this ({reason})") from error
+    if not structures:
+        raise InputError(f"{path}: the file holds no structures")
+    return structures
+
+
+def _selection(index: str) -> slice | int:
+    from ase.io.formats import string2index
+
+    try:
+        chosen = string2index(index)
+    except (TypeError, ValueError):
+        chosen = None
+    if not isinstance(chosen, slice | int):
+        raise InputError(f"--index={index}: write it as ASE does: 7, :, 0:100 or ::10")
+    return chosen
+
+
+def _frame(atoms: Atoms, where: str, keys: LabelKeys) -> Frame:
+    from ..core.frame_checks import problem_of_atoms
+
+    energy = _label(atoms, keys.energy, where, 1)
+    forces = _label(atoms, keys.forces, where, 3 * len(atoms))
+    stress = _label(atoms, keys.stress, where, 6, 9)
+    results = {} if atoms.calc is None else atoms.calc.results
+    native = {name: results.get(name) for name in ("energy", "forces", "stress")}
+    labels = {keys.energy: energy, keys.forces: forces, keys.stress: stress}
+    problem = problem_of_atoms(atoms, **{**native, **labels})
+    if problem is not None:
+        raise InputError(f"{where}: {problem}")
+    if stress is not None and stress.size == 9:
+        stress = stress[[0, 4, 8, 5, 2, 1]]
+    return Frame(
+        _bare(atoms),
+        where,
+        str(atoms.info.get("config_type", "")),
+        None if energy is None else float(energy[0]),
+        None if forces is None else forces.reshape(-1, 3),
+        stress,
+    )
+
+
+def _label(atoms: Atoms, key: str, where: str, *sizes: int) -> np.ndarray | None:
+    """A label as a flat array, wherever ASE put it: info, arrays or the frame's calculator."""
+    results = {} if atoms.calc is None else atoms.calc.results
+    for container in (atoms.info, atoms.arrays, results):
+        if container.get(key) is None:
+            continue
+        try:
+            value = np.asarray(container[key], dtype=float).ravel()
+        except (TypeError, ValueError):
+            raise InputError(f"{where}: '{key}' is not numeric") from None
+        if value.size not in sizes:
+            expected = " or ".join(map(str, sizes))
+            raise InputError(f"{where}: '{key}' has {value.size} numbers, {expected} expected")
+        return value
+    return None
+
+
+def _bare(atoms: Atoms) -> Atoms:
+    from ase import Atoms as Bare
+
+    bare = Bare(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
+    for name in ("charge", "spin"):
+        if name in atoms.info:
+            bare.info[name] = atoms.info[name]
+    for name in ("initial_charges", "initial_magmoms"):
+        if atoms.has(name):
+            bare.set_array(name, atoms.get_array(name))
+    return bare

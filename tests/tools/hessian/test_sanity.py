@@ -1,0 +1,127 @@
+"""Hessians that cannot be right: size, symmetry, units, translations."""
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk
+from ase.io import write
+from ase.vibrations import VibrationsData
+
+from piwsl_plugins.core.hessian_labels import HessianLabel
+from piwsl_plugins.tools.hessian.sanity import (
+    UNITS,
+    problem_of,
+    translational_residue,
+    unit_problem_of,
+)
+
+from .conftest import rattled_ethanol
+from .known_hessians import known_hessian
+
+
+def label(hessian, atoms=None, rows=None):
+    atoms = rattled_ethanol(0) if atoms is None else atoms
+    return HessianLabel(atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc, hessian, rows)
+
+
+def diatomic(symbols, length, constant):
+    """The Hessian of one spring along x; its largest eigenvalue is twice the force constant."""
+    line = np.zeros(6)
+    line[[0, 3]] = 1, -1
+    atoms = Atoms(symbols, [[0, 0, 0], [length, 0, 0]])
+    return label(constant * np.outer(line, line), atoms)
+
+
+def test_a_sound_hessian_passes():
+    assert problem_of(label(known_hessian())) is None
+
+
+def test_structures_that_cannot_be_right():
+    atoms = rattled_ethanol(0)
+    atoms.positions[4] = atoms.positions[2]
+    assert "atoms 2 and 4 are at the same place" in problem_of(label(known_hessian(), atoms))
+
+
+def test_hessians_of_another_size():
+    assert "(24, 24)" in problem_of(label(known_hessian(24)))
+    rows = np.array([0, 2])
+    assert problem_of(label(known_hessian(6), rows=rows)) is None
+    assert problem_of(label(known_hessian()[[0, 1, 2, 6, 7, 8]], rows=rows)) is None
+    assert "2 of 9 atoms" in problem_of(label(known_hessian(9), rows=rows))
+
+
+def test_hessians_that_are_not_finite_or_not_symmetric():
+    for value, words in ((np.nan, "finite"), (5.0, "not symmetric")):
+        hessian = known_hessian()
+        hessian[3, 7] += value
+        assert words in problem_of(label(hessian))
+    hessian = known_hessian()
+    hessian[3, 7] += 0.01 * np.abs(hessian).max()
+    assert problem_of(label(hessian)) is None
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_units_are_recognised_by_the_stretches(unit):
+    problem = problem_of(label(known_hessian() / UNITS[unit]))
+    assert f"if it is in {unit}, multiply it by {UNITS[unit]:g}" in problem
+    assert sum(other in problem for other in UNITS) == 1
+
+
+@pytest.mark.parametrize(
+    ("symbols", "length", "constant"),
+    [("N2", 1.098, 143.0), ("CO", 1.128, 119.0), ("H2", 0.741, 35.9), ("I2", 2.666, 10.7)],
+)
+def test_force_constants_of_diatomic_molecules_pass(symbols, length, constant):
+    """Spectroscopic force constants in eV/Å², from the stiffest bond to one of the softest."""
+    found = diatomic(symbols, length, constant)
+    assert problem_of(found) is None
+    assert unit_problem_of(diatomic(symbols, length, constant / 97.1736)) is not None
+
+
+def test_metals_and_distant_atoms_are_not_judged_by_covalent_bonds():
+    sodium = bulk("Na", cubic=True)
+    assert problem_of(label(np.eye(6) * 1.5, sodium)) is None
+    assert problem_of(diatomic("Ar2", 3.8, 0.05)) is None
+    assert problem_of(diatomic("N2", 4.0, 0.05)) is None
+
+
+def test_bonds_to_atoms_without_rows_do_not_count():
+    oxygen = rattled_ethanol(0)
+    rows = np.flatnonzero(oxygen.numbers == 1)[:3]
+    assert problem_of(label(0.5 * np.eye(9), rows=rows)) is None
+
+
+def test_block_and_translational_residue_of_rows():
+    hessian = known_hessian()
+    rows = np.array([1, 4])
+    chosen = np.array([3, 4, 5, 12, 13, 14])
+    part = label(hessian[chosen], rows=rows)
+    assert np.array_equal(part.block, hessian[np.ix_(chosen, chosen)])
+    assert translational_residue(label(hessian[np.ix_(chosen, chosen)], rows=rows)) is None
+    assert translational_residue(diatomic("N2", 1.1, 143.0)) == 0
+    hessian = np.zeros((27, 27))
+    hessian[4, 4], hessian[4, 7] = 3.0, -1.0
+    assert translational_residue(label(hessian)) == 2.0
+
+
+def test_conversions_are_refused_and_write_nothing(refused, tmp_path):
+    atoms = rattled_ethanol(0)
+    path = tmp_path / "data.json"
+    VibrationsData.from_2d(atoms, known_hessian() / 97.1736).write(path)
+    assert "hartree/bohr²" in refused("--from_vibrations", path)
+    skewed = known_hessian() + np.triu(known_hessian(), 1)
+    VibrationsData.from_2d(atoms, skewed).write(path)
+    assert f"{path}: the Hessian is not symmetric" in refused("--from_vibrations", path)
+    atoms.info["REF_hessian"] = known_hessian() / 0.0433641
+    write(tmp_path / "data.xyz", atoms, format="extxyz")
+    assert "multiply it by 0.0433641" in refused(tmp_path / "data.xyz", "--from_frames")
+    assert not (tmp_path / "labels.npz").exists()
+
+
+def test_own_differences_in_other_units_are_warned_of(labelled, tmp_path):
+    write(tmp_path / "data.xyz", rattled_ethanol(0), format="extxyz")
+    calculator = "known_hessians:in_atomic_units"
+    labels, printed = labelled(tmp_path / "data.xyz", "--calculator", calculator)
+    assert "WARNING, 1 structures" in printed and "hartree/bohr²" in printed
+    assert np.abs(97.1736 * labels[0].hessian - known_hessian()).max() < 1e-6
+    assert "largest sum of a row over the atoms" in printed

@@ -1,0 +1,275 @@
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase.io import read, write
+
+from piwsl_plugins.tools.command import main
+
+from .conftest import labelled_alloy
+from .known_calculators import ethanol
+
+SMALL = [
+    *("--parts", "labels", "scans", "dynamics", "--md_length", "0.02", "--md_seeds", "1"),
+    *("--md_starts", "2", "--timestep", "2", "--scan_points", "8", "--resamples", "100"),
+]
+MODELS = ["--model", "exact=known_calculators:emt", "--model", "soft=known_calculators:soft_emt"]
+
+
+@pytest.fixture
+def report(alloy_file, tmp_path):
+    def run(*extra, models=MODELS, out="report"):
+        given = [*models, "--data", str(alloy_file), "--out", str(tmp_path / out), *SMALL, *extra]
+        return main(["report", *given]), tmp_path / out
+
+    return run
+
+
+@pytest.fixture
+def without_pages(monkeypatch):
+    """Leaves out figures and pages, which take most of the time."""
+    monkeypatch.setattr("piwsl_plugins.tools.report.figures.draw.draw", lambda *_: [])
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A report as most users make it."""
+    folder = tmp_path_factory.mktemp("finished")
+    write(folder / "alloy.xyz", labelled_alloy(), format="extxyz")
+    given = [*MODELS, "--data", str(folder / "alloy.xyz"), "--out", str(folder / "report"), *SMALL]
+    command = [sys.executable, "-m", "piwsl_plugins", "report", *given]
+    path = [str(Path(__file__).parent), str(Path(__file__).parents[3])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
+    run = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert run.returncode == 0, run.stderr
+    return run, folder / "report"
+
+
+def summary_of(folder):
+    return json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+
+
+def test_a_report_has_table_numbers_figures_and_page(finished):
+    run, out = finished
+    assert str(out / "report.html") in run.stdout
+    # not a terminal: no progress bar
+    assert run.stderr == ""
+    summary = summary_of(out)
+    assert (summary["format"], summary["version"]) == ("piwsl-report", 1)
+    assert summary["baseline"] == "exact"
+    soft = summary["models"]["soft"]
+    assert soft["values"]["force_slope"]["value"] == pytest.approx(0.9, abs=1e-6)
+    assert soft["differences"]["force_slope"]["value"] == pytest.approx(-0.1, abs=1e-6)
+    assert soft["differences"]["force_slope"]["high"] < 0
+    assert any(
+        f["model"] == "soft" and f["kind"] == "bad" and "soft" in f["text"]
+        for f in summary["findings"]
+    )
+    names = {path.name for path in (out / "figures").iterdir()}
+    for figure in ("parity", "errors", "force_slope", "scans_1", "dynamics"):
+        assert {f"{figure}.png", f"{figure}.pdf"} <= names
+        assert (out / "figures" / f"{figure}.png").read_bytes().startswith(b"\x89PNG")
+    table = (out / "summary.md").read_text(encoding="utf-8")
+    (row,) = [line for line in table.splitlines() if line.startswith("| Force slope")]
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert cells[2].startswith("**1.000**") and cells[3].startswith("0.9000")
+    assert cells[4].startswith("−0.10")
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert page.count("data:image/png;base64,") == len(names) / 2
+    assert not re.search(r'(src|href)="(?!data:)', page)
+
+
+def test_keys_of_the_summary_are_stable(finished):
+    summary = summary_of(finished[1])
+    assert set(summary) == {
+        *("format", "version", "created", "software", "settings", "data", "quantities"),
+        *("baseline", "models", "findings"),
+    }
+    assert set(summary["models"]["exact"]["values"]) == {
+        *("energy_rmse", "energy_mae", "energy_mean_error", "force_rmse", "force_mae"),
+        *("force_slope", "stress_rmse", "stress_mae", "evaluation_time", "scan_mismatch"),
+        *("scan_jump", "nve_drift", "nve_fluctuation", "survival_fraction", "survival_time"),
+    }
+    assert set(summary["models"]["exact"]) == {
+        *("source", "kind", "values", "differences", "energy_offset_eV", "by_config_type"),
+        *("by_element", "force_slope_by_magnitude", "scans", "dynamics"),
+    }
+    assert summary["models"]["exact"]["values"]["energy_rmse"].keys() == {"value", "low", "high"}
+
+
+def test_finished_parts_are_reused_and_changed_ones_computed(report, capsys, without_pages):
+    _, out = report()
+    first = summary_of(out)
+    marker = out / "parts" / "labels" / "soft.json"
+    before = marker.stat().st_mtime_ns
+    capsys.readouterr()
+    report()
+    parts = json.loads((out / "parts" / "index.json").read_text(encoding="utf-8"))["parts"]
+    n_parts = sum(len(models) for models in parts.values())
+    assert n_parts > 2 * (1 + 4)
+    assert f"{n_parts} finished parts" in capsys.readouterr().out
+    assert marker.stat().st_mtime_ns == before
+    assert summary_of(out)["models"] == first["models"]
+    report("--scan_points", "9")
+    assert f"{2 * (1 + 4)} finished parts" in capsys.readouterr().out
+    report("--fresh")
+    assert "finished parts" not in capsys.readouterr().out
+    assert marker.stat().st_mtime_ns > before
+
+
+def test_parts_finished_before_a_failure_are_kept(report, capsys, without_pages):
+    failing = ["--model", "ok=known_calculators:emt", "--model", "bad=known_calculators:broken_emt"]
+    status, out = report(models=failing)
+    assert status == 1
+    error = capsys.readouterr().err
+    assert "'bad'" in error and "alloy.xyz frame 0" in error and "not finite" in error
+    assert error.count("\n") == 1
+    assert (out / "parts" / "labels" / "ok.json").is_file()
+    report(models=failing[:2])
+    assert "finished parts" in capsys.readouterr().out
+
+
+def test_a_changed_factory_is_computed_again(report, tmp_path, monkeypatch, capsys, without_pages):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
+    module = tmp_path / "local_factory.py"
+    models = ["--model", "local=local_factory:make"]
+    module.write_text("from ase.calculators.emt import EMT as make\n")
+    assert report(models=models)[0] == 0
+    capsys.readouterr()
+    module.write_text(module.read_text() + "# changed\n")
+    report(models=models)
+    assert "finished parts" not in capsys.readouterr().out
+    report(models=models)
+    assert "finished parts" in capsys.readouterr().out
+
+
+def test_merged_reports_equal_one_made_together(report, tmp_path, finished, without_pages):
+    together = finished[1]
+    _, first = report(models=MODELS[:2], out="first")
+    _, second = report(models=MODELS[2:], out="second")
+    joint = tmp_path / "joint"
+    assert main(["report", "merge", str(first), str(second), "--out", str(joint)]) == 0
+    expected, found = summary_of(together)["models"], summary_of(joint)["models"]
+    for model in (*expected.values(), *found.values()):
+        del model["values"]["evaluation_time"]
+    assert found == expected
+    assert (joint / "report.html").is_file()
+
+
+def test_reports_that_do_not_fit_are_not_merged(report, tmp_path, capsys, without_pages):
+    _, first = report(models=MODELS[:2], out="first")
+    _, same_name = report(models=MODELS[:2], out="same")
+    _, other = report("--scan_points", "9", models=MODELS[2:], out="other")
+    _, fewer = report("--max_frames", "4", models=MODELS[2:], out="fewer")
+    capsys.readouterr()
+    for folder, words in (
+        (same_name, "a model 'exact'"),
+        (other, "measured differently"),
+        (fewer, "other frames"),
+        (tmp_path, "not a report"),
+    ):
+        assert (
+            main(["report", "merge", str(first), str(folder), "--out", str(tmp_path / "joint")])
+            == 2
+        )
+        assert words in capsys.readouterr().err
+
+
+def test_isolated_atoms_are_left_out(alloy_file, tmp_path, without_pages):
+    frames = read(alloy_file, index=":")
+    alone = frames[0][:1]
+    alone.info.update(REF_energy=0.0, config_type="IsolatedAtom")
+    alone.arrays["REF_forces"] = np.zeros((1, 3))
+    path = tmp_path / "with_atoms.xyz"
+    write(path, [alone, *frames], format="extxyz")
+    out = tmp_path / "out"
+    assert main(["report", *MODELS[:2], "--data", str(path), "--out", str(out), *SMALL]) == 0
+    data = summary_of(out)["data"]
+    assert (data["frames"], data["isolated_atoms_left_out"]) == (8, 1)
+    assert data["config_types"] == ["long", "short"]
+
+
+def test_user_paths_are_scanned(alloy, tmp_path, report):
+    structures = []
+    for shift in (0.0, 0.1, 0.2, 0.3):
+        moved = alloy[0].copy()
+        moved.positions[0, 0] += shift
+        structures.append(moved)
+    write(tmp_path / "shift.xyz", structures, format="extxyz")
+    _, out = report("--path", f"slide={tmp_path / 'shift.xyz'}")
+    scan = summary_of(out)["models"]["exact"]["scans"]["path-slide"]
+    assert scan["title"] == "slide" and scan["not_finite"] == 0
+    # every point carries the label of the first structure
+    assert scan["path_energy_rmse"] > 1
+
+
+def test_data_without_forces_is_judged_on_energies(alloy, tmp_path):
+    for atoms in alloy:
+        del atoms.arrays["REF_forces"]
+    write(tmp_path / "energies.xyz", alloy, format="extxyz")
+    given = [*MODELS, "--data", str(tmp_path / "energies.xyz"), "--out", str(tmp_path / "out")]
+    assert main(["report", *given, "--parts", "labels", "--forces_key", "none"]) == 0
+    values = summary_of(tmp_path / "out")["models"]["soft"]["values"]
+    assert "energy_rmse" in values and "force_rmse" not in values
+
+
+def test_help_needs_no_heavy_import():
+    code = (
+        "import sys; from piwsl_plugins.tools.command import main\n"
+        "try:\n    main(['report', '--help'])\nexcept SystemExit: pass\n"
+        "heavy = {'torch', 'matplotlib', 'pandas', 'ase', 'scipy'} & set(sys.modules)\n"
+        "sys.exit(f'imported {heavy}' if heavy else 0)"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr
+    assert "--quick" in found.stdout and "merge" in found.stdout
+
+
+def test_consistency_part_of_the_command(report):
+    pytest.importorskip("torch")
+    _, out = report(
+        "--parts",
+        "labels",
+        "consistency",
+        "--consistency_frames",
+        "4",
+        "--draws",
+        "2",
+        "--epsilons",
+        "0.001",
+        "0.002",
+        "0.004",
+    )
+    models = summary_of(out)["models"]
+    assert models["exact"]["values"]["pitc_exponent"]["value"] == pytest.approx(2, abs=0.05)
+    assert models["soft"]["values"]["curvature_ratio"]["value"] == pytest.approx(1, abs=1e-9)
+    flagged = {f["model"] for f in summary_of(out)["findings"] if "not conservative" in f["text"]}
+    assert flagged == {"soft"}
+    assert (out / "figures" / "consistency.pdf").is_file()
+    assert (out / "figures" / "curvature.png").is_file()
+
+
+def test_a_non_periodic_molecule_works_too(tmp_path):
+    atoms = ethanol()
+    frames = []
+    for seed in range(4):
+        moved = atoms.copy()
+        moved.rattle(0.03, seed=seed)
+        moved.info["REF_energy"] = float(seed)
+        moved.arrays["REF_forces"] = moved.positions * 0.0 + 0.1
+        frames.append(moved)
+    write(tmp_path / "m.xyz", frames, format="extxyz")
+    given = ["--model", "lj=known_calculators:lennard_jones", "--data", str(tmp_path / "m.xyz")]
+    assert (
+        main(
+            ["report", *given, "--out", str(tmp_path / "out"), *SMALL, "--parts", "labels", "scans"]
+        )
+        == 0
+    )
+    assert len(summary_of(tmp_path / "out")["models"]["lj"]["scans"]) == 4

@@ -1,0 +1,97 @@
+"""MACE model files through the stock calculator, on the bundled data."""
+
+import json
+
+import numpy as np
+import pytest
+from ase.io import read, write
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("mace", reason="needs the mace extra")
+
+from e3nn import o3  # noqa: E402
+from mace import modules  # noqa: E402
+from mace.calculators import MACECalculator  # noqa: E402
+
+from piwsl_plugins.tools.command import main  # noqa: E402
+
+
+def tiny_model(path, elements=(1, 6, 8), seed=0):
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    torch.manual_seed(seed)
+    block = modules.interaction_classes["RealAgnosticResidualInteractionBlock"]
+    model = modules.ScaleShiftMACE(
+        r_max=4.0,
+        num_bessel=4,
+        num_polynomial_cutoff=5,
+        max_ell=1,
+        interaction_cls=block,
+        interaction_cls_first=block,
+        num_interactions=2,
+        num_elements=len(elements),
+        hidden_irreps=o3.Irreps("4x0e"),
+        MLP_irreps=o3.Irreps("4x0e"),
+        gate=torch.nn.functional.silu,
+        atomic_energies=np.zeros(len(elements)),
+        avg_num_neighbors=5.0,
+        atomic_numbers=list(elements),
+        correlation=2,
+        atomic_inter_scale=1.0,
+        atomic_inter_shift=0.0,
+    )
+    torch.save(model, path)
+    torch.set_default_dtype(before)
+    return path
+
+
+def test_quick_report_on_the_bundled_data(tmp_path, ethanol_test_file):
+    models = [tiny_model(tmp_path / f"{seed}.model", seed=seed) for seed in (0, 1)]
+    given = [argument for i, path in enumerate(models) for argument in ("--model", f"m{i}={path}")]
+    out = tmp_path / "out"
+    options = ["--quick", "--md_length", "0.02", "--scan_points", "6", "--max_frames", "10"]
+    assert (
+        main(["report", *given, "--data", str(ethanol_test_file), "--out", str(out), *options]) == 0
+    )
+    summary = json.loads((out / "summary.json").read_text(encoding="utf-8"))
+    values = summary["models"]["m1"]["values"]
+    assert values["pitc_exponent"]["value"] == pytest.approx(2, abs=0.1)
+    assert values["jacobian_asymmetry"]["value"] < 0.01
+    assert values["energy_force_mismatch"]["value"] < 0.01
+    # numbers are those of MACE's own calculator
+    calculator = MACECalculator(model_paths=[str(models[1])], device="cpu", default_dtype="float64")
+    frames = read(ethanol_test_file, index=":")
+    chosen = [frames[i] for i in np.linspace(0, len(frames) - 1, 10).round().astype(int)]
+    errors = []
+    for atoms in chosen:
+        label = atoms.info["REF_energy"]
+        atoms.calc = calculator
+        errors.append(1000 * (atoms.get_potential_energy() - label) / len(atoms))
+    assert values["energy_rmse"]["value"] == pytest.approx(np.sqrt(np.mean(np.square(errors))))
+
+
+def test_unknown_element_is_named_before_anything_is_computed(tmp_path, ethanol_test_file, capsys):
+    path = tiny_model(tmp_path / "no_oxygen.model", elements=(1, 6))
+    given = ["--model", f"x={path}", "--data", str(ethanol_test_file), "--out", str(tmp_path / "o")]
+    assert main(["report", *given]) == 2
+    error = capsys.readouterr().err
+    assert "not trained on the element(s) O" in error and "no_oxygen.model" in error
+
+
+def test_head_that_the_model_lacks(tmp_path, ethanol_test_file, capsys):
+    path = tiny_model(tmp_path / "x.model")
+    given = ["--model", f"x={path}", "--data", str(ethanol_test_file), "--out", str(tmp_path / "o")]
+    assert main(["report", *given, "--head", "x=pt_head"]) == 2
+    assert "no head 'pt_head'" in capsys.readouterr().err
+
+
+def test_unknown_element_of_a_hessian_label_is_named_too(tmp_path, ethanol_test_file, capsys):
+    hydrocarbon = read(ethanol_test_file)
+    hydrocarbon.symbols[hydrocarbon.numbers == 8] = "C"
+    write(tmp_path / "c.xyz", hydrocarbon, format="extxyz")
+    path = tiny_model(tmp_path / "no_oxygen.model", elements=(1, 6))
+    given = ["--model", f"x={path}", "--data", str(tmp_path / "c.xyz"), "--out", str(tmp_path)]
+    labels = ethanol_test_file.with_name("ethanol_gfn2_test_hessian.npz")
+    assert main(["report", *given, "--hessians", str(labels)]) == 2
+    error = capsys.readouterr().err
+    assert "not trained on the element(s) O" in error and error.count("\n") == 1

@@ -1,0 +1,92 @@
+"""What may be named as calculator, and xTB, for which a stand-in of tblite is enough."""
+
+import importlib.machinery
+import importlib.metadata
+import sys
+import types
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import molecule
+from ase.calculators.emt import EMT
+from ase.io import write
+
+from piwsl_plugins.core.hessian_labels import read_labels
+from piwsl_plugins.tools.calculators import CalculatorSource
+from piwsl_plugins.tools.command import main
+from piwsl_plugins.tools.errors import InputError, RunError
+from piwsl_plugins.tools.loading import load
+
+
+@pytest.fixture
+def tblite(monkeypatch):
+    """A stand-in whose calculator is EMT; gives the arguments it was made with."""
+    made = []
+
+    class TBLite(EMT):
+        def __init__(self, **arguments):
+            made.append(arguments)
+            super().__init__()
+
+    for name in ("tblite", "tblite.ase"):
+        module = types.ModuleType(name)
+        module.__spec__ = importlib.machinery.ModuleSpec(name, None)
+        monkeypatch.setitem(sys.modules, name, module)
+    sys.modules["tblite.ase"].TBLite = TBLite
+    version = importlib.metadata.version
+    monkeypatch.setattr(
+        importlib.metadata, "version", lambda name: "9.9" if name == "tblite" else version(name)
+    )
+    return made
+
+
+@pytest.fixture
+def data(tmp_path):
+    frames = [molecule("CH3CH2OH"), molecule("CH3CH2OH")]
+    for number, atoms in enumerate(frames):
+        atoms.rattle(0.05, seed=number)
+        atoms.info.update(charge=number, spin=number + 1, REF_energy=1.0)
+        atoms.arrays["REF_forces"] = np.ones((9, 3))
+    write(tmp_path / "data.xyz", frames, format="extxyz")
+    return str(tmp_path / "data.xyz")
+
+
+def test_xtb_takes_charge_and_multiplicity_from_the_frame(tblite, data, tmp_path):
+    out = tmp_path / "labels.npz"
+    assert main(["hessian", data, "--calculator", "gfn2-xtb", "--out", str(out)]) == 0
+    assert [(one["charge"], one["multiplicity"]) for one in tblite] == [(0, 1), (1, 2)]
+    assert {one["method"] for one in tblite} == {"GFN2-xTB"}
+    assert len(read_labels(out)) == 2
+
+
+def test_a_report_takes_xtb_as_a_model(tblite, data, tmp_path):
+    out = tmp_path / "out"
+    given = ["report", "--model", "xtb=GFN1-xTB", "--data", data, "--out", str(out)]
+    assert main([*given, "--parts", "labels", "dynamics", "--md_length", "0.01"]) == 0
+    assert (out / "parts" / "labels" / "xtb.json").is_file()
+    assert {one["method"] for one in tblite} == {"GFN1-xTB"}
+    assert {one["charge"] for one in tblite} == {0, 1}
+
+
+@pytest.mark.parametrize("name", ["", "base"])
+def test_messages_speak_of_a_calculator_as_the_user_does(name):
+    source = CalculatorSource.parse("numpy:array", name=name)
+    called = "model 'base': numpy:array" if name else "--calculator=numpy:array: numpy:array"
+    with pytest.raises(InputError, match=called):
+        load(source, [1])
+
+
+def test_evaluations_name_calculator_and_frame():
+    emt = load(CalculatorSource.parse("ase.calculators.emt:EMT", name="emt"), [1])
+    with pytest.raises(RunError, match=r"model 'emt' .* failed on x.xyz frame 3 \(Ar\)"):
+        emt.evaluate(Atoms("Ar"), "x.xyz frame 3")
+
+
+def test_identity_changes_with_head_and_file(tmp_path):
+    path = tmp_path / "a.model"
+    path.write_text("one")
+    first = CalculatorSource.parse(str(path)).identity
+    assert CalculatorSource.parse(str(path), head="pt").identity != first
+    path.write_text("two")
+    assert CalculatorSource.parse(str(path)).identity != first
