@@ -1,4 +1,4 @@
-"""Frames, labels and subsets of ``accuracy.py``, and the files that a training reads."""
+"""Frames, labels and subsets of ``accuracy.py``, and the structures that a training reads."""
 
 from __future__ import annotations
 
@@ -6,14 +6,19 @@ import dataclasses
 import functools
 import hashlib
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import ase.io
 import numpy as np
-from _accuracy_regimes import DATASETS, POOL_FRAMES, VALIDATION_FRAMES, Cell
+from _accuracy_cells import DATASETS, VALIDATION_FRAMES, Cell
 
-#: levels of theory whose labels are computed with :mod:`_accuracy_cheap`
+#: data files of the repository
+BUNDLED = Path(__file__).parents[1] / "data"
+#: levels of theory that need labels of :mod:`_accuracy_cheap`
 NEEDS_CHEAP = ("cheap", "delta", "cheap_forces")
+#: displaced copies of each frame, and the standard deviation of their displacements (Å)
+COPIES, COPY_DISPLACEMENT = 2, 0.05
 
 
 class DataError(ValueError):
@@ -22,49 +27,85 @@ class DataError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Sources:
-    """Where data is found: ``data`` and ``curvature`` as given, ``cheap`` in the results."""
+    """Where data is found.
+
+    Attributes:
+        data: folder of ``--data``.
+        hessians: folder of ``--hessians``, or None.
+        cheap: folder in the results for labels that are made here.
+        python: a Python that has the cheap methods.
+    """
 
     data: Path
-    curvature: Path | None
+    hessians: Path | None
     cheap: Path
+    python: str
 
     def frames_file(self, stem: str) -> Path:
-        """The frames of a data file, which must exist."""
-        path = self.data / f"{stem}.xyz"
-        if not path.is_file():
-            raise DataError(f"--data {self.data}: there is no {path.name}; name the data folder")
-        return path
+        """A data file, which must exist."""
+        for folder in (self.data, BUNDLED, self.cheap):
+            path = folder / f"{stem}.xyz"
+            if path.is_file():
+                return path
+        raise DataError(f"--data {self.data}: there is no {stem}.xyz; name the data folder")
 
-    def curvature_file(self, dataset: str) -> Path | None:
-        """The curvature labels of a data set's training frames, or None if there are none."""
-        if self.curvature is None:
-            return None
-        stem = DATASETS[dataset].train
-        found = sorted(self.curvature.glob(f"{stem}*.npz"))
-        if len(found) > 1:
-            names = ", ".join(path.name for path in found)
-            raise DataError(f"--curvature {self.curvature}: several files of {stem}: {names}")
-        return found[0] if found else None
+    def hessian_file(self, dataset: str) -> Path | None:
+        """The Hessian labels of a data set's training frames, or None if there are none."""
+        own, stem = DATASETS[dataset].hessians, DATASETS[dataset].train
+        if own is not None:
+            return self.frames_file(own)
+        files = sorted(self.hessians.glob(f"{stem}*.npz")) if self.hessians else []
+        if len(files) > 1:
+            names = ", ".join(path.name for path in files)
+            raise DataError(f"--hessians {self.hessians}: several files of {stem}: {names}")
+        return files[0] if files else None
 
-    def label_cheaply(self, dataset: str, python: str) -> None:
-        """Make the cheap labels of a data set, unless they are there."""
-        for stem in (DATASETS[dataset].train, DATASETS[dataset].test):
-            target = self.cheap / f"{stem}.npz"
-            if not target.exists():
+    def prepare(self, cell: Cell) -> None:
+        """Make the labels that a cell needs beside those of its files, unless they are there."""
+        dataset = DATASETS[cell.dataset]
+        if cell.level in NEEDS_CHEAP:
+            self._label(dataset.train, dataset.cheap)
+            self._label(dataset.test, dataset.cheap)
+        if cell.copies:
+            assert dataset.reference is not None
+            stem = f"{dataset.train}.displaced"
+            if not (self.cheap / f"{stem}.xyz").exists():
                 self.cheap.mkdir(parents=True, exist_ok=True)
-                script = Path(__file__).with_name("_accuracy_cheap.py")
-                command = [python, str(script), str(self.frames_file(stem)), str(target)]
-                if subprocess.run(command).returncode:
-                    raise DataError(
-                        f"{' '.join(command)} failed; name a Python that has ASE and "
-                        "tblite, or matscipy for silicon, with --cheap-python"
-                    )
+                copies = [atoms for atoms in molecules(self, dataset.train) for _ in range(COPIES)]
+                copies = [atoms.copy() for atoms in copies]
+                for number, atoms in enumerate(copies):
+                    atoms.rattle(COPY_DISPLACEMENT, seed=number)
+                ase.io.write(self.cheap / f"{stem}.xyz", copies, columns=["symbols", "positions"])
+            self._label(stem, dataset.reference)
+
+    def _label(self, stem: str, method: str) -> None:
+        target = self.labels_file(stem, method)
+        if target.exists():
+            return
+        self.cheap.mkdir(parents=True, exist_ok=True)
+        script = Path(__file__).with_name("_accuracy_cheap.py")
+        command = [self.python, str(script), str(self.frames_file(stem)), method, str(target)]
+        if subprocess.run(command).returncode:
+            raise DataError(
+                f"{' '.join(command)} failed; name a Python that has ASE and tblite, or matscipy "
+                "for silicon, with --cheap-python"
+            )
+
+    def labels_file(self, stem: str, method: str) -> Path:
+        """Energies and forces of a method for a data file."""
+        return self.cheap / f"{stem}.{method}.npz"
 
 
 @functools.cache
 def digest(path: Path) -> str:
     """Identifies the content of a file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+
+
+@functools.cache
+def molecules(sources: Sources, stem: str) -> list[ase.Atoms]:
+    """The frames of a data file, without single atoms."""
+    return [atoms for atoms in ase.io.read(sources.frames_file(stem), ":") if len(atoms) > 1]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,32 +116,45 @@ class Labelled:
     energies: np.ndarray
     forces: list[np.ndarray]
 
+    def structures(self, numbers: Sequence[int], labels: str, shift: float) -> list[ase.Atoms]:
+        """Structures for MACE.
+
+        Args:
+            numbers: of the frames.
+            labels: "E+F" or "E".
+            shift: taken off every energy (eV).
+        """
+        structures = []
+        for number in numbers:
+            source = self.frames[number]
+            atoms = ase.Atoms(source.numbers, source.positions, cell=source.cell, pbc=source.pbc)
+            atoms.info["REF_energy"] = float(self.energies[number]) - shift
+            if labels == "E+F":
+                atoms.arrays["REF_forces"] = self.forces[number]
+            structures.append(atoms)
+        return structures
+
 
 @functools.cache
-def reference(sources: Sources, stem: str) -> Labelled:
-    """A data file with its own labels."""
-    frames = ase.io.read(sources.frames_file(stem), ":")
-    energies = np.array([atoms.info["REF_energy"] for atoms in frames])
-    return Labelled(frames, energies, [atoms.arrays["REF_forces"] for atoms in frames])
-
-
-@functools.cache
-def cheap(sources: Sources, stem: str) -> Labelled:
-    """A data file with the labels of the cheap method."""
-    frames = reference(sources, stem).frames
-    with np.load(sources.cheap / f"{stem}.npz") as labels:
+def computed(sources: Sources, stem: str, method: str) -> Labelled:
+    """A data file with the labels that a method gave here."""
+    frames = molecules(sources, stem)
+    with np.load(sources.labels_file(stem, method)) as labels:
         ends = np.cumsum([len(atoms) for atoms in frames])[:-1]
         return Labelled(frames, labels["energies"], np.split(labels["forces"], ends))
 
 
-def labelled(sources: Sources, stem: str, level: str) -> Labelled:
-    """A data file at a level of theory, see :class:`~_accuracy_regimes.Cell`."""
-    expensive = reference(sources, stem)
+def labelled(sources: Sources, dataset: str, part: str, level: str) -> Labelled:
+    """The "train" or "test" file of a data set at a level of theory, see ``Cell.level``."""
+    stem = getattr(DATASETS[dataset], part)
     if level == "reference":
-        return expensive
-    lower = cheap(sources, stem)
+        frames = molecules(sources, stem)
+        energies = np.array([atoms.info["REF_energy"] for atoms in frames])
+        return Labelled(frames, energies, [atoms.arrays["REF_forces"] for atoms in frames])
+    lower = computed(sources, stem, DATASETS[dataset].cheap)
     if level == "cheap":
         return lower
+    expensive = labelled(sources, dataset, part, "reference")
     if level == "cheap_forces":
         return Labelled(expensive.frames, expensive.energies, lower.forces)
     assert level == "delta", level
@@ -110,49 +164,39 @@ def labelled(sources: Sources, stem: str, level: str) -> Labelled:
 
 @dataclasses.dataclass(frozen=True)
 class Subset:
-    """Numbers of frames in the training file: disjoint, drawn by seed."""
+    """Numbers of frames in the training file, drawn by seed.
+
+    Attributes:
+        train: labelled frames of the cell.
+        new: those that a variant has beside them.
+        valid: for validation.
+        spare: leading frames that are in none of these.
+    """
 
     train: list[int]
+    new: list[int]
     valid: list[int]
-    pool: list[int]
+    spare: list[int]
+
+    @property
+    def copies(self) -> list[list[int]]:
+        """Numbers of the displaced copies of ``train``, the first of each, the second of each."""
+        return [[COPIES * number + copy for number in self.train] for copy in range(COPIES)]
 
 
 def draw(cell: Cell, seed: int, n_frames: int) -> Subset:
     """The frames of a run; smaller training sets are part of larger ones of the same seed.
 
-    Where training frames come from the leading ones, validation frames do not, and the pool
-    holds leading ones first, because these have curvature labels.
+    Where training frames come from the leading ones, validation and new frames do not.
     """
     order = np.random.default_rng([seed, 2408]).permutation(n_frames)
     leading = order[order < (cell.leading or n_frames)]
     others = order[order >= (cell.leading or n_frames)]
     train, spare = leading[: cell.frames], leading[cell.frames :]
-    if len(train) < cell.frames:
-        raise DataError(f"{cell.name}: only {len(train)} frames to draw from")
     candidates = others if len(others) else spare
-    valid = candidates[:VALIDATION_FRAMES]
-    pool = np.concatenate([spare, others])
-    pool = pool[~np.isin(pool, valid)][:POOL_FRAMES]
-    return Subset(*(part.tolist() for part in (train, valid, pool)))
-
-
-def write(path: Path, data: Labelled, numbers: list[int], labels: str, shift: float = 0.0) -> None:
-    """Write frames for MACE.
-
-    Args:
-        path: extended XYZ file.
-        data: frames and labels.
-        numbers: which frames.
-        labels: "E+F", "E", or "" for none.
-        shift: taken off every energy (eV).
-    """
-    frames = []
-    for number in numbers:
-        source = data.frames[number]
-        atoms = ase.Atoms(source.numbers, source.positions, cell=source.cell, pbc=source.pbc)
-        if labels:
-            atoms.info["REF_energy"] = float(data.energies[number]) - shift
-        if labels == "E+F":
-            atoms.arrays["REF_forces"] = data.forces[number]
-        frames.append(atoms)
-    ase.io.write(path, frames, format="extxyz")
+    last = VALIDATION_FRAMES + cell.new * cell.frames
+    new = candidates[VALIDATION_FRAMES:last]
+    if len(train) < cell.frames or len(new) < cell.new * cell.frames:
+        raise DataError(f"{cell.name}: too few of the {n_frames} frames to draw from")
+    spare = spare if len(others) else spare[last:]
+    return Subset(*(part.tolist() for part in (train, new, candidates[:VALIDATION_FRAMES], spare)))

@@ -13,21 +13,14 @@ import matplotlib.pyplot as plt
 
 CELL = ["regime", "dataset", "labels", "frames"]
 #: columns of ``runs.csv`` whose mean and standard deviation over seeds are given
-MEASURED = (
-    "E_rmse",
-    "E_centred",
-    "F_rmse",
-    "slope",
-    "cpu_ms_per_step",
-    "peak_MiB",
-    "md_survival_ps",
-    "md_survived",
-)
-LABELS = {
+MEASURED = ("E_rmse", "E_centred", "F_rmse", "slope", "H_rmse", "freq_mae", "cpu_ms_per_step")
+#: columns that are compared with the baseline's, by name in ``summary.csv``
+COMPARED = {"E": "E_centred", "F": "F_rmse", "H": "H_rmse"}
+DRAWN = {
     "E_centred": "energy RMSE (meV/atom)",
     "F_rmse": "force RMSE (meV/Å)",
     "slope": "force slope",
-    "md_survival_ps": "survival (ps)",
+    "H_rmse": "Hessian RMSE (eV/Å²)",
 }
 
 
@@ -35,7 +28,7 @@ def summarise(rows: pd.DataFrame, ladder: Callable[[float], float]) -> pd.DataFr
     """Means and standard deviations over seeds, and comparisons with the baseline.
 
     Columns beside those of the runs: ``cost``, CPU time per step relative to the baseline;
-    ``E``, ``F`` and ``survival`` ``_at_equal_steps`` and ``_at_equal_time``: the mean divided by
+    ``E``, ``F`` and ``H`` ``_at_equal_steps`` and ``_at_equal_time``: the mean divided by
     that of the baseline, over the seeds that both have (energies without their mean error);
     ``slope_change`` at equal steps; ``time_stretch``, how much longer the baseline ran at equal
     time. NaN where the baseline has not run.
@@ -44,49 +37,28 @@ def summarise(rows: pd.DataFrame, ladder: Callable[[float], float]) -> pd.DataFr
         rows: ``runs.csv``.
         ladder: rounds a cost up to a length of the baseline.
     """
-    measured = [column for column in MEASURED if column in rows]
     lines = []
     for cell, here in rows.groupby(CELL, sort=False):
+        base = here[here["variant"] == "base"].set_index("seed")
         for (variant, stretch), group in here.groupby(["variant", "stretch"], sort=False):
             line = dict(zip(CELL, cell)) | {"variant": variant, "stretch": stretch}
             line |= {"seeds": len(group), "steps": group["steps"].mean()}
-            for column in measured:
+            for column in (column for column in MEASURED if column in rows):
                 line[f"{column}_mean"] = group[column].mean()
                 line[f"{column}_std"] = group[column].std()
-            base = _baseline(here, 1.0)
-            line["cost"] = group["cpu_ms_per_step"].mean() / base["cpu_ms_per_step"].mean()
+            mine, once = group.set_index("seed"), base[base["stretch"] == 1]
+            line["cost"] = mine["cpu_ms_per_step"].mean() / once["cpu_ms_per_step"].mean()
             line["time_stretch"] = ladder(line["cost"]) if stretch == 1 else stretch
-            line |= _compared(group, base, "at_equal_steps")
-            line |= _compared(group, _baseline(here, line["time_stretch"]), "at_equal_time")
-            line["slope_change"] = _difference(group, base, "slope")
+            longer = base[base["stretch"] == line["time_stretch"]]
+            for when, other in (("at_equal_steps", once), ("at_equal_time", longer)):
+                seeds = mine.index.intersection(other.index)
+                for name, column in COMPARED.items():
+                    if column in rows:
+                        means = (part.loc[seeds, column].mean() for part in (mine, other))
+                        line[f"{name}_{when}"] = next(means) / next(means)
+            line["slope_change"] = (mine["slope"] - once["slope"]).mean()
             lines.append(line)
     return pd.DataFrame(lines)
-
-
-def _baseline(here: pd.DataFrame, stretch: float) -> pd.DataFrame:
-    return here[(here["variant"] == "base") & (here["stretch"] == stretch)]
-
-
-def _common(group: pd.DataFrame, base: pd.DataFrame, column: str) -> tuple[float, float]:
-    """Means of both over the seeds that both have."""
-    both = group.set_index("seed")[column].to_frame("mine")
-    both = both.join(base.set_index("seed")[column].rename("base"), how="inner")
-    return both["mine"].mean(), both["base"].mean()
-
-
-def _difference(group: pd.DataFrame, base: pd.DataFrame, column: str) -> float:
-    mine, other = _common(group, base, column)
-    return mine - other
-
-
-def _compared(group: pd.DataFrame, base: pd.DataFrame, when: str) -> dict[str, float]:
-    names = {"E": "E_centred", "F": "F_rmse", "survival": "md_survival_ps"}
-    ratios = {}
-    for name, column in names.items():
-        if column in group:
-            mine, other = _common(group, base, column)
-            ratios[f"{name}_{when}"] = mine / other
-    return ratios
 
 
 def draw_figures(rows: pd.DataFrame, out: Path) -> None:
@@ -95,17 +67,10 @@ def draw_figures(rows: pd.DataFrame, out: Path) -> None:
     Lines mark the baseline at equal steps; longer baselines are rows of their own.
     """
     for (regime, dataset, labels), here in rows.groupby(CELL[:3], sort=False):
-        columns = ["E_centred", "F_rmse", "slope"]
-        if "md_survival_ps" in here and here["md_survival_ps"].notna().any():
-            columns.append("md_survival_ps")
-        here = here.assign(
-            row=[
-                name if stretch == 1 else f"{name}, {stretch:g} × the steps"
-                for name, stretch in zip(here["variant"], here["stretch"])
-            ]
-        )
-        names = list(dict.fromkeys(here["row"]))
-        heights = {name: len(names) - number for number, name in enumerate(names)}
+        columns = [column for column in DRAWN if column in here and here[column].notna().any()]
+        longer = here["stretch"].map(lambda s: "" if s == 1 else f", {s:g} × the steps")
+        here = here.assign(row=here["variant"] + longer)
+        names = list(here["row"].unique())
         figure, axes = plt.subplots(
             1,
             len(columns),
@@ -113,33 +78,21 @@ def draw_figures(rows: pd.DataFrame, out: Path) -> None:
             sharey=True,
             layout="constrained",
         )
-        sizes = sorted(here["frames"].unique())
-        for number, frames in enumerate(sizes):
-            color = f"C{number}"
-            part = here[here["frames"] == frames]
-            offset = 0.22 * (number - (len(sizes) - 1) / 2)
+        for number, (frames, part) in enumerate(here.groupby("frames")):
+            heights = part["row"].map(names.index) + 0.15 * number
+            base = part[part["row"] == "base"]
             for axis, column in zip(axes, columns):
-                height = part["row"].map(heights) - offset
-                axis.plot(part[column], height, "o", ms=3, mew=0, alpha=0.6, color=color)
-                means = part.groupby("row", sort=False)[column].mean()
                 axis.plot(
-                    means,
-                    means.index.map(heights).to_numpy() - offset,
-                    "|",
-                    ms=8,
-                    mew=1.8,
-                    color=color,
-                    label=f"{frames} frames",
+                    part[column], heights, "o", ms=3, color=f"C{number}", label=f"{frames} frames"
                 )
-                base = part[part["row"] == "base"][column]
-                if len(base):
-                    axis.axvline(base.mean(), color=color, lw=0.7, alpha=0.6)
+                axis.axvline(base[column].mean(), color=f"C{number}", lw=0.7, alpha=0.6)
         for axis, column in zip(axes, columns):
-            axis.set_xlabel(LABELS[column])
+            axis.set_xlabel(DRAWN[column])
             # a logarithmic axis has too few or too many ticks below a decade
-            if column in ("E_centred", "F_rmse") and here[column].max() > 10 * here[column].min():
+            if column != "slope" and here[column].max() > 10 * here[column].min():
                 axis.set_xscale("log")
-        axes[0].set_yticks(list(heights.values()), list(heights))
+        axes[0].set_yticks(range(len(names)), names)
+        axes[0].invert_yaxis()
         axes[0].legend(fontsize="small")
         figure.suptitle(f"{regime}: {dataset}, {labels}")
         name = f"{regime}_{dataset}_{labels}".replace("+", "")

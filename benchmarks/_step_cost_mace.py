@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import ase
 import mace  # noqa: F401  sets a variable without which e3nn 0.4.4 does not load
@@ -14,24 +14,20 @@ import torch
 from e3nn import o3
 from mace import data, modules, tools
 from mace.tools import torch_geometric
+from step_cost import zero_hessians
 
-from piwsl_plugins.core.settings import Settings
-from piwsl_plugins.mace import displaced, hooks, transforms
-from piwsl_plugins.mace.energy_loss import EnergyLoss
-from piwsl_plugins.mace.loss import PIWSLLoss
-from piwsl_plugins.mace.reference import Reference
-from piwsl_plugins.mace.sources import Sources
+from piwsl_plugins.core.step import Selection
+from piwsl_plugins.mace import _hooks
+from piwsl_plugins.mace.arguments import MaceSettings
+from piwsl_plugins.mace.data import Companions
+from piwsl_plugins.mace.host import MACEHost
+from piwsl_plugins.mace.loss import EnergyLoss, PIWSLLoss
 
-DISTRIBUTIONS = {"mace": ("mace-torch",)}
 R_MAX = 5.0
 #: what PIWSL runs outside the model
 OUTSIDE_THE_MODEL = (
-    (displaced, "Structures"),
-    (displaced._DisplacedCall, "_draw"),
-    (displaced._DisplacedCall, "enlarged"),
-    (displaced, "keep_first"),
-    (transforms.Structures, "keys"),
-    (transforms.Structures, "displaced"),
+    (Selection, "__init__"),
+    *((MACEHost, name) for name in ("describe", "displaced", "join", "split")),
 )
 
 
@@ -77,7 +73,7 @@ class Training:
         dtype: str,
         device: torch.device,
     ) -> None:
-        hooks.activate()
+        _hooks.activate()
         torch.set_default_dtype(getattr(torch, dtype))
         numbers = sorted({int(z) for atoms in frames for z in atoms.numbers})
         keys = data.KeySpecification.from_defaults()
@@ -89,22 +85,20 @@ class Training:
             )
             for atoms in frames
         ]
+        self.companions = Companions(zero_hessians(frames))
         self.device = device
         self.loader = torch_geometric.dataloader.DataLoader(dataset, batch_size=len(frames))
         self.model = make_model(numbers, channels).to(device)
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-5)
 
     @contextlib.contextmanager
-    def steps(self, settings: Settings) -> Iterator[Callable[[int], None]]:
-        """Gives the function that trains one step of an epoch with these settings."""
-        energies_alone = settings.base_loss == "energy"
+    def steps(self, options: Mapping[str, Any]) -> Iterator[Callable[[int], None]]:
+        """Gives the function that trains one step of an epoch with these options."""
+        settings = MaceSettings.create({"seed": 0, **options})
+        energies_alone = settings.mace.base_loss == "energy"
         base = EnergyLoss() if energies_alone else modules.WeightedEnergyForcesLoss(1.0, 100.0)
-        loss = PIWSLLoss(base, settings.with_form(base_uses_forces=not energies_alone))
-        if settings.needs_reference():
-            reference = Reference(copy.deepcopy(self.model), "copy")
-            self.loader.piwsl_sources = Sources(reference=reference)
-        else:
-            self.loader.piwsl_sources = Sources()
+        loss = PIWSLLoss(base, settings.decided(not energies_alone, forces_weight=100.0))
+        self.loader.piwsl_companions = self.companions
         train_one_epoch = sys.modules["mace.tools.train"].train_one_epoch
 
         def step(epoch: int) -> None:

@@ -7,8 +7,8 @@ backward pass, Adam. What Lightning itself adds, the same for every loss, is lef
 from __future__ import annotations
 
 import contextlib
-import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import ase
 import torch
@@ -16,23 +16,21 @@ from nequip.data import AtomicDataDict, compute_neighborlist_, from_ase
 from nequip.model import NequIPGNNModel
 from nequip.train import EnergyForceLoss, EnergyOnlyLoss
 from nequip.utils.global_state import set_global_state
+from step_cost import zero_hessians
 
-from piwsl_plugins.core.settings import Settings, options
-from piwsl_plugins.nequip import PIWSLLoss, evaluation, frames
-from piwsl_plugins.nequip.reference import FrozenModel
-from piwsl_plugins.nequip.report import Report
+from piwsl_plugins.core.schedule import weight_factor
+from piwsl_plugins.core.step import Selection
+from piwsl_plugins.core.term_table import terms_of
+from piwsl_plugins.nequip import PIWSLLoss
+from piwsl_plugins.nequip.host import NequIPHost
+from piwsl_plugins.nequip.training import Moment, Report, TrainingCalls
 
-DISTRIBUTIONS = {"nequip": ("nequip",), "allegro": ("nequip", "nequip-allegro")}
 R_MAX = 5.0
 KEYS = {"REF_energy": "total_energy", "REF_forces": "forces"}
 #: what PIWSL runs outside the model
 OUTSIDE_THE_MODEL = (
-    (evaluation, "Frames"),
-    (evaluation._Group, "_draw"),
-    (evaluation._DisplacedCall, "enlarged"),
-    (evaluation, "keep_first"),
-    (frames.Frames, "keys"),
-    (frames.Frames, "displaced"),
+    (Selection, "__init__"),
+    *((NequIPHost, name) for name in ("describe", "displaced", "join", "split")),
 )
 
 
@@ -65,13 +63,13 @@ def make_model(framework: str, type_names: list[str], channels: int, dtype: str)
 
 def make_batch(frames: list[ase.Atoms], type_names: list[str]) -> AtomicDataDict.Type:
     """All frames in one batch, as NequIP's data modules make it."""
-    found = []
+    structures = []
     for atoms in frames:
         frame = from_ase(atoms, key_mapping=KEYS)
         types = [type_names.index(symbol) for symbol in atoms.get_chemical_symbols()]
         frame["atom_types"] = torch.tensor(types)
-        found.append(compute_neighborlist_(frame, R_MAX))
-    return AtomicDataDict.batched_from_list(found)
+        structures.append(compute_neighborlist_(frame, R_MAX))
+    return AtomicDataDict.batched_from_list(structures)
 
 
 class Training:
@@ -88,34 +86,30 @@ class Training:
         set_global_state()
         type_names = sorted({symbol for atoms in frames for symbol in atoms.symbols})
         self.batch = AtomicDataDict.to_(make_batch(frames, type_names), device)
+        self.labels = zero_hessians(frames)
         self.model = make_model(framework, type_names, channels, dtype).to(device).train()
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-5)
 
     @contextlib.contextmanager
-    def steps(self, settings: Settings) -> Iterator[Callable[[int], None]]:
-        """Gives the function that trains one step of an epoch with these settings.
+    def steps(self, options: Mapping[str, Any]) -> Iterator[Callable[[int], None]]:
+        """Gives the function that trains one step of an epoch with these options.
 
-        Displaced evaluation and report are attached as ``PIWSLCallback`` does it.
+        Calls and report are attached as ``PIWSLCallback`` does it.
         """
-        energies_alone = settings.base_loss == "energy"
-        loss, attached, now = EnergyOnlyLoss() if energies_alone else EnergyForceLoss(), None, 0
-        if settings.pitc_weight or settings.pisc_weight:
-            coeffs = {"total_energy": 1.0} if energies_alone else None
-            given = {name: getattr(settings, name) for name in options("nequip")}
-            loss = PIWSLLoss(coeffs, **given)
-            seed = settings.seed or 0
-            reference = None
-            if settings.needs_reference():
-                frozen = copy.deepcopy(self.model)
-                reference = FrozenModel(frozen, frozen.type_names).to(self.batch["pos"].device)
-            attached = evaluation.DisplacedEvaluation(
-                self.model,
-                loss,
-                seed,
-                lambda: evaluation.Moment(now, 1.0),
-                reference=reference,
-            )
-            loss.observers.append(Report(loss, seed, distributed=False).add_step)
+        given = dict(options)
+        energies_alone = given.pop("base_loss", None) == "energy"
+        loss: Any = PIWSLLoss({"total_energy": 1.0} if energies_alone else None, **given)
+        calls, now = None, 0
+
+        def moment() -> Moment:
+            return Moment(now, weight_factor(loss.settings.schedule, now, now), now)
+
+        if loss.is_on:
+            terms = terms_of(loss.settings, self.labels)
+            calls = TrainingCalls(self.model, loss, terms, 0, moment)
+            loss.observe = Report(loss, terms, n_ranks=1).add_step
+        else:
+            loss = EnergyOnlyLoss() if energies_alone else EnergyForceLoss()
         loss.to(self.batch["pos"].device)
 
         def step(epoch: int) -> None:
@@ -126,9 +120,11 @@ class Training:
             values["weighted_sum"].backward()
             self.optimizer.step()
             loss.reset()
+            if calls is not None:
+                loss.end_step()
 
         try:
             yield step
         finally:
-            if attached is not None:
-                attached.remove()
+            if calls is not None:
+                calls.remove()

@@ -1,22 +1,23 @@
 """Accuracy of PIWSL's variants against well tuned baselines, at equal steps and equal time.
 
-    python benchmarks/accuracy.py --data ../shared/data --curvature CURVATURE_DIR --out RESULTS_DIR
+    python benchmarks/accuracy.py --data ../shared/data --out RESULTS_DIR [--hessians DIR]
 
 runs everything that is not there yet and writes ``runs.csv`` (one row per run), ``summary.csv``
 (means and standard deviations over seeds) and figures. Small MACE models are trained by MACE's
-own trainer with the plugin hooked in. Regimes, cells and variants are in
-``_accuracy_regimes.py``; ``--list`` prints them. To screen, and to confirm:
+own trainer with the plugin hooked in. What is compared is in ``_accuracy_cells.py`` and
+``_accuracy_variants.py``; ``--list`` prints it. To screen, and to confirm:
 
     … --seeds 0 1
-    … --seeds 0 1 2 3 4 --variants base 'curvature*' --cells '5-curvature/*'
+    … --seeds 0 1 2 3 4 --variants base 'hessian*' --cells '6-hessians/*'
 
 Every run has the steps of its cell, whatever the number of frames. The baseline is then trained
 once more for as many steps as fit into the time of each variant, by the CPU time per training
 step measured here, rounded up to a step of a ladder. Finished runs are kept; a run is known by
 a digest of its settings and data, not by its name, so a renamed variant is not repeated. A
-changed package is not noticed: use a new folder. Curvature labels, ``TRAIN_FILE*.npz``, are made
-by ``piwsl-curvature``; energies and forces of the cheap methods, for the rivals, by a Python
-that has tblite, and matscipy for silicon (``_accuracy_cheap.py``).
+changed package is not noticed: use a new folder. Where the data folder has no Hessians, they are
+``TRAIN_FILE*.npz`` in ``--hessians``, made by ``piwsl hessian``; energies and forces of the cheap
+methods, for the rivals, come from a Python that has tblite, and matscipy for silicon
+(``_accuracy_cheap.py``).
 """
 
 from __future__ import annotations
@@ -35,14 +36,17 @@ from statistics import mean
 from typing import Any, TextIO
 
 import pandas as pd
-from _accuracy_data import NEEDS_CHEAP, DataError, Sources
-from _accuracy_regimes import BASE, CELLS, STRETCHES, variants
+from _accuracy_cells import CELLS, STRETCHES
+from _accuracy_data import DataError, Sources
+from _accuracy_job import Job
 from _accuracy_summary import draw_figures, summarise
-from _accuracy_training import Job, initialise_worker, run
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from _accuracy_training import initialise_worker, run
+from _accuracy_variants import BASE, variants
 
 #: measured costs may exceed a step of the ladder by this much
 TIMING_TOLERANCE = 1.05
+#: a run and what it measured, by the name of the run
+Done = dict[str, tuple[Job, dict[str, Any]]]
 
 
 def read_options() -> argparse.Namespace:
@@ -50,38 +54,25 @@ def read_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", type=Path, required=True, help="folder with the data files")
-    parser.add_argument("--curvature", type=Path, help="folder with the curvature labels")
-    parser.add_argument("--out", type=Path, required=True, help="folder for runs and results")
-    parser.add_argument("--regimes", nargs="+", default=["*"], help="patterns, such as '5*'")
-    parser.add_argument(
-        "--cells", nargs="+", default=["*"], help="patterns: REGIME/DATASET/LABELS/FRAMES"
-    )
-    parser.add_argument("--variants", nargs="+", default=["*"], help="patterns of names")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    parser.add_argument("--steps", type=int, help="optimiser steps of every run")
-    parser.add_argument(
-        "--set",
-        nargs="+",
-        default=[],
-        metavar="NAME=VALUE",
-        help="MACE arguments on top of all others, for instance lr=0.003",
-    )
-    parser.add_argument(
+    add = parser.add_argument
+    add("--data", type=Path, required=True, help="folder with the data files")
+    add("--hessians", type=Path, help="folder with files of 'piwsl hessian'")
+    add("--out", type=Path, required=True, help="folder for runs and results")
+    add("--cells", nargs="+", default=["*"], help="patterns of REGIME/DATASET/LABELS/FRAMES")
+    add("--variants", nargs="+", default=["*"], help="patterns of names")
+    add("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    add("--steps", type=int, help="optimiser steps of every run")
+    add("--set", nargs="+", default=[], metavar="NAME=VALUE", help="MACE arguments, as lr=0.003")
+    add(
         "--equal-time",
         action=argparse.BooleanOptionalAction,
         default=True,
         help="also train the baseline for the time of each variant",
     )
-    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes")
-    parser.add_argument("--replicas", type=int, default=8, help="of molecular dynamics")
-    parser.add_argument("--md-length", type=float, default=2.0, help="ps")
-    parser.add_argument("--temperature", type=float, default=500.0, help="K")
-    parser.add_argument(
-        "--cheap-python", default=sys.executable, help="a Python that has tblite and matscipy"
-    )
-    parser.add_argument("--list", action="store_true", help="print what would run, and stop")
-    parser.add_argument("--summarise", action="store_true", help="use finished runs only")
+    add("--workers", type=int, default=os.cpu_count(), help="processes")
+    add("--cheap-python", default=sys.executable, help="a Python that has tblite and matscipy")
+    add("--list", action="store_true", help="print what would run, and stop")
+    add("--summarise", action="store_true", help="use finished runs only")
     options = parser.parse_args()
     for setting in options.set:
         if "=" not in setting:
@@ -95,140 +86,84 @@ def matches(name: str, patterns: Iterable[str]) -> bool:
 
 
 def select(options: argparse.Namespace, sources: Sources) -> list[Job]:
-    """The runs asked for, seed by seed; variants without their curvature labels are named."""
+    """The runs asked for, seed by seed; variants without their Hessian labels are named."""
     overrides = tuple(tuple(setting.split("=", 1)) for setting in options.set)
-    jobs, missing = [], set()
-    for seed in options.seeds:
-        for cell in CELLS:
-            if not (matches(cell.regime, options.regimes) and matches(cell.name, options.cells)):
-                continue
-            if options.steps:
-                cell = dataclasses.replace(cell, steps=options.steps)
-            for variant in variants(cell):
-                if not matches(variant.name, options.variants):
-                    continue
-                if variant.curvature and sources.curvature_file(cell.dataset) is None:
-                    missing.add(cell.dataset)
-                    continue
-                jobs.append(Job(cell, variant, seed, overrides=overrides))
+    cells = [cell for cell in CELLS if matches(cell.name, options.cells)]
+    if options.steps:
+        cells = [dataclasses.replace(cell, steps=options.steps) for cell in cells]
+    jobs = [
+        Job(cell, variant, seed, overrides=overrides)
+        for seed in options.seeds
+        for cell in cells
+        for variant in variants(cell)
+        if matches(variant.name, options.variants)
+    ]
+    missing = {
+        job.cell.dataset
+        for job in jobs
+        if job.variant.hessian is not None and sources.hessian_file(job.cell.dataset) is None
+    }
     for dataset in sorted(missing):
-        print(f"left out: curvature variants of {dataset}, which has no file in --curvature")
-    return jobs
+        print(f"left out: Hessian variants of {dataset}, which has no file in --hessians")
+    return [job for job in jobs if job.variant.hessian is None or job.cell.dataset not in missing]
+
+
+def run_all(jobs: Sequence[Job], sources: Sources, options: argparse.Namespace) -> Done:
+    """Run what is missing in worker processes, and say how it went.
+
+    Jobs that are the same by their settings run once.
+    """
+    runs = options.out / "runs"
+    by_digest = {job.digest(sources): job for job in jobs}
+    results = {
+        digest: run(job, sources, runs)
+        for digest, job in by_digest.items()
+        if (runs / digest / "result.json").exists()
+    }
+    missing = [] if options.summarise else [d for d in by_digest if d not in results]
+    os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")
+    with ProcessPoolExecutor(
+        options.workers,
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=initialise_worker,
+    ) as pool:
+        futures = {
+            pool.submit(run, by_digest[digest], sources, runs): (digest, by_digest[digest])
+            for digest in missing
+        }
+        for number, future in enumerate(as_completed(futures), start=1):
+            digest, job = futures[future]
+            results[digest] = measured = future.result()
+            text = measured.get("error") or (
+                f"E {measured['E_centred']:.2f} meV/atom, F {measured['F_rmse']:.1f} meV/Å, "
+                f"{measured['cpu_ms_per_step']:.1f} ms/step, {measured['wall_s']:.0f} s"
+            )
+            print(f"{number}/{len(futures)} {job.name}: {text}", flush=True)
+    found = {job.name: (job, results.get(job.digest(sources), {})) for job in jobs}
+    return {name: pair for name, pair in found.items() if pair[1]}
 
 
 def row(job: Job, measured: dict[str, Any]) -> dict[str, Any]:
     """A line of ``runs.csv``."""
-    cell = job.cell
-    return {
-        "regime": cell.regime,
-        "dataset": cell.dataset,
-        "labels": cell.labels,
-        "frames": cell.frames,
-        "variant": job.variant.name,
-        "stretch": job.stretch,
-        "seed": job.seed,
-        **measured,
-    }
+    facts = {name: getattr(job.cell, name) for name in ("regime", "dataset", "labels", "frames")}
+    facts |= {"variant": job.variant.name, "stretch": job.stretch, "seed": job.seed}
+    return facts | measured
 
 
-class Runner:
-    """Runs jobs in worker processes and collects their rows."""
-
-    def __init__(self, options: argparse.Namespace, sources: Sources) -> None:
-        self.options, self.sources = options, sources
-        self.runs = options.out / "runs"
-        self.md = {
-            "replicas": options.replicas,
-            "picoseconds": options.md_length,
-            "temperature": options.temperature,
-        }
-        self.done: dict[str, tuple[Job, dict[str, Any]]] = {}
-        self.failures: dict[str, str] = {}
-
-    def finished(self, job: Job) -> bool:
-        """Whether a job's result is on disk."""
-        return (self.runs / job.digest(self.sources, self.md) / "result.json").exists()
-
-    def __call__(self, title: str, jobs: Sequence[Job]) -> None:
-        """Run what is missing; jobs that are the same by their settings run once."""
-        unique = {job.digest(self.sources, self.md): job for job in jobs}
-        by_digest: dict[str, dict[str, Any]] = {}
-        missing = []
-        for digest, job in unique.items():
-            if self.finished(job):
-                by_digest[digest] = run(job, self.sources, self.runs, self.md)
-            elif not self.options.summarise:
-                missing.append((digest, job))
-        if missing:
-            by_digest |= self._run(title, missing)
-        for job in jobs:
-            measured = by_digest.get(job.digest(self.sources, self.md), {})
-            if "E_rmse" in measured:
-                self.done[job.name] = job, measured
-
-    def _run(self, title: str, jobs: list[tuple[str, Job]]) -> dict[str, dict[str, Any]]:
-        os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")
-        results = {}
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-        )
-        with (
-            ProcessPoolExecutor(
-                min(self.options.workers, len(jobs)),
-                mp_context=multiprocessing.get_context("spawn"),
-                initializer=initialise_worker,
-            ) as pool,
-            Progress(*columns) as progress,
-        ):
-            bar = progress.add_task(title, total=len(jobs))
-            futures = {
-                pool.submit(run, job, self.sources, self.runs, self.md): (digest, job)
-                for digest, job in jobs
-            }
-            for future in as_completed(futures):
-                digest, job = futures[future]
-                results[digest] = measured = future.result()
-                progress.advance(bar)
-                if "error" in measured:
-                    self.failures[job.name] = f"{measured['error']} ({measured['folder']})"
-                    progress.print(f"failed: {job.name}: {measured['error']}", markup=False)
-                else:
-                    progress.print(
-                        f"{job.name}: E {measured['E_centred']:.2f} meV/atom, "
-                        f"F {measured['F_rmse']:.1f} meV/Å, slope {measured['slope']:.3f}, "
-                        f"{measured['cpu_ms_per_step']:.1f} ms/step, {measured['wall_s']:.0f} s",
-                        markup=False,
-                    )
-        return results
-
-    def frame(self) -> pd.DataFrame:
-        """All runs of the cells so far."""
-        done = [row(*one) for one in self.done.values() if one[0].cell.regime != "pretraining"]
-        return pd.DataFrame(done)
-
-
-def equal_time_jobs(done: Iterable[tuple[Job, dict[str, Any]]]) -> list[Job]:
+def equal_time_jobs(done: Done) -> list[Job]:
     """Baselines with as many steps as fit into the time of each variant, on the ladder."""
     costs: dict[str, dict[str, list[float]]] = {}
-    baselines: dict[str, list[Job]] = {}
-    for job, measured in done:
-        if job.cell.regime != "pretraining" and job.stretch == 1:
-            cell = costs.setdefault(job.cell.name, {})
-            cell.setdefault(job.variant.name, []).append(measured["cpu_ms_per_step"])
-            if job.variant == BASE:
-                baselines.setdefault(job.cell.name, []).append(job)
+    for job, measured in done.values():
+        if "error" in measured:
+            continue
+        cell = costs.setdefault(job.cell.name, {})
+        cell.setdefault(job.variant.name, []).append(measured["cpu_ms_per_step"])
     jobs = []
-    for name, same_cell in baselines.items():
-        base = mean(costs[name][BASE.name])
-        stretches = {ladder(mean(cost) / base) for cost in costs[name].values()} - {1.0}
-        jobs += [
-            dataclasses.replace(job, stretch=stretch)
-            for stretch in sorted(stretches)
-            for job in same_cell
-        ]
+    for job, _ in done.values():
+        if job.variant == BASE and BASE.name in costs.get(job.cell.name, {}):
+            cell = costs[job.cell.name]
+            ratios = {ladder(mean(cost) / mean(cell[BASE.name])) for cost in cell.values()}
+            jobs += [dataclasses.replace(job, stretch=ratio) for ratio in sorted(ratios - {1.0})]
     return jobs
 
 
@@ -244,9 +179,7 @@ def lock(out: Path) -> TextIO:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        sys.exit(
-            f"--out {out} is in use by another accuracy.py; wait for it, or use more --workers"
-        )
+        sys.exit(f"--out {out} is in use by another accuracy.py; wait for it, or use --workers")
     return file
 
 
@@ -254,41 +187,37 @@ def main() -> None:
     """Run what is missing; write tables and figures."""
     options = read_options()
     out = options.out = options.out.resolve()
-    curvature = options.curvature and options.curvature.resolve()
-    sources = Sources(options.data.resolve(), curvature, out / "cheap")
+    hessians = options.hessians and options.hessians.resolve()
+    sources = Sources(options.data.resolve(), hessians, out / "cheap", options.cheap_python)
     try:
         jobs = select(options, sources)
         if not jobs:
-            sys.exit("nothing matches --regimes, --cells and --variants; see --list")
+            sys.exit("nothing matches --cells and --variants; see --list")
         if options.list:
-            for job in jobs:
-                print(job.name)
+            print("\n".join(job.name for job in jobs))
             return
-        if not options.summarise:
-            held = lock(out)  # noqa: F841
-            pretrained = [job.first for job in jobs if job.first]
-            for dataset in {
-                job.cell.dataset
-                for job in [*jobs, *pretrained]
-                if job.effective_cell.level in NEEDS_CHEAP
-            }:
-                sources.label_cheaply(dataset, options.cheap_python)
+        held = lock(out)  # noqa: F841
+        first = [job.first for job in jobs if job.first]
+        for job in [] if options.summarise else [*jobs, *first]:
+            sources.prepare(job.effective_cell)
     except DataError as error:
         sys.exit(str(error))
-    runner = Runner(options, sources)
-    runner("pretraining", [job.first for job in jobs if job.first])
-    runner("equal steps", jobs)
+    pretrained = run_all(first, sources, options)
+    done = run_all(jobs, sources, options)
     if options.equal_time:
-        runner("equal time", equal_time_jobs(list(runner.done.values())))
-    rows = runner.frame()
-    if len(rows):
+        done |= run_all(equal_time_jobs(done), sources, options)
+    everything = pretrained | done
+    failed = {name: pair[1]["error"] for name, pair in everything.items() if "error" in pair[1]}
+    done = {name: pair for name, pair in done.items() if name not in failed}
+    if done:
+        rows = pd.DataFrame([row(*pair) for pair in done.values()])
         rows.to_csv(out / "runs.csv", index=False, float_format="%.6g")
         summary = summarise(rows, ladder)
         summary.to_csv(out / "summary.csv", index=False, float_format="%.4g")
         draw_figures(rows, out)
         print(f"{len(rows)} runs: {out / 'runs.csv'}, {out / 'summary.csv'}")
-    if runner.failures:
-        sys.exit("\n".join(f"failed: {name}: {why}" for name, why in runner.failures.items()))
+    if failed:
+        sys.exit("\n".join(f"failed: {name}: {why}" for name, why in failed.items()))
 
 
 if __name__ == "__main__":

@@ -1,14 +1,21 @@
 """Cost of a PIWSL training step relative to the base loss, measured in one run.
 
     python benchmarks/step_cost.py [--framework mace] [--sizes 9 60 200] [--out FILE.csv]
-    python benchmarks/step_cost.py [--framework mace] --energies-alone | --reference
+    python benchmarks/step_cost.py [--framework mace] --energies-alone
+    python benchmarks/step_cost.py [--framework mace] --against OTHER_CHECKOUT
 
 Works in an environment with MACE, and in one with NequIP and Allegro. For every size and
-precision, steps with the base loss alone, with PITC, and with PITC and PISC take turns, a few
-steps of each, so that a noisy machine disturbs all alike; printed are medians. "outside" is the
-time that PIWSL spends outside the model: selecting structures, drawing displacements, neighbour
-lists, joining batches, copies to and from the CPU, as a share of a step with the base loss.
-Times are wall times; on a shared machine ``--cpu-time`` counts the process's CPU time instead.
+precision, steps with the base loss and with each of the terms take turns, a few steps of each, so
+that a noisy machine disturbs all alike; printed are medians. "outside" is the time that PIWSL
+spends outside the model: selecting structures, drawing displacements, neighbour lists, joining
+batches, copies to and from the CPU, as a share of a step with the base loss. "memory" is the
+largest amount that torch holds within a step beyond what it holds between steps, relative to the
+base loss. Times are wall times; on a shared machine ``--cpu-time`` counts the process's CPU time
+instead.
+
+With ``--against``, another checkout of this repository takes turns with this one, each in a
+process of its own that imports its own package and its own ``benchmarks/step_cost.py``; "new/old"
+is the median over the turns of the ratio of this checkout's step to the other's.
 
 What a step is, and which model is trained, is said in ``_step_cost_mace.py`` and
 ``_step_cost_nequip.py``.
@@ -17,59 +24,60 @@ What a step is, and which model is trained, is said in ``_step_cost_mace.py`` an
 from __future__ import annotations
 
 import argparse
-import importlib
 import importlib.metadata
 import importlib.util
+import itertools
 import platform
-import statistics
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
+from statistics import median
+from typing import Any
 
 import ase.io
 import numpy as np
 import pandas as pd
-import torch
+from _step_cost_worker import Worker
 from ase.build import bulk
 
-from piwsl_plugins.core.settings import Settings
+from piwsl_plugins.core.hessian_labels import HessianLabel, HessianLabels
 
-ETHANOL = Path(__file__).parents[1] / "data" / "ethanol_gfn2_train.xyz"
+ROOT = Path(__file__).resolve().parents[1]
+ETHANOL = ROOT / "data" / "ethanol_gfn2_train.xyz"
 #: module with the host's part, and default number of channels, by framework
 FRAMEWORKS = {
     "mace": ("_step_cost_mace", 16),
     "nequip": ("_step_cost_nequip", 32),
     "allegro": ("_step_cost_nequip", 16),
 }
+#: distributions whose versions are printed
+DISTRIBUTIONS = {
+    "mace": ("mace-torch",),
+    "nequip": ("nequip",),
+    "allegro": ("nequip", "nequip-allegro"),
+}
 #: supercells of wurtzite with four atoms a cell, and structures per batch
 SUPERCELLS = {9: (None, 10), 60: ((5, 3, 1), 4), 200: ((5, 5, 2), 2)}
-STEPS_IN_A_ROW = 3
-VARIANTS = {
-    "base": Settings(pitc_weight=0.0, seed=0),
-    "PITC": Settings(pitc_weight=0.01, seed=0),
-    "PITC+PISC": Settings(pitc_weight=0.01, pisc_weight=0.01, seed=0),
+#: as many as ``interval`` of the variant that has one
+STEPS_IN_A_ROW = 4
+#: Hessian labels are not read from a file here, but without its name they have no weight
+HESSIAN: dict[str, Any] = {"hessian_file": "zeros"}
+#: options of PIWSL by name of the row
+VARIANTS: dict[str, dict[str, Any]] = {
+    "base": {"pitc_weight": 0.0},
+    "PITC": {"pitc_weight": 0.01},
+    "PITC+PISC": {"pitc_weight": 0.01, "pisc_weight": 0.01},
+    "Hessian": HESSIAN,
+    "Hessian, symmetric": {**HESSIAN, "hessian_form": "symmetric"},
+    "Hessian, interval 4": {**HESSIAN, "interval": STEPS_IN_A_ROW},
 }
+ENERGY: dict[str, Any] = {"base_loss": "energy"}
 #: for ``--energies-alone``: steps whose base loss has no forces
-ENERGY_VARIANTS = {
-    "base": Settings(base_loss="energy", pitc_weight=0.0, seed=0),
-    "PITC, symmetric": Settings(
-        base_loss="energy", pitc_weight=0.01, pitc_form="symmetric", seed=0
-    ),
-    "PITC, first order": Settings(
-        base_loss="energy", pitc_weight=0.01, pitc_form="first_order", seed=0
-    ),
-}
-#: for ``--reference``: the frozen model is a copy of the trained one
-REFERENCE_VARIANTS = {
-    "base": VARIANTS["base"],
-    "PITC": VARIANTS["PITC"],
-    "PITC, reference": Settings(pitc_weight=0.01, pitc_target="reference", seed=0),
-    "PITC, symmetric": Settings(pitc_weight=0.01, pitc_form="symmetric", seed=0),
-    "PITC, symmetric, reference": Settings(
-        pitc_weight=0.01, pitc_form="symmetric", pitc_target="reference", seed=0
-    ),
+ENERGY_VARIANTS: dict[str, dict[str, Any]] = {
+    "base": {**ENERGY, "pitc_weight": 0.0},
+    "PITC, symmetric": {**ENERGY, "pitc_weight": 0.01, "pitc_form": "symmetric"},
+    "PITC, first order": {**ENERGY, "pitc_weight": 0.01, "pitc_form": "first_order"},
+    "Hessian, energies": {**ENERGY, **HESSIAN, "hessian_form": "energies"},
+    "Hessian": {**ENERGY, **HESSIAN},
 }
 
 
@@ -89,71 +97,61 @@ def structures(size: int) -> list[ase.Atoms]:
     return frames
 
 
-class Stopwatch:
-    """Adds up the time of functions that PIWSL runs outside the model."""
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self.clock, self.total, self._depth = clock, 0.0, 0
-
-    def watch(self, owner: object, name: str) -> None:
-        """Replace a function by a timed one; nested calls count once."""
-        function = getattr(owner, name)
-
-        def timed(*args: object, **keywords: object) -> object:
-            self._depth += 1
-            start = self.clock()
-            try:
-                return function(*args, **keywords)
-            finally:
-                self._depth -= 1
-                if self._depth == 0:
-                    self.total += self.clock() - start
-
-        setattr(owner, name, timed)
+def zero_hessians(frames: list[ase.Atoms]) -> HessianLabels:
+    """Hessian labels of structures."""
+    return HessianLabels(
+        HessianLabel(atoms.numbers, atoms.positions, hessian=np.zeros(2 * (3 * len(atoms),)))
+        for atoms in frames
+    )
 
 
 def measure(
-    host: ModuleType, options: argparse.Namespace, size: int, dtype: str, stopwatch: Stopwatch
+    workers: list[Worker], options: argparse.Namespace, size: int, dtype: str
 ) -> list[dict[str, object]]:
-    """Rows of the table for one size and precision."""
-    frames = structures(size)
-    device = torch.device(options.device)
-    training = host.Training(options.framework, frames, options.channels, dtype, device)
-    variants = options.variants or VARIANTS
-    times: dict[str, list[float]] = {name: [] for name in variants}
-    outside: dict[str, list[float]] = {name: [] for name in variants}
-
-    def timed(step: Callable[[int], None], epoch: int) -> float:
-        stopwatch.total, start = 0.0, stopwatch.clock()
-        step(epoch)
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        return stopwatch.clock() - start
-
+    """Rows of the table for one size and precision; the first worker is of this checkout."""
+    for worker in workers:
+        worker.ask(prepare=[options.framework, size, options.channels, dtype])
+    # what one checkout lacks is measured in the other alone
+    names = list(dict.fromkeys(name for worker in workers for name in worker.variants))
+    times: dict[tuple[int, str], list[float]] = {}
+    outside: dict[tuple[int, str], list[float]] = {}
+    pairs = [
+        (number, name)
+        for name in names
+        for number, worker in enumerate(workers)
+        if name in worker.variants
+    ]
     for turn in range(options.rounds + 1):
-        for name, settings in variants.items():
-            with training.steps(settings) as step:
-                # the first step after a change of loss pays for memory that the others gave back
-                timed(step, turn)
-                for epoch in range(STEPS_IN_A_ROW):
-                    elapsed = timed(step, epoch)
-                    if turn > 0:
-                        times[name].append(elapsed)
-                        outside[name].append(stopwatch.total)
-    reference = statistics.median(times["base"])
-    return [
-        {
+        # forwards and backwards, so that no checkout is always the first
+        for number, name in pairs if turn % 2 else reversed(pairs):
+            answer = workers[number].ask(steps=[name, STEPS_IN_A_ROW])
+            if turn > 0:
+                times.setdefault((number, name), []).append(answer["seconds"])
+                outside.setdefault((number, name), []).append(answer["outside"])
+    memory = {(number, name): workers[number].ask(memory=name) for number, name in pairs}
+    rows = []
+    for number, name in pairs:
+        base = median(times[number, "base"])
+        row: dict[str, object] = {
             "framework": options.framework,
             "atoms": size,
-            "batch": len(frames),
+            "batch": SUPERCELLS[size][1],
             "precision": dtype,
             "loss": name,
-            "ms per step": 1e3 * statistics.median(times[name]),
-            "ratio": statistics.median(times[name]) / reference,
-            "outside, % of base": 100 * statistics.median(outside[name]) / reference,
         }
-        for name in variants
-    ]
+        if len(workers) > 1:
+            row["checkout"] = ("new", "old")[number]
+        row |= {
+            "ms per step": 1e3 * median(times[number, name]),
+            "ratio": median(times[number, name]) / base,
+            "outside, % of base": 100 * median(outside[number, name]) / base,
+            "memory": memory[number, name] / memory[number, "base"],
+        }
+        if number == 0 and (1, name) in times:
+            ratios = [new / old for new, old in zip(times[0, name], times[1, name])]
+            row["new/old"] = median(ratios)
+        rows.append(row)
+    return rows
 
 
 def read_options() -> argparse.Namespace:
@@ -177,16 +175,13 @@ def read_options() -> argparse.Namespace:
     parser.add_argument(
         "--rounds", type=int, default=5, help=f"turns of {STEPS_IN_A_ROW} timed steps of each kind"
     )
+    parser.add_argument("--variants", nargs="+", help="names of rows beside the base loss")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch")
     parser.add_argument("--device", default="cpu")
-    chosen = parser.add_mutually_exclusive_group()
-    for flag, variants, text in (
-        ("--energies-alone", ENERGY_VARIANTS, "PITC beside a loss on energies alone"),
-        ("--reference", REFERENCE_VARIANTS, "PITC against a frozen reference model"),
-    ):
-        chosen.add_argument(
-            flag, action="store_const", dest="variants", const=variants, help=f"steps with {text}"
-        )
+    parser.add_argument(
+        "--energies-alone", action="store_true", help="steps with terms beside energies alone"
+    )
+    parser.add_argument("--against", type=Path, help="another checkout, measured in turns")
     parser.add_argument("--cpu-time", action="store_true", help="process CPU time, not wall time")
     parser.add_argument("--out", type=Path, help="CSV file for the table")
     options = parser.parse_args()
@@ -195,6 +190,12 @@ def read_options() -> argparse.Namespace:
             f"--framework {options.framework or ''}: not installed in this environment; install "
             "piwsl-plugins[mace], or piwsl-plugins[nequip] and, for allegro, nequip-allegro"
         )
+    if options.against and not (options.against / "benchmarks" / "step_cost.py").is_file():
+        parser.error(f"--against {options.against}: not a checkout of this repository")
+    known = ENERGY_VARIANTS if options.energies_alone else VARIANTS
+    unknown = [name for name in options.variants or () if name not in known]
+    if unknown:
+        parser.error(f"--variants {', '.join(unknown)}: allowed are {', '.join(known)}")
     if options.channels is None:
         options.channels = FRAMEWORKS[options.framework][1]
     return options
@@ -203,26 +204,22 @@ def read_options() -> argparse.Namespace:
 def main() -> None:
     """Print the table, and write it if asked."""
     options = read_options()
-    torch.set_num_threads(options.threads)
-    host = importlib.import_module(FRAMEWORKS[options.framework][0])
-    stopwatch = Stopwatch(time.process_time if options.cpu_time else time.perf_counter)
-    for owner, name in host.OUTSIDE_THE_MODEL:
-        stopwatch.watch(owner, name)
+    checkouts = [ROOT, *([options.against.resolve()] if options.against else [])]
+    workers = [Worker(checkout, options) for checkout in checkouts]
     rows = []
-    for dtype in options.dtypes:
-        for size in options.sizes:
-            rows += measure(host, options, size, dtype, stopwatch)
-            print(".", end="", file=sys.stderr, flush=True)
+    for dtype, size in itertools.product(options.dtypes, options.sizes):
+        rows += measure(workers, options, size, dtype)
+        print(".", end="", file=sys.stderr, flush=True)
     table = pd.DataFrame(rows)
     versions = ", ".join(
         f"{name} {importlib.metadata.version(name)}"
-        for name in (*host.DISTRIBUTIONS[options.framework], "torch")
+        for name in (*DISTRIBUTIONS[options.framework], "torch")
     )
     print(
         f"\n{versions}, {options.device}, {options.threads} thread(s), {platform.machine()}, "
         f"{'CPU' if options.cpu_time else 'wall'} time"
     )
-    print(table.to_string(index=False, float_format=lambda value: f"{value:.2f}"))
+    print(table.to_string(index=False, na_rep="", float_format=lambda value: f"{value:.3f}"))
     if options.out:
         table.to_csv(options.out, index=False, float_format="%.4g")
 
