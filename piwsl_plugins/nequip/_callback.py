@@ -10,6 +10,6 @@ def callbacks() -> list[Any]:
     """The PIWSL callback if NequIP is in use, nothing in other programs."""
     if "nequip" not in sys.modules:
         return []
-    from .callback import PIWSLCallback
+    from .training import PIWSLCallback
 
     return [PIWSLCallback()]

@@ -23,6 +23,7 @@ OmegaConf.register_new_resolver("piwsl", _piwsl, replace=True)
 
 if _command_line.is_nequip_train(sys.argv, sys.orig_argv):
     sys.argv[1:] = _command_line.with_config_options(sys.argv[1:])
+    _command_line.shorten_errors()
     from . import _hydra
 
     _hydra.register()

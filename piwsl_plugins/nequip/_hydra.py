@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import sys
-from typing import Any, NoReturn
+import difflib
+from typing import Any
 
 from hydra.conf import HydraConf
 from hydra.core.config_store import ConfigStore
@@ -12,8 +12,9 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
-from ..core.settings import SettingsError
+from ..core.options import SettingsError
 from . import config
+from ._command_line import fail, user_error
 
 _LOSS = "training_module.loss"
 
@@ -29,24 +30,38 @@ def register() -> None:
     )
 
 
-def fail(message: str) -> NoReturn:
-    """End the program with one message; Hydra turns other exceptions into warnings."""
-    print(f"nequip-train: error: {message}", file=sys.stderr)
-    raise SystemExit(2)
-
-
 class ConfigCallback(Callback):
-    """Acts before NequIP sees the config; does nothing if the loss is another."""
+    """Acts before NequIP sees the config; does nothing if the loss is another.
+
+    Errors end the program at once: Hydra turns those of callbacks into warnings.
+    """
 
     def on_run_start(self, config: DictConfig, **keywords: Any) -> None:
-        _expand_and_check(config)
+        """Expand the loss and check its options."""
+        try:
+            _expand_and_check(config)
+        except SettingsError as error:
+            fail(str(error))
 
     def on_multirun_start(self, config: DictConfig, **keywords: Any) -> None:
+        """Refuse the form that cannot be expanded."""
         if OmegaConf.select(config, _LOSS) == "piwsl":
             fail(
                 f"'{_LOSS}: piwsl' cannot be used with --multirun, whose runs read the config anew;"
                 " write 'loss: ${piwsl:}' instead"
             )
+
+    def on_job_start(self, config: DictConfig, **keywords: Any) -> None:
+        """Let errors of the data name file and frame."""
+        _explain_data_errors(config)
+
+
+def _explain_data_errors(run_config: DictConfig) -> None:
+    with contextlib.suppress(InterpolationResolutionError):
+        if config.is_piwsl(OmegaConf.select(run_config, _LOSS)):
+            from .data import explain_errors
+
+            explain_errors()
 
 
 def _resolved(loss: DictConfig) -> dict[str, Any]:
@@ -63,23 +78,20 @@ def _resolved(loss: DictConfig) -> dict[str, Any]:
 def _expand_and_check(run_config: DictConfig) -> None:
     try:
         loss = OmegaConf.select(run_config, _LOSS)
-        if loss == "piwsl":
-            loss = config.expand()
-            with read_write(run_config), open_dict(run_config):
-                OmegaConf.update(run_config, _LOSS, loss)
-        elif config.is_piwsl(loss):
-            settings = config.check(_resolved(loss))
-            if settings is not None:
-                config.check_files(settings)
-    except SettingsError as error:
-        fail(str(error))
-    except InterpolationResolutionError as error:
-        cause: BaseException | None = error  # from the resolver ${piwsl:{…}}
-        while cause is not None and not isinstance(cause, SettingsError):
-            cause = cause.__context__
-        if cause is None:
-            return
-        fail(str(cause))
+    except InterpolationResolutionError as error:  # from the resolver ${piwsl:{…}}
+        if user_error(error) is not None:
+            fail(str(user_error(error)))
+        return
+    if isinstance(loss, str) and loss != "piwsl" and difflib.get_close_matches(loss, ["piwsl"]):
+        fail(f"'{_LOSS}: {loss}': there is no such loss; did you mean 'piwsl'?")
+    if loss == "piwsl":
+        loss = config.expand()
+        with read_write(run_config), open_dict(run_config):
+            OmegaConf.update(run_config, _LOSS, loss)
+    elif config.is_piwsl(loss):
+        settings = config.check(_resolved(loss))
+        if settings is not None:
+            config.check_files(settings)
     problem = config.installation_problem() if config.is_piwsl(loss) else None
     if problem:
         fail(problem)

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..core.settings import Settings, SettingsError, options
+from ..core.options import SettingsError
+from ..core.settings import Settings
 
 SUPPORTED_VERSIONS = "nequip >= 0.19.1, < 0.20"
 _LOWEST, _BELOW = (0, 19, 1), (0, 20)
@@ -28,47 +29,16 @@ SUPERVISED = (
     "metrics",
     "extra_metrics",
 )
-#: options that name files
-_FILES = ("curvature_file", "reference_model", "unlabeled_file")
 DEFAULT_COEFFS = {"total_energy": 1.0, "forces": 1.0}
+
+
+class DataError(ValueError):
+    """Data that cannot be trained on; names the file, the frame and the remedy."""
 
 
 def is_piwsl(loss: Any) -> bool:
     """Whether an expanded ``training_module.loss`` is the PIWSL loss."""
     return isinstance(loss, Mapping) and loss.get("_target_") in TARGETS
-
-
-def settings_from(given: Mapping[str, Any]) -> Settings:
-    """Settings from the options of a config, MACE's own refused.
-
-    Raises:
-        SettingsError: naming the option, the value and the remedy.
-    """
-    here = options("nequip")
-    for name, value in given.items():
-        if name in options() and name not in here:
-            raise SettingsError(name, value, "this option exists for MACE only; remove it")
-    settings = Settings.create(given)
-    _check_combinations(settings)
-    return settings
-
-
-def _check_combinations(settings: Settings) -> None:
-    if settings.pitc_target == "curvature" and settings.curvature_file is None:
-        raise SettingsError(
-            "curvature_file",
-            None,
-            "pitc_target 'curvature' needs curvature labels; give the file that piwsl-curvature "
-            "made, or choose another pitc_target",
-        )
-    if settings.unlabeled_file is not None and settings.needs_labels():
-        name = settings.needs_labels()
-        raise SettingsError(
-            "unlabeled_file",
-            settings.unlabeled_file,
-            f"structures without labels carry no terms with {name} '{getattr(settings, name)}'; "
-            f"choose another {name}, or leave the file out",
-        )
 
 
 def check(given: Mapping[str, Any]) -> Settings | None:
@@ -88,12 +58,13 @@ def check(given: Mapping[str, Any]) -> Settings | None:
     named = _options_of(given)
     open_ones = [name for name, value in named.items() if isinstance(value, str) and "${" in value]
     if not open_ones:
-        return settings_from(named)
+        return Settings.create(named)
+    known = Settings.options()
     for name, value in named.items():
-        if name not in options("nequip"):
-            settings_from({name: value})
+        if name not in known:
+            Settings.create({name: value})
         elif name not in open_ones and value is not None:
-            options()[name].parse(name, value)
+            known[name].parse(name, value)
     return None
 
 
@@ -111,32 +82,39 @@ def check_files(settings: Settings) -> None:
     Raises:
         SettingsError: naming the option.
     """
-    for name in _FILES:
-        path = getattr(settings, name)
-        if path is not None and not path.startswith("nequip.net:") and not Path(path).is_file():
-            raise SettingsError(name, path, "there is no such file")
+    options = Settings.options()
+    for name, value in settings.values().items():
+        if options[name].is_file and value is not None and not Path(value).is_file():
+            raise SettingsError(name, value, "there is no such file")
 
 
 def check_coeffs(given: Mapping[str, Any]) -> None:
     """Check the description of the supervised loss.
 
     Raises:
-        SettingsError: for ``coeffs`` beside ``metrics``, or ``coeffs`` of unknown fields or
-            without the energy.
+        SettingsError: for ``coeffs`` beside ``metrics``, ``coeffs`` of unknown fields or without
+            the energy, or a negative coefficient.
     """
-    coeffs = given.get("coeffs")
-    if coeffs is None:
-        return
-    if given.get("metrics") is not None:
+    coeffs, metrics = given.get("coeffs"), given.get("metrics")
+    if coeffs is not None and metrics is not None:
         raise SettingsError("metrics", "…", "give either 'coeffs' or 'metrics', not both")
-    known = ("total_energy", "forces", "stress")
-    if not isinstance(coeffs, Mapping) or "total_energy" not in coeffs or set(coeffs) - set(known):
-        raise SettingsError(
-            "coeffs",
-            coeffs if not isinstance(coeffs, Mapping) else dict(coeffs),
-            "allowed is a mapping of total_energy (always) and forces and stress (as you have "
-            "labels) to coefficients; for other supervised losses use 'metrics'",
-        )
+    if coeffs is not None:
+        known = ("total_energy", "forces", "stress")
+        mapping = isinstance(coeffs, Mapping)
+        if not mapping or "total_energy" not in coeffs or set(coeffs) - set(known):
+            raise SettingsError(
+                "coeffs",
+                dict(coeffs) if mapping else coeffs,
+                "allowed is a mapping of total_energy (always) and forces and stress (as you have "
+                "labels) to coefficients; for other supervised losses use 'metrics'",
+            )
+    values = dict(coeffs or {})
+    for entry in [*(metrics or ()), *(given.get("extra_metrics") or ())]:
+        if isinstance(entry, Mapping):
+            values[str(entry.get("name", entry.get("field")))] = entry.get("coeff")
+    for name, value in values.items():
+        if isinstance(value, (int, float)) and not value >= 0:
+            raise SettingsError("coeffs", {name: value}, "allowed is a number of at least 0")
 
 
 def expand(given: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -150,12 +128,11 @@ def expand(given: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """
     given = {} if given is None else dict(given)
     check_coeffs(given)
-    settings = settings_from(_options_of(given))
+    settings = Settings.create(_options_of(given))
     supervised = {name: given[name] for name in SUPERVISED if name in given}
     if "coeffs" not in supervised and "metrics" not in supervised:
         supervised["coeffs"] = dict(DEFAULT_COEFFS)
-    values = {name: getattr(settings, name) for name in options("nequip")}
-    written = {name: value for name, value in values.items() if value is not None}
+    written = {name: value for name, value in settings.values().items() if value is not None}
     return {"_target_": TARGET, **supervised, **written}
 
 

@@ -1,45 +1,46 @@
-"""The loss that NequIP's training modules see: stock terms plus ``pitc`` and ``pisc``."""
+"""The loss that NequIP's training modules see: stock terms plus PIWSL's, and the pool's loss."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+import copy
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from nequip.data import AtomicDataDict, PerAtomModifier
 from nequip.train import MeanSquaredError, MetricsManager
+from nequip.train.metrics_manager import MetricEntry
 from torch import Tensor
 from torchmetrics import Metric
 
-from ..core.auto_weight import AutoWeight
-from ..core.penalty import penalty
-from ..core.settings import AUTO, Settings, SettingsError
-from ..core.softening import SofteningGuard
-from .config import DEFAULT_COEFFS, check_coeffs, installation_problem, settings_from
+from ..core.options import SettingsError
+from ..core.settings import Settings
+from ..core.step import POOL
+from ..core.term_table import weights_of
+from .config import DEFAULT_COEFFS, check_coeffs, installation_problem
+from .structures import POOL_LABELS, WEIGHT
 
-TERMS = ("pitc", "pisc")
+#: name of the pool's loss among the terms
+POOL_TERM = "pool"
 #: fields for which a model needs no derivatives
 _ENERGIES = (AtomicDataDict.TOTAL_ENERGY_KEY, AtomicDataDict.PER_ATOM_ENERGY_KEY)
 
 Observer = Callable[[dict[str, Tensor], AtomicDataDict.Type, AtomicDataDict.Type], None]
 
 
-class ConsistencyPenalty(Metric):
-    """Mean over frames of the penalty of a residual, in the form of NequIP's loss terms.
+class TermMean(Metric):
+    """A PIWSL term, the mean of its penalties, in the form of NequIP's loss terms.
 
-    Sums and counts are reduced over ranks, so that it is the mean over the frames of all
-    ranks, however many each of them holds. It is 0 where no frame carries the term.
+    Sums and counts are reduced over ranks, so that it is the mean over the structures of all
+    ranks, however many each of them holds. It is 0 where no structure carries the term.
 
     Args:
-        term: "pitc" or "pisc".
-        settings: ``metric``, ``normalization`` and ``huber_delta`` are used.
+        term: its name.
     """
 
-    def __init__(self, term: str, settings: Settings, **keywords: Any) -> None:
+    def __init__(self, term: str, **keywords: Any) -> None:
         super().__init__(**keywords)
         self.term = term
-        self.settings = settings
         for state in ("sum", "count"):
             self.add_state(state, torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
 
@@ -47,27 +48,113 @@ class ConsistencyPenalty(Metric):
         """Add a batch.
 
         Args:
-            preds: the model's output; the residual under ``piwsl_<term>``,
-                ``(n_paths, n_frames)`` in eV, and the frames' sizes under ``piwsl_n_atoms``.
+            preds: the model's output, with penalties ``(n,)`` under ``piwsl_<term>``.
             target: not used.
         """
-        if f"piwsl_{self.term}" not in preds:
+        values = preds.get(f"piwsl_{self.term}")
+        if values is None:
             return
-        values = penalty(self.settings, preds[f"piwsl_{self.term}"], preds["piwsl_n_atoms"])
-        # the second term keeps a gradient, 0, on a rank without such frames
-        self.sum = self.sum + values.mean(dim=0).sum() + 0.0 * preds["total_energy"].sum()
-        self.count = self.count + values.shape[-1]
+        # the second term keeps a gradient, 0, on a rank without such structures
+        self.sum = self.sum + values.sum() + 0.0 * preds["total_energy"].sum()
+        self.count = self.count + len(values)
 
     def compute(self) -> Tensor:
-        """The mean, a scalar: eV² ("mse") or eV ("mae"), per atom as ``normalization`` says."""
+        """The mean, a scalar, in the unit of the penalties."""
         return self.sum / self.count.clamp(min=1.0)
 
-    def __str__(self) -> str:
-        return self.term
+
+class PoolError(torch.nn.Module):
+    """The supervised loss of the pool's structures: the same terms, without labels that lack.
+
+    A structure's weight multiplies its squared errors: predictions are moved to label +
+    √weight × error, which is exact for mean squared errors. It has what NequIP asks of a metric.
+    """
+
+    def __init__(self, loss: MetricsManager, names: Sequence[str]) -> None:
+        """
+        Args:
+            loss: whose coefficients are used, as they stand at each step.
+            names: of its supervised terms.
+        """
+        super().__init__()
+        self._entries = {name: loss.entries[name] for name in names if loss.entries[name].field}
+        self.metrics = torch.nn.ModuleDict({n: copy.deepcopy(loss[n]) for n in self._entries})
+
+    def forward(self, preds: AtomicDataDict.Type, target: AtomicDataDict.Type) -> Tensor:
+        """The weighted sum for one batch, a scalar.
+
+        Args:
+            preds: the model's output, with the pool's part under ``piwsl_pool`` and its labels
+                under ``piwsl_pool_labels``.
+            target: not used.
+        """
+        zero = 0.0 * preds["total_energy"].sum()
+        if POOL not in preds:
+            return zero
+        predicted, labels = preds[POOL], preds[POOL_LABELS]
+        values = {}
+        for name, entry in self._entries.items():
+            label = _label_of(entry.field)
+            if label not in labels:
+                absent = torch.full_like(predicted[field_of(entry.field)], torch.nan)
+                labels = {**labels, label: absent}
+            values[name] = self._errors(name, *entry.field(predicted, labels), labels)
+        return zero + self._weighted_sum(values)
+
+    def _errors(
+        self, name: str, predicted: Tensor, wanted: Tensor, labels: AtomicDataDict.Type
+    ) -> list[Tensor]:
+        """The metric's value, or one for each type of atoms; NaN where there is no label."""
+        entry = self._entries[name]
+        weight = labels[WEIGHT].view(-1).to(predicted)
+        if entry.field.type == "node":
+            weight = weight[labels[AtomicDataDict.BATCH_KEY]]
+        scale = weight.sqrt().view(-1, *[1] * (predicted.dim() - 1))
+        moved, known = wanted + scale * (predicted - wanted), ~wanted.isnan()
+        if not entry.per_type:
+            return [self.metrics[name](moved[known], wanted[known])]
+        values = []
+        for index, metric in enumerate(self.metrics[name]):
+            of_type = (labels[AtomicDataDict.ATOM_TYPE_KEY].view(-1, 1) == index) & known
+            values.append(metric(moved[of_type], wanted[of_type]))
+        return values
+
+    def _weighted_sum(self, values: Mapping[str, list[Tensor]]) -> Tensor | float:
+        total: Tensor | float = 0.0
+        for name, entry in self._entries.items():
+            coeffs = entry.per_type_coeffs or [1.0] * len(values[name])
+            known = [(c, value) for c, value in zip(coeffs, values[name]) if not value.isnan()]
+            if known and entry.coeff:
+                mean = sum(c * value for c, value in known) / sum(c for c, _ in known)
+                total = total + entry.coeff * mean
+        return total
+
+    def _all(self) -> list[Metric]:
+        return [metric for metric in self.metrics.modules() if isinstance(metric, Metric)]
+
+    def compute(self) -> Tensor:
+        """The weighted sum over the epoch, a scalar."""
+        found = {}
+        for name, metric in self.metrics.items():
+            of_types = metric if isinstance(metric, torch.nn.ModuleList) else [metric]
+            found[name] = [one.compute() for one in of_types]
+        return torch.as_tensor(self._weighted_sum(found))
+
+    def reset(self) -> None:
+        """Start a new epoch."""
+        for metric in self._all():
+            metric.reset()
+
+    def _set_sync(self, value: bool) -> None:
+        for metric in self._all():
+            metric.dist_sync_on_step = value
+
+    #: set by NequIP's training module for all terms of the loss
+    dist_sync_on_step = property(None, _set_sync)
 
 
 class PIWSLLoss(MetricsManager):
-    """NequIP's supervised losses plus PITC and PISC (arXiv 2408.05215).
+    """NequIP's supervised losses plus PITC and PISC (arXiv 2408.05215), Hessian labels, a pool.
 
     In a config:
 
@@ -86,8 +173,10 @@ class PIWSLLoss(MetricsManager):
     NequIP normalises coefficients to a sum of one. Here the supervised ones are, so that the
     supervised part is the stock loss exactly, and a PIWSL weight is divided by the same sum:
     ``coeffs: {total_energy: 1, forces: 3}`` and ``pitc_weight: 0.4`` give 0.25, 0.75 and 0.1.
-    Components are logged as ``per_atom_energy_mse`` (or ``total_energy_mse``), ``forces_mse``,
-    ``stress_mse``, ``pitc`` and ``pisc``. A term of weight 0 is not there at all.
+    The loss of the pool is the supervised one with the same coefficients, so that ``pool_weight:
+    1`` gives it the coefficient 1. Components are logged as ``per_atom_energy_mse`` (or
+    ``total_energy_mse``), ``forces_mse``, ``stress_mse``, ``pool``, and the names of the terms
+    (``pitc``, ``pisc``, ``hessian``). A term of weight 0 is not there at all.
 
     Args:
         coeffs: coefficients of ``total_energy``, ``forces``, ``stress``; the terms are those
@@ -99,19 +188,15 @@ class PIWSLLoss(MetricsManager):
             supervised loss.
         extra_metrics: further entries, as in ``EnergyForceLoss``.
         type_names: given by NequIP.
-        options: every option of :class:`piwsl_plugins.core.settings.Settings` for NequIP.
+        options: every option of :class:`piwsl_plugins.core.settings.Settings`.
 
     Attributes:
-        settings: all options, with the form of PITC decided.
+        settings: all options, with those decided that depend on the supervised terms.
         base_uses_forces: whether the supervised terms need more than energies.
         factor: factor of the PIWSL weights in the present training step, from the schedule;
-            None as long as no displaced evaluation is attached to the model.
-        step: the present optimiser step.
-        trained: parameters of the model, for ``pitc_weight: auto``.
-        auto: keeps the weight, for ``pitc_weight: auto``; else None.
-        guard: judges the force slope on validation data.
-        observers: called after each training step with PIWSL terms, with the values of all
-            terms by name, the model's output and the target.
+            None as long as nothing is attached to the model.
+        observe: called after each training step, with the values of all terms by name, the
+            model's output and the target; None for nobody.
         sum_of_coeffs: of the supervised terms as given, by which all weights are divided.
 
     Raises:
@@ -132,8 +217,8 @@ class PIWSLLoss(MetricsManager):
         problem = installation_problem()
         if problem:
             raise RuntimeError(problem)
-        check_coeffs({"coeffs": coeffs, "metrics": metrics})
-        settings = settings_from(options)
+        check_coeffs({"coeffs": coeffs, "metrics": metrics, "extra_metrics": extra_metrics})
+        settings = Settings.create(options)
         if metrics is None:
             metrics = _stock_terms(
                 DEFAULT_COEFFS if coeffs is None else coeffs,
@@ -141,60 +226,50 @@ class PIWSLLoss(MetricsManager):
                 per_type_forces_coeffs,
                 ignore_nan or {},
             )
+        entries = [*map(dict, metrics), *map(dict, extra_metrics or ())]
+        given = [(field_of(entry.get("field")), entry.get("coeff") or 0.0) for entry in entries]
+        self.sum_of_coeffs = sum(coeff for _, coeff in given)
+        self.base_uses_forces = any(field not in _ENERGIES for field, _ in given)
+        of_forces = sum(coeff for field, coeff in given if field == AtomicDataDict.FORCE_KEY)
+        of_energy = sum(coeff for field, coeff in given if field in _ENERGIES)
+        self.settings = settings.decided(self.base_uses_forces, of_forces or 100.0 * of_energy)
+        self._terms = weights_of(self.settings)
         terms = [
-            {
-                "name": term,
-                "coeff": 0.0 if weight == AUTO else weight,
-                "metric": ConsistencyPenalty(term, settings),
-            }
-            for term, weight in _weights(settings).items()
+            {"name": term, "coeff": weight, "metric": TermMean(term)}
+            for term, weight in self._terms.items()
         ]
-        entries = [*map(dict, metrics), *map(dict, extra_metrics or ()), *terms]
-        super().__init__(entries, type_names)
-        self.base_uses_forces = uses_forces(self, leave_out=TERMS)
-        self.settings = settings.with_form(self.base_uses_forces)
-        self.auto = AutoWeight(settings) if settings.pitc_weight == AUTO else None
-        self.guard = SofteningGuard(settings)
+        super().__init__([*entries, *terms], type_names)
         self.factor: float | None = None
-        self.step = 0
-        self.trained: list[Tensor] = []
-        self.observers: list[Observer] = []
-        self.sum_of_coeffs = sum(
-            entry["coeff"] or 0.0
-            for entry in entries[: len(entries) - len(terms)]
-            if "coeff" in entry
-        )
+        self.observe: Observer | None = None
         self._factor_sum, self._n_steps = 0.0, 0
+        pool = self.settings.pool
+        if pool.pool_file is not None and pool.pool_weight:
+            self[POOL_TERM] = PoolError(self, self.supervised)
+            self.entries[POOL_TERM] = MetricEntry(None, pool.pool_weight, False, False, None)
+            self._coeffs[POOL_TERM] = pool.pool_weight
+
+    @property
+    def supervised(self) -> list[str]:
+        """Names of the supervised terms."""
+        return [n for n in self.entries if not isinstance(self[n], (TermMean, PoolError))]
 
     @property
     def is_on(self) -> bool:
-        """Whether any PIWSL term has a weight."""
-        return bool(_weights(self.settings))
+        """Whether any PIWSL term, or the pool, has a weight."""
+        return bool(self._terms) or POOL_TERM in self.entries
 
     def weights(self) -> dict[str, float]:
         """The present coefficients of the terms, without the schedule's factor.
 
-        They follow ``pitc_weight`` and ``pisc_weight`` until a callback such as
-        ``LossCoefficientScheduler`` changes them; a term without a coefficient is left out, but
-        not PITC with ``pitc_weight: auto``, whose coefficient is 0 until it is found.
+        They follow the options until a callback such as ``LossCoefficientScheduler`` changes them;
+        a term without a coefficient is left out.
         """
-        return {
-            term: self._coeffs[term] or 0.0
-            for term in TERMS
-            if self._coeffs.get(term) or self._is_auto(term)
-        }
+        return {term: self._coeffs[term] for term in self._terms if self._coeffs.get(term)}
 
-    def _is_auto(self, term: str) -> bool:
-        return term == "pitc" and self.auto is not None
-
-    def active_settings(self) -> Settings:
-        """The settings with the present weights, which say what has to be evaluated."""
-        weights: dict[str, Any] = self.weights()
-        if self.auto is not None:
-            weights["pitc"] = AUTO
-        return dataclasses.replace(
-            self.settings, **{f"{term}_weight": weights.get(term, 0.0) for term in TERMS}
-        )
+    @property
+    def pool_coeff(self) -> float:
+        """The present coefficient of the pool's loss."""
+        return self._coeffs.get(POOL_TERM) or 0.0
 
     def set_coeffs(self, coeff_dict: Mapping[str, float | None]) -> None:
         """Set all coefficients; they are divided by the sum of the supervised ones.
@@ -205,20 +280,16 @@ class PIWSLLoss(MetricsManager):
             SettingsError: for a coefficient of a PIWSL term of weight 0, or if no supervised
                 term has one.
         """
-        for term in TERMS:
-            if coeff_dict.get(term) and term not in self.entries:
+        options = Settings.options()
+        for term, coeff in coeff_dict.items():
+            if coeff and term not in self.entries and f"{term}_weight" in options:
                 raise SettingsError(
                     f"{term}_weight",
                     0,
                     f"a coefficient of '{term}' is to be set, but a term of weight 0 does not "
                     f"exist; give '{term}_weight' a value above 0",
                 )
-        supervised = [
-            coeff_dict[name]
-            for name in self.entries
-            if name not in TERMS and coeff_dict.get(name) is not None
-        ]
-        total = sum(supervised)
+        total = sum(coeff_dict.get(name) or 0.0 for name in self.supervised)
         if not total > 0:
             raise SettingsError(
                 "coeffs", dict(coeff_dict), "at least one supervised term needs one above 0"
@@ -231,10 +302,9 @@ class PIWSLLoss(MetricsManager):
 
     def _scale_terms(self, factor: float) -> None:
         """Let the coefficients of the PIWSL terms be the present ones times ``factor``."""
-        for term in TERMS:
-            if term in self.entries:
-                coeff = self._coeffs[term]
-                self.entries[term].coeff = None if not (coeff and factor) else coeff * factor
+        for term in self._terms:
+            coeff = self._coeffs[term]
+            self.entries[term].coeff = None if not (coeff and factor) else coeff * factor
 
     def end_step(self) -> None:
         """Give the coefficients back as they were set, for callbacks and checkpoints."""
@@ -251,53 +321,27 @@ class PIWSLLoss(MetricsManager):
         """The terms and their weighted sum, as ``MetricsManager`` gives them.
 
         Raises:
-            RuntimeError: if no displaced evaluation is attached to the model.
+            RuntimeError: if nothing is attached to the model.
         """
-        if self.is_on:
-            if self.factor is None:
-                raise RuntimeError(
-                    "the PIWSL loss is used, but no displaced frames are evaluated. It is a loss "
-                    "for training: use a stock MetricsManager for validation and tests. In "
-                    "training, the callback piwsl_plugins.nequip.callback.PIWSLCallback attaches "
-                    "the evaluation; Lightning finds it by itself if piwsl-plugins is installed "
-                    "in this environment (pip install 'piwsl-plugins[nequip]'); otherwise add it "
-                    "to trainer.callbacks"
-                )
-            self._scale_terms(self.factor)
-            self._factor_sum += self.factor
-            self._n_steps += 1
-        values = super().forward(preds, target, prefix, suffix)
-        if self.factor and self.auto is not None and self.auto.due(self.step):
-            self._adjust(values, prefix, suffix)
-        if self.factor:
-            named = {
-                name: values[f"{prefix}{name}{suffix}"] for name in (*self.entries, "weighted_sum")
-            }
-            for observe in self.observers:
-                observe(named, preds, target)
-        return values
-
-    def _adjust(self, values: dict[str, Tensor], prefix: str, suffix: str) -> None:
-        """Find the coefficient of PITC from this step's gradients, and use it in this step.
-
-        A step in which no frame of any rank carries the term says nothing; the next one does.
-        """
-        assert self.auto is not None and self.factor is not None
-        named = {name: values[f"{prefix}{name}{suffix}"] for name in self.entries}
-        if not named["pitc"] > 0.0:
-            return
-        weighted = {
-            name: entry.coeff * named[name]
-            for name, entry in self.entries.items()
-            if entry.coeff is not None
-        }
-        base = sum(value for name, value in weighted.items() if name not in TERMS)
-        self._coeffs["pitc"] = self.auto.update(self.step, base, named["pitc"], self.trained)
+        if not self.is_on:
+            return super().forward(preds, target, prefix, suffix)
+        if self.factor is None:
+            raise RuntimeError(
+                "the PIWSL loss is used, but no displaced structures are evaluated. It is a loss "
+                "for training: use a stock MetricsManager for validation and tests. In training, "
+                "the callback piwsl_plugins.nequip.training.PIWSLCallback attaches the "
+                "evaluation; Lightning finds it by itself if piwsl-plugins is installed in this "
+                "environment (pip install 'piwsl-plugins[nequip]'); otherwise add it to "
+                "trainer.callbacks"
+            )
         self._scale_terms(self.factor)
-        terms = [(self.entries[term].coeff, named[term]) for term in TERMS if term in named]
-        values[f"{prefix}weighted_sum{suffix}"] = base + sum(
-            coeff * value for coeff, value in terms if coeff is not None
-        )
+        self._factor_sum += self.factor
+        self._n_steps += 1
+        values = super().forward(preds, target, prefix, suffix)
+        if self.observe is not None:
+            names = (*self.entries, "weighted_sum")
+            self.observe({n: values[f"{prefix}{n}{suffix}"] for n in names}, preds, target)
+        return values
 
     def compute(self, prefix: str = "", suffix: str = "") -> dict[str, Tensor]:
         """The epoch's means; the weighted sum has the mean of the schedule's factor."""
@@ -314,28 +358,27 @@ class PIWSLLoss(MetricsManager):
 
     def get_extra_state(self) -> dict[str, Any]:
         """The state for checkpoints, with the coefficients as they were set."""
-        ours = {"softening": self.guard.state_dict()} if self.is_on else {}
-        if self.auto is not None:
-            ours["auto"] = self.auto.state_dict()
-        return {**super().get_extra_state(), "coeff_dict": dict(self._coeffs), **ours}
-
-    def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Take up the state of a checkpoint."""
-        super().set_extra_state(state)
-        if "softening" in state:
-            self.guard.load_state_dict(state["softening"])
-        if self.auto is not None and "auto" in state:
-            self.auto.load_state_dict(state["auto"])
+        return {**super().get_extra_state(), "coeff_dict": dict(self._coeffs)}
 
 
-def uses_forces(metrics: MetricsManager, leave_out: Sequence[str] = ()) -> bool:
+def field_of(field: Any) -> str | None:
+    """The field of a model's output that a metric reads, by its ``field``; None for the whole."""
+    return getattr(field, "field", field)
+
+
+def uses_forces(metrics: MetricsManager) -> bool:
     """Whether metrics read anything of a model's output beyond energies."""
-    fields = [entry.field for name, entry in metrics.entries.items() if name not in leave_out]
-    return any(getattr(field, "field", None) not in _ENERGIES for field in fields)
+    return any(field_of(entry.field) not in _ENERGIES for entry in metrics.entries.values())
 
 
-def _weights(settings: Settings) -> dict[str, float | str]:
-    return {term: getattr(settings, f"{term}_weight") for term in TERMS if settings.uses(term)}
+def labels_of(managers: Iterable[MetricsManager | None], finite: bool = False) -> set[str]:
+    """The labels that metrics read; with ``finite``, those of them that must be finite."""
+    entries = [e for metrics in managers if metrics is not None for e in metrics.entries.values()]
+    return {_label_of(e.field) for e in entries if e.field and not (finite and e.ignore_nan)}
+
+
+def _label_of(field: Any) -> str:
+    return getattr(field, "target_field", field.field)
 
 
 def _stock_terms(

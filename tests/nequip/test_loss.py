@@ -8,11 +8,13 @@ import importlib.metadata
 import pytest
 import torch
 from nequip.model import NequIPGNNModel
-from nequip.train import EnergyForceLoss, EnergyForceStressLoss, EnergyOnlyLoss
+from nequip.train import EnergyForceLoss, EnergyForceStressLoss, EnergyOnlyLoss, HuberLoss
 
-from piwsl_plugins.core.settings import SettingsError
-from piwsl_plugins.nequip import PIWSLLoss
-from piwsl_plugins.nequip.evaluation import DisplacedEvaluation, Moment
+from piwsl_plugins.core.options import SettingsError
+from piwsl_plugins.core.step import POOL
+from piwsl_plugins.core.term_table import terms_of
+from piwsl_plugins.nequip import PIWSLLoss, structures
+from piwsl_plugins.nequip.training import Moment, TrainingCalls
 
 from . import reference
 from .conftest import NEQUIP_MODEL, TYPE_NAMES
@@ -28,6 +30,21 @@ def model():
 @pytest.fixture
 def batch(mixed_frames):
     return reference.as_batch(mixed_frames[:3], TYPE_NAMES, 3.0)
+
+
+@pytest.fixture
+def attached(model):
+    """``attached(loss, moment)`` puts the hooks on the model."""
+    made = []
+
+    def attach(loss, moment=lambda: Moment(0, 1.0)):
+        terms = terms_of(loss.settings)
+        made.append(TrainingCalls(model, loss, terms, seed=0, moment=moment))
+        return made[-1]
+
+    yield attach
+    for calls in made:
+        calls.remove()
 
 
 def coeffs_of(loss):
@@ -64,8 +81,6 @@ def test_supervised_part_is_the_stock_loss(coeffs, stock, model, batch):
 
 
 def test_other_supervised_losses():
-    from nequip.train import HuberLoss
-
     entries = [
         {"name": "energy_huber", "field": "total_energy", "coeff": 4.0, "metric": HuberLoss()},
         {"name": "forces_huber", "field": "forces", "coeff": 1.0, "metric": HuberLoss()},
@@ -79,10 +94,10 @@ def test_per_type_forces():
     assert loss.entries["forces_mse"].per_type_coeffs == [1.0, 2.0, 3.0]
 
 
-def test_schedule_factor_scales_the_terms_only(model, batch):
+def test_schedule_factor_scales_the_terms_only(model, batch, attached):
     loss = PIWSLLoss(pitc_weight=5.0)
     factor = 0.25
-    evaluation = DisplacedEvaluation(model, loss, seed=0, schedule=lambda: Moment(0, factor))
+    attached(loss, lambda: Moment(0, factor))
     values = loss(model(batch.copy()), batch)
     expected = 0.5 * values["per_atom_energy_mse"] + 0.5 * values["forces_mse"]
     assert torch.equal(values["weighted_sum"], expected + values["pitc"] * (2.5 * factor))
@@ -96,87 +111,34 @@ def test_schedule_factor_scales_the_terms_only(model, batch):
     assert means["pitc"] == values["pitc"]
     half = expected + values["pitc"] * (2.5 * 0.125)
     assert means["weighted_sum"].item() == pytest.approx(half.item(), rel=1e-12)
-    evaluation.remove()
 
 
-@pytest.mark.parametrize("weights", [{"pitc_weight": 1.0}, {"pisc_weight": 1.0}])
-@pytest.mark.parametrize("join", [False, True])
-def test_model_output_for_the_original_frames_is_unchanged(weights, join, model, batch):
-    expected = model(batch.copy())
-    evaluation = DisplacedEvaluation(model, PIWSLLoss(**weights), 0, lambda: Moment(0, 1.0), join)
-    found = model(batch.copy())
-    assert found.keys() - expected.keys() >= {"piwsl_n_atoms"}
-    for key, value in expected.items():
-        assert found[key].shape == value.shape
-        torch.testing.assert_close(found[key], value, rtol=1e-12, atol=1e-12, equal_nan=True)
-    evaluation.remove()
-
-
-def test_nothing_is_displaced_outside_training(model, batch):
-    evaluation = DisplacedEvaluation(model, PIWSLLoss(), 0, lambda: Moment(0, 1.0))
+def test_nothing_is_displaced_outside_training(model, batch, attached):
+    calls = attached(PIWSLLoss())
     model.eval()
     assert not any(key.startswith("piwsl") for key in model(batch.copy()))
     model.train()
-    evaluation.schedule = lambda: None  # Lightning is validating or testing
+    calls.moment = lambda: None  # Lightning is validating or testing
     assert not any(key.startswith("piwsl") for key in model(batch.copy()))
-    evaluation.remove()
 
 
-def test_displacements_do_not_depend_on_the_batch(model, mixed_frames):
-    loss = PIWSLLoss(pisc_weight=1.0)
-    evaluation = DisplacedEvaluation(model, loss, 3, lambda: Moment(2, 1.0))
-
-    def residuals(frames):
-        output = model(reference.as_batch(frames, TYPE_NAMES, 3.0))
-        return torch.cat([output["piwsl_pitc"], output["piwsl_pisc"]]).detach()
-
-    together = residuals(mixed_frames)
-    order = [4, 0, 2, 3, 1]  # the fourth is an isolated atom, which carries no term
-    shuffled = residuals([mixed_frames[i] for i in order])
-    torch.testing.assert_close(shuffled, together[:, [3, 0, 2, 1]], rtol=1e-9, atol=1e-12)
-    evaluation.schedule = lambda: Moment(3, 1.0)
-    assert (residuals(mixed_frames) - together).abs().min() > 1e-9  # another epoch
-    evaluation.remove()
-
-
-@pytest.mark.parametrize("term", ["pitc", "pisc"])
-def test_residuals_fall_as_the_square_of_the_displacement(term, model, batch):
-    """Forces are the gradient of the energy, so the first order cancels."""
-    sizes = torch.tensor([0.0002, 0.0004, 0.0008, 0.0016])
-    found = []
-    for size in sizes.tolist():
-        loss = PIWSLLoss(pisc_weight=1.0, max_displacement=size)
-        evaluation = DisplacedEvaluation(model, loss, 1, lambda: Moment(0, 1.0))
-        found.append(model(batch.copy())[f"piwsl_{term}"].detach().abs().squeeze(0))
-        evaluation.remove()
-    logs = torch.stack(found).log() - torch.stack(found).log().mean(dim=0)
-    x = (sizes.log() - sizes.log().mean()).unsqueeze(1)
-    slopes = (x * logs).sum(dim=0) / x.square().sum()
-    assert (slopes - 2).abs().max() < 0.05, slopes
-
-
-def test_batch_without_any_displaced_frame(model, mixed_frames):
+def test_batch_without_any_displaced_structure(model, mixed_frames, attached):
     batch = reference.as_batch([mixed_frames[3], mixed_frames[3]], TYPE_NAMES, 3.0)
     loss = PIWSLLoss(pisc_weight=1.0)
-    evaluation = DisplacedEvaluation(model, loss, 0, lambda: Moment(0, 1.0))
+    attached(loss)
     values = loss(model(batch.copy()), batch)
     assert values["pitc"] == 0 and values["pisc"] == 0
     assert values["weighted_sum"].isfinite()
-    evaluation.remove()
 
 
-def test_frames_without_labels_carry_no_terms_where_labels_are_needed(model, mixed_frames):
-    frames = mixed_frames[:3]
-    batch = reference.as_batch(frames, TYPE_NAMES, 3.0)
+def test_adversarial_terms_need_force_labels(model, mixed_frames, attached):
+    batch = reference.as_batch(mixed_frames[:3], TYPE_NAMES, 3.0)
     batch["forces"][3, 1] = float("nan")
     batch["total_energy"][2] = float("nan")
-    evaluation = DisplacedEvaluation(model, PIWSLLoss(anchor="label"), 0, lambda: Moment(0, 1.0))
+    attached(PIWSLLoss(displacement="adversarial"))
     output = model(batch)
-    assert output["piwsl_n_atoms"].tolist() == [9]
+    assert len(output["piwsl_pitc"]) == 2
     assert output["piwsl_pitc"].isfinite().all()
-    evaluation.loss = PIWSLLoss()  # unlabelled frames carry terms where none are needed
-    assert model(batch)["piwsl_n_atoms"].tolist() == [9, 9, 24]
-    evaluation.remove()
 
 
 def test_not_attached(model, batch):
@@ -187,8 +149,8 @@ def test_not_attached(model, batch):
 def test_model_without_forces(batch):
     config = copy.deepcopy(NEQUIP_MODEL)
     config.pop("_target_")
-    model = NequIPGNNModel(**config, do_derivatives=False)
-    DisplacedEvaluation(model, PIWSLLoss(), 0, lambda: Moment(0, 1.0))
+    model, loss = NequIPGNNModel(**config, do_derivatives=False), PIWSLLoss()
+    TrainingCalls(model, loss, terms_of(loss.settings), 0, lambda: Moment(0, 1.0))
     with pytest.raises(RuntimeError, match="do_derivatives: true"):
         model(batch)
 
@@ -203,7 +165,6 @@ def test_schedulers_set_coefficients():
         "pisc": None,
     }
     assert loss.weights() == {"pitc": 0.5}
-    assert loss.active_settings().pisc_weight == 0.0
     restored = PIWSLLoss(pitc_weight=1.0, pisc_weight=1.0)
     restored.load_state_dict(loss.state_dict())
     assert coeffs_of(restored) == coeffs_of(loss)
@@ -216,15 +177,38 @@ def test_schedulers_cannot_wake_a_term_of_weight_0():
         PIWSLLoss().set_coeffs({"pitc": 1.0})
 
 
-def test_checkpoints_hold_the_coefficients_without_the_schedules_factor(model, batch):
+def test_a_term_without_a_coefficient_is_not_evaluated(model, batch, attached):
+    loss = PIWSLLoss(pitc_weight=1.0, pisc_weight=1.0)
+    attached(loss)
+    loss.set_coeffs({"per_atom_energy_mse": 1.0, "pisc": 1.0})
+    output = model(batch)
+    assert "piwsl_pitc" not in output and len(output["piwsl_pisc"]) == 3
+
+
+def test_checkpoints_hold_the_coefficients_without_the_schedules_factor(model, batch, attached):
     loss = PIWSLLoss(pitc_weight=1.0)
-    evaluation = DisplacedEvaluation(model, loss, 0, lambda: Moment(0, 0.1))
+    attached(loss, lambda: Moment(0, 0.1))
     loss(model(batch.copy()), batch)
     assert loss.entries["pitc"].coeff == pytest.approx(0.05)
     assert loss.get_extra_state()["coeff_dict"]["pitc"] == 0.5
     loss.end_step()
     assert loss.entries["pitc"].coeff == 0.5
-    evaluation.remove()
+
+
+@pytest.mark.parametrize(
+    ("coeffs", "weight"),
+    [
+        ({"total_energy": 2.0, "forces": 3.0}, 3.0),
+        ({"total_energy": 2.0}, 200.0),
+        ({"total_energy": 2.0, "forces": 0.0}, 200.0),
+    ],
+)
+def test_weight_of_hessian_labels_follows_the_forces(coeffs, weight):
+    loss = PIWSLLoss(coeffs=coeffs, hessian_file="labels.npz")
+    total = sum(coeffs.values())
+    assert loss.entries["hessian"].coeff == pytest.approx(weight / total)
+    assert "pitc" not in loss.entries
+    assert loss.weights() == {"hessian": pytest.approx(weight / total)}
 
 
 @pytest.mark.parametrize(
@@ -235,8 +219,8 @@ def test_checkpoints_hold_the_coefficients_without_the_schedules_factor(model, b
         ({"max_displacement": 0.6}, "at most 0.5 Å"),
         ({"max_displacement": 0}, "above 0"),
         ({"displacement": "cube"}, "one of uniform, one_sided"),
-        ({"base_loss": "weighted"}, "MACE only"),
-        ({"heads": "a"}, "MACE only"),
+        ({"base_loss": "weighted"}, "there is no such option"),
+        ({"coeffs": {"total_energy": -1.0}}, "at least 0"),
         ({"coeffs": {"forces": 1.0}}, "total_energy"),
         ({"coeffs": {"total_energy": 1.0, "force": 1.0}}, "total_energy"),
         ({"coeffs": {"total_energy": 1.0}, "metrics": []}, "either"),
@@ -252,3 +236,44 @@ def test_unsupported_nequip(monkeypatch):
     monkeypatch.setattr(importlib.metadata, "version", lambda name: "0.20.0")
     with pytest.raises(RuntimeError, match=r"nequip 0\.20\.0: supported is nequip >= 0\.19\.1"):
         PIWSLLoss()
+
+
+def test_loss_of_the_pool_by_types_without_absent_labels():
+    """Two structures: the first without forces, the second without C and with weight 4."""
+    loss = PIWSLLoss(
+        coeffs={"total_energy": 1.0, "forces": 3.0},
+        per_type_forces_coeffs={"C": 1.0, "H": 2.0, "O": 3.0},
+        type_names=TYPE_NAMES,
+        pool_file="pool.xyz",
+        pool_weight=0.5,
+    )
+    assert loss.entries["pool"].coeff == 0.5
+    energy = torch.tensor([[1.0], [2.0]], requires_grad=True)
+    forces = torch.arange(15.0).view(5, 3).requires_grad_()
+    same = {
+        "num_atoms": torch.tensor([2, 3]),
+        "batch": torch.tensor([0, 0, 1, 1, 1]),
+        "atom_types": torch.tensor([0, 1, 1, 1, 2]),
+    }
+    labels = {
+        **same,
+        "forces": torch.full((5, 3), torch.nan),
+        structures.WEIGHT: torch.tensor([[1.0], [4.0]]),
+    }
+    labels["forces"][2:] = 1.0
+    preds = {
+        "total_energy": energy,
+        POOL: {**same, "total_energy": energy, "forces": forces},
+        structures.POOL_LABELS: labels,
+    }
+    value = loss["pool"](preds, {})
+    of_h, of_o = ((forces[rows] - 1.0).square().mean() for rows in (slice(2, 4), slice(4, 5)))
+    expected = 0.75 * 4.0 * (2.0 * of_h + 3.0 * of_o) / 5.0  # no structure has an energy
+    torch.testing.assert_close(value, expected, rtol=1e-14, atol=0.0)
+    found, wanted = (torch.autograd.grad(v, forces)[0] for v in (value, expected))
+    torch.testing.assert_close(found, wanted, rtol=1e-14, atol=0.0)
+    torch.testing.assert_close(loss["pool"].compute(), value)
+    labels["forces"][:] = torch.nan
+    loss["pool"].reset()
+    nothing = loss["pool"](preds, {})
+    assert nothing == 0.0 and torch.autograd.grad(nothing, energy)[0].isfinite().all()

@@ -88,18 +88,17 @@ def train(tmp_path, frames, guard, **options):
         inference_mode=False,
     )
     trainer.fit(module, datamodule=data)
-    return [slope if slope is None else float(slope) for slope in slopes], module.loss
+    return [slope if slope is None else float(slope) for slope in slopes]
 
 
-@pytest.mark.parametrize(("guard", "factor"), [("warn", 1.0), ("relax", 0.25), ("stop", 1.0)])
-def test_guard(guard, factor, mixed_frames, tmp_path):
-    slopes, loss = train(tmp_path, mixed_frames[:3], guard)
-    assert slopes == pytest.approx([1.0, 0.5] if guard == "stop" else [1.0, 0.5, 0.5], rel=1e-6)
-    assert loss.guard.factor == factor
-    assert loss.get_extra_state()["softening"]["factor"] == factor
+def test_guard(mixed_frames, tmp_path, caplog):
+    slopes = train(tmp_path, mixed_frames[:3], "warn")
+    assert slopes == pytest.approx([1.0, 0.5, 0.5], rel=1e-6)
+    warnings = [r.message for r in caplog.records if "gets too soft" in r.message]
+    assert len(warnings) == 1
 
 
 @pytest.mark.parametrize("options", [{"softening_guard": "off"}, {"pitc_weight": 0.0}])
 def test_not_looked_at(options, mixed_frames, tmp_path):
-    slopes, _ = train(tmp_path, mixed_frames[:1], options.pop("softening_guard", "warn"), **options)
+    slopes = train(tmp_path, mixed_frames[:1], options.pop("softening_guard", "warn"), **options)
     assert slopes == [None] * 3

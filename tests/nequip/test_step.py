@@ -1,90 +1,151 @@
-"""Whole training steps against a slow reference of one frame at a time."""
+"""Whole steps of Lightning's trainer against the slow reference of the conformance suite."""
 
 from __future__ import annotations
 
 import copy
 import functools
-import itertools
 
 import ase.io
 import lightning
 import pytest
 import torch
-from hydra.utils import get_method
 from nequip.data.datamodule import ASEDataModule
 from nequip.train import NequIPLightningModule
 
+from piwsl_plugins.core.hessian_labels import write_labels
 from piwsl_plugins.core.settings import Settings
-from piwsl_plugins.nequip import PIWSLLoss, evaluation
-from piwsl_plugins.nequip.evaluation import DisplacedEvaluation, Moment
+from piwsl_plugins.nequip import host
 
+from .. import conformance
 from . import reference
-from .conftest import MODELS, TYPE_NAMES
+from .conftest import DATA, MODELS, TYPE_NAMES
+from .test_host import R_MAX, NequIPFramework
 
-R_MAX = 3.0
-COEFFS = {"total_energy": 1.0, "forces": 3.0}
+E_F = {"total_energy": 1.0, "forces": 3.0}
+E = {"total_energy": 2.0}
+SMALL = host.JOIN_EDGES
+CONSISTENCY = {"pitc_weight": 2e3, "pisc_weight": 50.0}
+HESSIAN = {"hessian_file": "labels.npz", "hessian_weight": 0.5}
+POOL = {"pool_file": "pool.xyz", "pool_per_batch": 3, "pool_weight": 0.7}
+
+CASES = {
+    "pitc": ("nequip", E_F, {"pitc_weight": 2e3}, "eager", SMALL),
+    "pitc and pisc": ("allegro", E_F, CONSISTENCY, "eager", SMALL),
+    "hessian": ("nequip", E_F, HESSIAN, "eager", SMALL),
+    "hessian by default": ("nequip", E_F, {"hessian_file": "labels.npz"}, "eager", 0),
+    "symmetric": ("nequip", E_F, {**HESSIAN, "hessian_form": "symmetric"}, "eager", SMALL),
+    "of energies": ("allegro", E, {**HESSIAN, **POOL, "hessian_form": "energies"}, "eager", SMALL),
+    "pool": ("nequip", E_F, {**POOL, "pitc_weight": 0.0}, "eager", SMALL),
+    "all": ("nequip", E_F, {**CONSISTENCY, **HESSIAN, **POOL}, "eager", SMALL),
+    "compiled": ("allegro", E_F, CONSISTENCY, "aot_eager", 0),
+    "compiled, joined": ("allegro", E_F, {**CONSISTENCY, **HESSIAN, **POOL}, "aot_eager", SMALL),
+    "compiled, energies": ("allegro", E, {**POOL, "pitc_weight": 2e3}, "aot_eager", SMALL),
+    "inductor": ("nequip", E_F, {**CONSISTENCY, **HESSIAN}, "inductor", 0),
+}
 
 
-def build(name, **changes):
-    config = {**copy.deepcopy(MODELS[name]), **changes}
-    return get_method(config.pop("_target_"))(**config)
+def supervised(framework, structures, coeffs):
+    """The weighted supervised loss; labels that are absent are left out."""
+    errors = {name: [] for name in coeffs}
+    for atoms in structures:
+        data = reference.as_data(atoms, TYPE_NAMES)
+        energy, forces = framework.alone(atoms)
+        weight = atoms.info.get("weight", 1.0)
+        per_atom = (energy - data["total_energy"].view(())) / len(atoms)
+        errors["total_energy"].append(weight * per_atom.square().view(1))
+        if "forces" in coeffs and not data["forces"].isnan().any():
+            errors["forces"].append(weight * (forces - data["forces"]).square().flatten())
+    total = sum(coeffs[name] * torch.cat(values).mean() for name, values in errors.items())
+    return total / sum(coeffs.values())
 
 
-def gradients(model, value):
-    model.zero_grad(set_to_none=True)
-    value.backward()
-    return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+def expected_loss(framework, structures, pool, labels, settings, coeffs):
+    """The value of one step's loss, coefficients normalised as documented."""
+    total = supervised(framework, structures, coeffs)
+    if pool and settings.pool.pool_weight:
+        total = total + settings.pool.pool_weight * supervised(framework, pool, coeffs)
+    slow, found = conformance.Reference(framework, settings), {}
+    for atoms in [*structures, *pool]:
+        for name, penalties in slow.terms([atoms], labels).items():
+            weight = atoms.info.get("weight", 1.0)
+            found.setdefault(name, []).append(weight * penalties)
+    weights = {
+        "pitc": settings.consistency.pitc_weight,
+        "pisc": settings.consistency.pisc_weight,
+        "hessian": settings.hessian.hessian_weight,
+    }
+    for name, penalties in found.items():
+        if weights[name]:
+            total = total + weights[name] * torch.cat(penalties).mean() / sum(coeffs.values())
+    return total
 
 
-def error(found, expected):
-    return float((found - expected).norm() / expected.norm())
+def gradient(framework, value):
+    return torch.cat([g.flatten() for g in conformance.gradients(framework, [value])])
 
 
-@pytest.mark.parametrize(
-    ("name", "pisc_weight", "backend", "join_edges"),
-    [
-        *itertools.product(MODELS, (0.0, 50.0), ("eager",), (evaluation.JOIN_EDGES,)),
-        ("nequip", 0.0, "aot_eager", 0),
-        ("allegro", 0.0, "aot_eager", 0),
-        ("allegro", 50.0, "aot_eager", 0),
-        ("allegro", 50.0, "aot_eager", evaluation.JOIN_EDGES),
-        ("nequip", 50.0, "inductor", 0),
-    ],
-)
-def test_a_step_of_lightnings_trainer(
-    name, pisc_weight, backend, join_edges, mixed_frames, tmp_path, monkeypatch
-):
+def written(path, structures):
+    ase.io.write(path, structures)
+    return ase.io.read(path, ":")
+
+
+@pytest.fixture
+def files(tmp_path, mixed_frames):
+    """Training frames, a pool with weights and one structure without forces, Hessian labels."""
+    hot = ase.io.read(DATA / "ethanol_gfn2_hot.xyz", ":3")
+    for atoms, weight in zip(hot, (0.5, 2.0, 1.0)):
+        atoms.info["weight"] = weight
+    del hot[1].arrays["REF_forces"]
+    frames = written(tmp_path / "train.xyz", mixed_frames)
+    pool = written(tmp_path / "pool.xyz", hot)
+    labels = conformance.labels_of([frames[0], frames[2], pool[0], pool[1]])
+    write_labels(tmp_path / "labels.npz", labels, "random numbers")
+    return frames, pool, labels
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_step_of_lightnings_trainer(case, files, tmp_path, monkeypatch):
     """SGD with a learning rate of 1 moves the parameters by the gradient.
 
     NequIP compiles with inductor, which takes a minute here; "aot_eager" goes the same way but
     for the last part, the generation of machine code, so that one case of that is enough.
     """
-    monkeypatch.setattr(evaluation, "JOIN_EDGES", join_edges)
+    name, coeffs, options, backend, join_edges = CASES[case]
+    frames, pool, labels = files
+    pool = pool if "pool_file" in options else []
+    labels = labels if "hessian_file" in options else []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(host, "JOIN_EDGES", join_edges)
+    monkeypatch.setattr(conformance, "SEED", 11)
+    monkeypatch.setattr(conformance, "EPOCH", 0)
     compile_mode = "eager" if backend == "eager" else "compile"
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=backend))
-    ase.io.write(tmp_path / "train.xyz", mixed_frames)
-    weights = {"pitc_weight": 2e3, "pisc_weight": pisc_weight, "seed": 11}
     module = NequIPLightningModule(
         model={**copy.deepcopy(MODELS[name]), "compile_mode": compile_mode},
         num_datasets={"train": 1, "val": 1, "test": 0, "predict": 0},
         optimizer={"_target_": "torch.optim.SGD", "lr": 1.0},
-        loss={"_target_": "piwsl_plugins.nequip.PIWSLLoss", "coeffs": COEFFS, **weights},
-        val_metrics={"_target_": "nequip.train.EnergyForceMetrics"},
+        loss={
+            "_target_": "piwsl_plugins.nequip.PIWSLLoss",
+            "coeffs": coeffs,
+            "seed": 11,
+            **options,
+        },
+        val_metrics={"_target_": "nequip.train.EnergyOnlyMetrics"},
     )
     mapper = "nequip.data.transforms.ChemicalSpeciesToAtomTypeMapper"
     data = ASEDataModule(
         seed=0,
-        train_file_path=str(tmp_path / "train.xyz"),
-        val_file_path=str(tmp_path / "train.xyz"),
+        train_file_path="train.xyz",
+        val_file_path="train.xyz",
         key_mapping=reference.KEYS,
         transforms=[
             {"_target_": mapper, "model_type_names": TYPE_NAMES},
             {"_target_": "nequip.data.transforms.NeighborListTransform", "r_max": R_MAX},
         ],
-        train_dataloader={"batch_size": len(mixed_frames)},
+        train_dataloader={"batch_size": len(frames)},
     )
-    before = build(name)
-    before.load_state_dict(module.model["sole_model"].state_dict())
+    framework = NequIPFramework(name, MODELS[name]["seed"])
+    framework.model.load_state_dict(module.model["sole_model"].state_dict())
     trainer = lightning.Trainer(
         accelerator="cpu",
         max_steps=1,
@@ -97,64 +158,14 @@ def test_a_step_of_lightnings_trainer(
         inference_mode=False,
     )
     trainer.fit(module, datamodule=data)
-    settings = Settings.create(weights)
-    written = ase.io.read(tmp_path / "train.xyz", ":")
-    expected = reference.loss(before, written, settings, TYPE_NAMES, R_MAX, COEFFS, seed=11)
-    expected_gradient = gradients(before, expected)
+    forces_weight = coeffs.get("forces", 0.0)
+    settings = Settings.create(options).decided("forces" in coeffs, forces_weight)
+    wanted = expected_loss(framework, frames, pool, labels, settings, coeffs)
+    wanted_gradient = gradient(framework, wanted)
     after = dict(module.model["sole_model"].named_parameters())
-    found = torch.cat([(p - after[key]).detach().flatten() for key, p in before.named_parameters()])
-    assert error(found, expected_gradient) < 1e-12
-    without = Settings.create({**weights, "pitc_weight": 0.0, "pisc_weight": 0.0})
-    base = reference.loss(before, written, without, TYPE_NAMES, R_MAX, COEFFS)
-    assert error(gradients(before, base), expected_gradient) > 1e-3  # the terms are felt
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"pisc_weight": 1.0, "pisc_vertex": "extrapolated"},
-        {"pisc_weight": 1.0, "pisc_vertex": "waypoint"},
-        {"pisc_weight": 1.0, "pisc_vertex": "origin"},
-        {"pisc_weight": 1.0, "pisc_vertex": "all", "displacement": "one_sided"},
-        {"pitc_weight": 0.0, "pisc_weight": 1.0, "metric": "mae"},
-        {"metric": "huber", "huber_delta": 0.001, "normalization": "total"},
-        {"anchor": "label", "displacement": "gaussian", "displaced_fraction": 0.4},
-        {"displacement": "adversarial", "pisc_weight": 0.3, "max_displacement": 0.1},
-        {"preset": "paper"},
-    ],
-    ids=lambda options: ",".join(f"{name}={value}" for name, value in options.items()),
-)
-@pytest.mark.parametrize("join", [False, True])
-def test_options(options, join, mixed_frames):
-    frames = [atoms for atoms in mixed_frames if len(atoms) < 30]
-    model = build("nequip")
-    settings = Settings.create({"pitc_weight": 2.0, **options})
-    loss = PIWSLLoss(coeffs=COEFFS, **{"pitc_weight": 2.0, **options})
-    attached = DisplacedEvaluation(model, loss, seed=5, schedule=lambda: Moment(7, 1.0), join=join)
-    batch = reference.as_batch(frames, TYPE_NAMES, R_MAX)
-    found = loss(model(batch.copy()), batch)["weighted_sum"]
-    found_gradient = gradients(model, found)
-    attached.remove()
-    expected = reference.loss(model, frames, settings, TYPE_NAMES, R_MAX, COEFFS, seed=5, epoch=7)
-    assert found.item() == pytest.approx(expected.item(), rel=1e-12)
-    assert error(found_gradient, gradients(model, expected)) < 1e-12
-
-
-@pytest.mark.parametrize(("limit", "sizes"), [("at", [2]), ("below", [1, 1])])
-def test_small_batches_are_joined(limit, sizes, mixed_frames, monkeypatch):
-    """In one call of twice the frames; above the limit in two calls."""
-    batch = reference.as_batch(mixed_frames[:1], TYPE_NAMES, R_MAX)
-    n_edges = batch["edge_index"].shape[1]
-    monkeypatch.setattr(evaluation, "JOIN_EDGES", n_edges - (limit == "below"))
-    model, calls = build("nequip"), []
-    forward = model.forward
-
-    def counted(data):
-        calls.append(len(data["num_atoms"]))
-        return forward(data)
-
-    monkeypatch.setattr(model, "forward", counted)
-    loss = PIWSLLoss(coeffs=COEFFS, pitc_weight=0.0, pisc_weight=1.0, pisc_vertex="origin")
-    DisplacedEvaluation(model, loss, seed=5, schedule=lambda: Moment(0, 1.0))
-    model(batch.copy())
-    assert calls == sizes
+    before = framework.model.named_parameters()
+    found = torch.cat([(p - after[key]).detach().flatten() for key, p in before])
+    error = float((found - wanted_gradient).norm() / wanted_gradient.norm())
+    assert error < (1e-9 if labels else 1e-12)
+    base = gradient(framework, supervised(framework, frames, coeffs))
+    assert (base - wanted_gradient).norm() > 1e-3 * wanted_gradient.norm()  # the terms are felt

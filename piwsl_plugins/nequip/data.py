@@ -1,0 +1,203 @@
+"""What NequIP's datamodule holds, checked before training, and its Hessian labels."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from typing import Any
+
+import ase.io
+import torch
+from hydra.utils import instantiate
+from nequip.data import AtomicDataDict
+from nequip.data.datamodule import NequIPDataModule
+from nequip.utils import RankedLogger
+from torch import Tensor
+
+from ..core.frame_checks import problem_of, problem_of_atoms
+from ..core.hessian_labels import HessianLabels, read_labels
+from ..core.hessian_targets import check_labels
+from ..core.options import SettingsError
+from ..core.pool import Pool
+from ..core.settings import Settings
+from .config import DataError
+from .structures import numbers_of
+
+logger = RankedLogger(__name__, rank_zero_only=True)
+
+Frame = AtomicDataDict.Type
+Datasets = Mapping[str, list[tuple[str, Any]]]
+
+
+def frames_of(dataset: Any) -> Iterator[tuple[int, Frame]]:
+    """Number in its file and fields of each frame, before the transforms, which may fail on it."""
+    for index in range(len(dataset)):
+        number, whole = number_of(dataset, index), dataset
+        while isinstance(whole, torch.utils.data.Subset):
+            whole = whole.dataset
+        raw = getattr(whole, "_get_data_list", None)  # of NequIP's AtomicDataset
+        yield number, raw([number])[0] if raw else whole[number]
+
+
+def number_of(dataset: Any, index: int) -> int:
+    """Number of a frame in the file of which the dataset is a part."""
+    while isinstance(dataset, torch.utils.data.Subset):
+        dataset, index = dataset.dataset, int(dataset.indices[index])
+    return index
+
+
+def datasets_of(datamodule: Any) -> Datasets:
+    """Name and dataset of each training ("train"), validation ("val") and "test" set.
+
+    Those that the datamodule does not hold at the moment are read here: NequIP reads those of
+    tests after training only.
+
+    Raises:
+        DataError: for one that cannot be read.
+    """
+    found: dict[str, list[tuple[str, Any]]] = {}
+    for split in ("train", "val", "test"):
+        configs = getattr(datamodule, f"{split}_dataset_config", None) or []
+        made = getattr(datamodule, f"{split}_dataset", None) or [None] * len(configs)
+        found[split] = []
+        for config, dataset in zip(configs, made):
+            path = config.get("file_path", config.get("dataset", {}).get("file_path"))
+            name = f"{split} data" if path is None else f"{split} data '{path}'"
+            given = _read(name, config, path) if dataset is None else dataset
+            found[split].append((name, given))
+    return found
+
+
+def _read(name: str, config: Mapping[str, Any], path: str | None) -> Any:
+    try:
+        return instantiate(config)
+    except Exception as error:  # datasets raise errors of every kind
+        reason: BaseException = error
+        while reason.__cause__ is not None:
+            reason = reason.__cause__
+        raise DataError(f"{name}: {_unreadable(path, reason)}") from error
+
+
+def _unreadable(path: str | None, reason: BaseException) -> str:
+    """Why a file cannot be read, in words; with the frame, where ASE reads it."""
+    n_read, why = 0, str(reason) or type(reason).__name__
+    try:
+        for atoms in ase.io.iread(path) if path is not None else ():
+            problem = problem_of_atoms(atoms)
+            if problem:
+                return f"frame {n_read} (from 0): {problem}"
+            n_read += 1
+    except Exception:  # of ASE's readers, of every kind
+        return f"it cannot be read after {n_read} frames ({why})"
+    return f"it cannot be used ({why})"
+
+
+def check_data(datasets: Datasets, labels: Mapping[str, Collection[str]] | None = None) -> None:
+    """Refuse data that cannot be right.
+
+    Args:
+        datasets: from :func:`datasets_of`.
+        labels: for "train", "val" and "test" the fields that must be finite where they are.
+
+    Raises:
+        DataError: naming file, frame and remedy.
+    """
+    for split, named in datasets.items():
+        for name, dataset in named:
+            if len(dataset) == 0:
+                raise DataError(f"{name}: there is no frame in it")
+            for number, frame in frames_of(dataset):
+                problem = problem_of_frame(frame, (labels or {}).get(split, ()))
+                if problem:
+                    raise DataError(f"{name}, frame {number} (from 0): {problem}")
+
+
+def problem_of_frame(frame: Frame, labels: Collection[str] = ()) -> str | None:
+    """What is wrong with a frame, in words; None if nothing is.
+
+    Args:
+        frame: its fields.
+        labels: names of those that must be finite.
+    """
+    cell, pbc = frame.get(AtomicDataDict.CELL_KEY), frame.get(AtomicDataDict.PBC_KEY)
+    positions = frame[AtomicDataDict.POSITIONS_KEY]
+    return problem_of(
+        frame.get(AtomicDataDict.ATOMIC_NUMBERS_KEY, frame.get(AtomicDataDict.ATOM_TYPE_KEY)),
+        positions,
+        None if cell is None else cell.view(3, 3),
+        None if pbc is None else pbc.view(3),
+        **{name: frame[name] for name in labels if name in frame},
+    )
+
+
+def explain_errors() -> None:
+    """Let NequIP's datamodules say which file and frame cannot be read.
+
+    NequIP 0.19 reads data for its statistics before there is a trainer
+    (``nequip/scripts/train.py``), and errors come from Hydra, ASE or a neighbour list.
+    """
+    for name in ("setup", "get_statistics"):
+        method = getattr(NequIPDataModule, name)
+        if not hasattr(method, "__wrapped__"):
+            setattr(NequIPDataModule, name, _explained(method))
+
+
+def _explained(method: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def explained(datamodule: Any, *arguments: Any, **keywords: Any) -> Any:
+        try:
+            return method(datamodule, *arguments, **keywords)
+        except DataError:
+            raise
+        except Exception:
+            check_data(datasets_of(datamodule))
+            raise
+
+    return explained
+
+
+def geometries(frames: Iterable[Frame], type_names: list[str]) -> Iterator[tuple[Tensor, Tensor]]:
+    """Atomic numbers and positions (Å) of frames."""
+    for frame in frames:
+        yield numbers_of(frame, type_names), frame[AtomicDataDict.POSITIONS_KEY]
+
+
+def hessian_labels(
+    settings: Settings, datasets: Datasets, pool: Pool | None, type_names: list[str]
+) -> HessianLabels | None:
+    """The Hessian labels, if there is a weight on them.
+
+    Args:
+        settings: decided.
+        datasets: of the datamodule.
+        pool: structures beside the training set, from files that have labels as well.
+        type_names: of the model; element symbols, where data has no atomic numbers.
+
+    Raises:
+        SettingsError: naming ``hessian_file``, if it cannot be used or matches no structure.
+    """
+    path = settings.hessian.hessian_file
+    if path is None or not settings.hessian.hessian_weight:
+        return None
+    given = read_labels(path)
+    check_labels(settings.hessian, given)
+    labels = HessianLabels(given)
+    training = (frame for _, dataset in datasets["train"] for _, frame in frames_of(dataset))
+    n_found, n_frames = labels.summary(geometries(training, type_names))
+    n_found_pool, n_pool = labels.summary(
+        geometries(pool.dataset.raw() if pool else (), type_names)
+    )
+    if n_frames and not n_found + n_found_pool:
+        raise SettingsError(
+            "hessian_file",
+            path,
+            f"none of its {len(labels)} labels belongs to one of the {n_frames + n_pool} training "
+            "structures (same elements in the same order, positions within 0.001 Å); make labels "
+            "for the training data with 'piwsl hessian'",
+        )
+    of_pool = f" and {n_found_pool} of {n_pool} structures of the pool" if n_pool else ""
+    logger.info(
+        f"PIWSL: {n_found} of {n_frames} training frames{of_pool} have one of the {len(labels)} "
+        f"Hessian labels of {path}"
+    )
+    return labels

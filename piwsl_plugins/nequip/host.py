@@ -1,0 +1,125 @@
+"""NequIP's and Allegro's models as the core's ``Host``."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from nequip.data import AtomicDataDict
+from torch import Tensor
+
+from ..core.host import Evaluated, Structures
+from . import structures
+
+#: batches of up to so many edges share calls with displaced structures on a CPU, too
+JOIN_EDGES = 3000
+
+
+class NequIPHost:
+    """A model in training; its batches are NequIP's (:mod:`piwsl_plugins.nequip.structures`)."""
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        """Args: model: NequIP's ``GraphModel`` or ``CompileGraphModel``."""
+        self.model = model
+        self.type_names = list(model.type_names)
+        self.r_max = float(model.metadata["r_max"])
+        self._compiled_without_forces: tuple[dict] = ({},)
+
+    def describe(self, batch: AtomicDataDict.Type) -> Structures:
+        """Part of :class:`piwsl_plugins.core.host.Host`, as are all that have no other text."""
+        n_atoms = batch[AtomicDataDict.NUM_NODES_KEY]
+        positions = batch[AtomicDataDict.POSITIONS_KEY]
+        weight = batch.get(structures.WEIGHT)
+        return Structures(
+            n_atoms=n_atoms,
+            positions=positions,
+            numbers=structures.numbers_of(batch, self.type_names),
+            carry=torch.ones_like(n_atoms, dtype=torch.bool),
+            weight=positions.new_ones(len(n_atoms)) if weight is None else weight.view(-1),
+            force_labels=batch.get(AtomicDataDict.FORCE_KEY),
+        )
+
+    def select(self, batch: AtomicDataDict.Type, keep: Tensor) -> structures.Selected:
+        """Likewise."""
+        return structures.select(batch, keep)
+
+    def displaced(self, batch: structures.Selected, positions: Tensor) -> AtomicDataDict.Type:
+        """Likewise."""
+        return structures.displaced(batch, positions, self.r_max)
+
+    def join(self, batches: Sequence[AtomicDataDict.Type]) -> AtomicDataDict.Type:
+        """Likewise."""
+        return structures.join(batches)
+
+    def split(
+        self, output: AtomicDataDict.Type, batches: Sequence[AtomicDataDict.Type]
+    ) -> list[AtomicDataDict.Type]:
+        """Likewise."""
+        return structures.split(output, batches)
+
+    def read(self, output: AtomicDataDict.Type) -> Evaluated:
+        """Likewise."""
+        energy = output[AtomicDataDict.TOTAL_ENERGY_KEY].squeeze(-1)
+        return Evaluated(energy, output.get(AtomicDataDict.FORCE_KEY))
+
+    def evaluate(self, batch: AtomicDataDict.Type, forces: bool) -> Evaluated:
+        """Likewise."""
+        call = contextlib.nullcontext() if forces else self.energies_alone()
+        with call:
+            # forward, not __call__: the hooks are for the training module's call
+            output = self.model.forward(batch if forces else self.without_labels(batch))
+        if forces:
+            self.check_forces(output)
+        return self.read(output)
+
+    def shares_calls(self, batch: AtomicDataDict.Type, forces: bool) -> bool:
+        """Where energies alone are computed, on a GPU, and on a CPU for small batches.
+
+        On a CPU, a call with forces of twice the size can cost three times as much.
+        """
+        small = AtomicDataDict.num_edges(batch) <= JOIN_EDGES
+        return not forces or small or batch[AtomicDataDict.POSITIONS_KEY].device.type != "cpu"
+
+    def check_forces(self, output: AtomicDataDict.Type) -> None:
+        """Stop if the model computes no forces.
+
+        Raises:
+            RuntimeError: naming the remedy.
+        """
+        if AtomicDataDict.FORCE_KEY not in output:
+            raise RuntimeError(
+                "the PIWSL loss needs forces, but the model gives none; build it with "
+                "do_derivatives: true (the default of NequIPGNNModel and AllegroModel)"
+            )
+
+    def without_labels(self, batch: AtomicDataDict.Type) -> AtomicDataDict.Type:
+        """The fields that the model reads.
+
+        ``CompileGraphModel`` of NequIP 0.19 (``nequip/nn/compile.py``) gives all fields of its
+        input back, so that force labels would look like forces where none are computed.
+        """
+        return {key: batch[key] for key in self.model.model_input_fields if key in batch}
+
+    @contextlib.contextmanager
+    def energies_alone(self) -> Iterator[None]:
+        """Let the model compute neither forces nor stress.
+
+        NequIP's ``ForceStressOutput`` has the switch ``do_derivatives`` (``nequip/nn``).
+        ``CompileGraphModel`` of NequIP 0.19 (``nequip/nn/compile.py``) finds compiled graphs by
+        the names of the inputs alone, which are the same with and without forces.
+        """
+        modules = [m for m in self.model.modules() if getattr(m, "do_derivatives", False)]
+        compiled: Any = getattr(self.model, "_compiled_cache", None)
+        if compiled is not None:
+            self.model._compiled_cache = self._compiled_without_forces
+        for module in modules:
+            module.do_derivatives = False
+        try:
+            yield
+        finally:
+            for module in modules:
+                module.do_derivatives = True
+            if compiled is not None:
+                self.model._compiled_cache = compiled

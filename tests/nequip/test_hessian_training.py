@@ -1,0 +1,132 @@
+"""Hessian labels and a pool through NequIP's own command line."""
+
+from __future__ import annotations
+
+import ase.io
+import numpy as np
+import pytest
+import torch
+from nequip.data import from_ase
+from nequip.data.dataset import NequIPLMDBDataset
+
+from piwsl_plugins.core.hessian_labels import HESSIAN_KEY
+
+from .command_line import config, metrics, same, train, weights
+from .conftest import DATA
+
+pytestmark = pytest.mark.slow
+
+LOSS = {"_target_": "piwsl_plugins.nequip.PIWSLLoss"}
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Hessians of frames 3 to 10 of the training file and of the pool's first; the pool."""
+    directory = tmp_path_factory.mktemp("files")
+    frames = ase.io.read(DATA / "ethanol_gfn2_train.xyz", "3:11")
+    pool = ase.io.read(DATA / "ethanol_gfn2_hot.xyz", ":5")
+    for atoms, weight in zip(pool, (1.0, 2.0, 0.5, 1.0, 1.0)):
+        atoms.info["weight"] = weight
+    del pool[2].arrays["REF_forces"]
+    ase.io.write(directory / "pool.xyz", pool)
+    root = np.random.default_rng(0).normal(size=(27, 27))
+    for atoms in [*frames, pool[0]]:
+        atoms.info[HESSIAN_KEY] = (root @ root.T).ravel()
+    ase.io.write(directory / "labels.xyz", [*frames, pool[0]])
+    lazy = [{**from_ase(atoms, key_mapping={"REF_energy": "total_energy"})} for atoms in pool]
+    for frame in lazy:
+        frame["weight"] = torch.tensor(0.5)
+    NequIPLMDBDataset.save_from_iterator(str(directory / "pool.lmdb"), lazy, map_size=2**24)
+    return directory
+
+
+def everything(files, **options):
+    return {
+        **LOSS,
+        "pitc_weight": 10.0,
+        "hessian_file": str(files / "labels.xyz"),
+        "pool_file": str(files / "pool.xyz"),
+        "pool_per_batch": 2,
+        **options,
+    }
+
+
+def test_a_restart_repeats_an_uninterrupted_run_with_all_of_it(files, tmp_path):
+    made = config(loss=everything(files))
+    made["data"]["train_dataloader"]["shuffle"] = False
+    log = train(tmp_path, made, "trainer.max_epochs=3", output="whole")
+    for text in (
+        "PIWSL: 8 of 9 training frames and 1 of 5 structures of the pool have one of the 9 Hessian",
+        "pool_per_batch=2",
+        "PIWSL: coefficients in the loss: per_atom_energy_mse 0.5, forces_mse 0.5, pitc 5",
+        "PIWSL: epoch 2: base_loss=",
+        "force slope on validation data",
+    ):
+        assert text in log
+    train(tmp_path, made, "trainer.max_epochs=1", output="first")
+    path = tmp_path / "first/last.ckpt"
+    train(tmp_path, made, "trainer.max_epochs=3", f"++ckpt_path={path}", output="second")
+    whole, second = tmp_path / "whole/last.ckpt", tmp_path / "second/last.ckpt"
+    for part in ("model", "ema"):
+        assert same(weights(second, part), weights(whole, part))
+    columns = metrics(tmp_path / "whole")
+    assert len(columns["val_epoch/force_slope"]) == 3
+    for name in ("pool", "hessian", "pitc"):
+        assert min(columns[f"train_loss_epoch/{name}"]) > 0
+    assert not any("pool" in name for name in columns if name.startswith(("val", "test")))
+    coeffs = {"per_atom_energy_mse": 0.5, "forces_mse": 0.5, "pitc": 5.0, "hessian": 0.5, "pool": 1}
+    total = sum(c * columns[f"train_loss_step/{name}"][0] for name, c in coeffs.items())
+    assert total == pytest.approx(columns["train_loss_step/weighted_sum"][0], rel=1e-6)
+
+
+@pytest.mark.parametrize("pool", ["pool.xyz", "pool.lmdb"])
+def test_two_ranks_are_one_rank(pool, files, tmp_path):
+    made = config(loss=everything(files, pool_file=str(files / pool), pisc_weight=1.0))
+    made["run"] = ["train"]
+    made["training_module"]["_target_"] = "nequip.train.NequIPLightningModule"
+    made["training_module"]["optimizer"] = {"_target_": "torch.optim.SGD", "lr": 1e-3}
+    made["trainer"].update(max_epochs=1, use_distributed_sampler=True)
+    # the first frame is an isolated atom
+    made["data"]["train_file_path"] = made["data"]["train_file_path"].replace("@2:11", "@2:6")
+    made["data"]["train_dataloader"] = {"batch_size": 4, "shuffle": False, "num_workers": 1}
+    four = "training_module.loss.pool_per_batch=4"
+    train(tmp_path, made, four, output="one")
+    made["data"]["train_dataloader"] = {"batch_size": 2, "shuffle": False}
+    made["trainer"]["devices"] = 2
+    made["trainer"]["strategy"] = {
+        "_target_": "nequip.train.SimpleDDPStrategy",
+        "process_group_backend": "gloo",
+    }
+    train(tmp_path, made, output="two")
+    one, two = (weights(tmp_path / name / "last.ckpt") for name in ("one", "two"))
+    difference = sum((one[key] - two[key]).square().sum() for key in one if one[key].numel())
+    size = sum(one[key].square().sum() for key in one if one[key].numel())
+    assert (difference / size).sqrt() < 1e-13
+
+
+def test_energies_alone_with_a_compiled_allegro(files, tmp_path, monkeypatch):
+    """No forces anywhere: not in the supervised loss, not in the terms, not in the pool's."""
+    options = {"hessian_form": "energies", "coeffs": {"total_energy": 1.0}}
+    made = config("allegro", loss=everything(files, **options))
+    made["run"] = ["train"]
+    made["training_module"]["model"]["compile_mode"] = "compile"
+    (tmp_path / "sitecustomize.py").write_text(
+        "import functools, torch\n"
+        "torch.compile = functools.partial(torch.compile, backend='aot_eager')\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    log = train(tmp_path, made, "trainer.max_epochs=1", "+trainer.limit_val_batches=0")
+    assert "pitc_form=symmetric" in log and "hessian_weight=100.0" in log
+    columns = metrics(tmp_path / "out")
+    for name in ("pool", "hessian", "pitc", "weighted_sum"):
+        values = torch.tensor(columns[f"train_loss_step/{name}"])
+        assert values.isfinite().all() and values.min() > 0
+
+
+def test_labels_of_other_structures_stop_the_run(files, tmp_path):
+    made = config(loss={**LOSS, "hessian_file": str(files / "labels.xyz")})
+    for name in ("train", "val", "test"):
+        path = made["data"][f"{name}_file_path"]
+        made["data"][f"{name}_file_path"] = path.replace("ethanol", "periodic")
+    log = train(tmp_path, made, check=False)
+    assert "none of its 9 labels belongs to one of the" in log and "Traceback" not in log
