@@ -24,9 +24,9 @@ usage: piwsl VERB ...      (piwsl VERB --help: its options; piwsl --version)
 {verbs}
 
 Few and expensive labels? The way to a better potential:
-  1. piwsl hessian train.xyz --calculator GFN2-xTB     Hessians from a cheap method, or your own
-  2. mace_run_train --loss=piwsl --piwsl_hessian_file=train.hessian.npz ...
-     or, in the loss of a config of nequip-train,  hessian_file: train.hessian.npz
+  1. piwsl hessian --from_output job.fchk --out job.npz     Hessians that you own (or --from_...)
+  2. mace_run_train --loss=piwsl --piwsl_hessian_file=job.npz ...
+     or, in the loss of a config of nequip-train,  hessian_file: job.npz
   3. piwsl report --model base=a.model --model piwsl=b.model --data test.xyz --out report\
 """
 

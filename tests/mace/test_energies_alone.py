@@ -228,17 +228,3 @@ def test_a_base_loss_that_could_use_forces_says_that_there_are_none(tmp_path, en
     text = log(tmp_path)
     assert "WARNING: PIWSL: the training data has no force labels under --forces_key" in text
     assert "--piwsl_base_loss=energy" in text
-
-
-def test_missing_forces_are_left_out_of_the_scale(tmp_path):
-    files = without_forces(write_files(tmp_path, "ethanol_gfn2", 8, 4), every=2)
-    model = train(tmp_path, files, max_num_epochs=1, **OFF)
-    known = [
-        torch.from_numpy(atoms.arrays["REF_forces"])
-        for atoms in ase.io.read(files["train_file"], index=":")
-        if "REF_forces" in atoms.arrays and len(atoms) > 1
-    ]
-    assert len(known) == 4
-    expected = torch.cat(known).square().mean().sqrt()
-    torch.testing.assert_close(model.scale_shift.scale.squeeze(), expected)
-    assert "have no force labels; RMS force of the others" in log(tmp_path)
