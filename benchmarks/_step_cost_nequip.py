@@ -23,7 +23,8 @@ from piwsl_plugins.core.step import Selection
 from piwsl_plugins.core.term_table import terms_of
 from piwsl_plugins.nequip import PIWSLLoss
 from piwsl_plugins.nequip.host import NequIPHost
-from piwsl_plugins.nequip.training import Moment, Report, TrainingCalls
+from piwsl_plugins.nequip.report import Report
+from piwsl_plugins.nequip.training import Moment, TrainingCalls
 
 R_MAX = 5.0
 KEYS = {"REF_energy": "total_energy", "REF_forces": "forces"}
@@ -107,7 +108,7 @@ class Training:
         if loss.is_on:
             terms = terms_of(loss.settings, self.labels)
             calls = TrainingCalls(self.model, loss, terms, 0, moment)
-            loss.observe = Report(loss, terms, n_ranks=1).add_step
+            loss.observe = Report(loss, terms).add_step
         else:
             loss = EnergyOnlyLoss() if energies_alone else EnergyForceLoss()
         loss.to(self.batch["pos"].device)

@@ -1,0 +1,116 @@
+"""The supervised loss of the pool's structures, as one of the terms of NequIP's loss."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from nequip.data import AtomicDataDict
+from nequip.train import MetricsManager
+from torch import Tensor
+from torchmetrics import Metric
+
+from ..core.step import POOL
+from .structures import POOL_LABELS, WEIGHT
+
+
+def field_of(field: Any) -> str | None:
+    """The field of a model's output that a metric reads, by its ``field``; None for the whole."""
+    return getattr(field, "field", field)
+
+
+def label_of(field: Any) -> str:
+    """The label that a metric reads, by its ``field``."""
+    return getattr(field, "target_field", field.field)
+
+
+class PoolError(torch.nn.Module):
+    """The supervised loss of the pool's structures: the same terms, without labels that lack.
+
+    A structure's weight multiplies its squared errors: predictions are moved to label +
+    √weight × error, which is exact for mean squared errors. It has what NequIP asks of a metric.
+    """
+
+    def __init__(self, loss: MetricsManager, names: Sequence[str]) -> None:
+        """
+        Args:
+            loss: whose coefficients are used, as they stand at each step.
+            names: of its supervised terms.
+        """
+        super().__init__()
+        self._entries = {name: loss.entries[name] for name in names if loss.entries[name].field}
+        self.metrics = torch.nn.ModuleDict({n: copy.deepcopy(loss[n]) for n in self._entries})
+
+    def forward(self, preds: AtomicDataDict.Type, target: AtomicDataDict.Type) -> Tensor:
+        """The weighted sum for one batch, a scalar.
+
+        Args:
+            preds: the model's output, with the pool's part under ``piwsl_pool`` and its labels
+                under ``piwsl_pool_labels``.
+            target: not used.
+        """
+        zero = 0.0 * preds["total_energy"].sum()
+        if POOL not in preds:
+            return zero
+        predicted, labels = preds[POOL], preds[POOL_LABELS]
+        values = {}
+        for name, entry in self._entries.items():
+            label = label_of(entry.field)
+            if label not in labels:
+                absent = torch.full_like(predicted[field_of(entry.field)], torch.nan)
+                labels = {**labels, label: absent}
+            values[name] = self._errors(name, *entry.field(predicted, labels), labels)
+        return zero + self._weighted_sum(values)
+
+    def _errors(
+        self, name: str, predicted: Tensor, wanted: Tensor, labels: AtomicDataDict.Type
+    ) -> list[Tensor]:
+        """The metric's value, or one for each type of atoms; NaN where there is no label."""
+        entry = self._entries[name]
+        weight = labels[WEIGHT].view(-1).to(predicted)
+        if entry.field.type == "node":
+            weight = weight[labels[AtomicDataDict.BATCH_KEY]]
+        scale = weight.sqrt().view(-1, *[1] * (predicted.dim() - 1))
+        moved, known = wanted + scale * (predicted - wanted), ~wanted.isnan()
+        if not entry.per_type:
+            return [self.metrics[name](moved[known], wanted[known])]
+        values = []
+        for index, metric in enumerate(self.metrics[name]):
+            of_type = (labels[AtomicDataDict.ATOM_TYPE_KEY].view(-1, 1) == index) & known
+            values.append(metric(moved[of_type], wanted[of_type]))
+        return values
+
+    def _weighted_sum(self, values: Mapping[str, list[Tensor]]) -> Tensor | float:
+        total: Tensor | float = 0.0
+        for name, entry in self._entries.items():
+            coeffs = entry.per_type_coeffs or [1.0] * len(values[name])
+            known = [(c, value) for c, value in zip(coeffs, values[name]) if not value.isnan()]
+            if known and entry.coeff:
+                mean = sum(c * value for c, value in known) / sum(c for c, _ in known)
+                total = total + entry.coeff * mean
+        return total
+
+    def _all(self) -> list[Metric]:
+        return [metric for metric in self.metrics.modules() if isinstance(metric, Metric)]
+
+    def compute(self) -> Tensor:
+        """The weighted sum over the epoch, a scalar."""
+        found = {}
+        for name, metric in self.metrics.items():
+            of_types = metric if isinstance(metric, torch.nn.ModuleList) else [metric]
+            found[name] = [one.compute() for one in of_types]
+        return torch.as_tensor(self._weighted_sum(found))
+
+    def reset(self) -> None:
+        """Start a new epoch."""
+        for metric in self._all():
+            metric.reset()
+
+    def _set_sync(self, value: bool) -> None:
+        for metric in self._all():
+            metric.dist_sync_on_step = value
+
+    #: set by NequIP's training module for all terms of the loss
+    dist_sync_on_step = property(None, _set_sync)
