@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-import torch
 from nequip.data import AtomicDataDict, PerAtomModifier
 from nequip.train import MeanSquaredError, MetricsManager
 from nequip.train.metrics_manager import MetricEntry
 from torch import Tensor
-from torchmetrics import Metric
 
 from ..core.options import SettingsError
 from ..core.settings import Settings
 from ..core.term_table import weights_of
 from .config import DEFAULT_COEFFS, check_coeffs, installation_problem
-from .pool_error import PoolError, field_of, label_of
+from .metrics import PoolError, TermMean, field_of, label_of
 
 #: name of the pool's loss among the terms
 POOL_TERM = "pool"
@@ -24,41 +22,6 @@ POOL_TERM = "pool"
 _ENERGIES = (AtomicDataDict.TOTAL_ENERGY_KEY, AtomicDataDict.PER_ATOM_ENERGY_KEY)
 
 Observer = Callable[[dict[str, Tensor], AtomicDataDict.Type, AtomicDataDict.Type], None]
-
-
-class TermMean(Metric):
-    """A PIWSL term, the mean of its penalties, in the form of NequIP's loss terms.
-
-    Sums and counts are reduced over ranks, so that it is the mean over the structures of all
-    ranks, however many each of them holds. It is 0 where no structure carries the term.
-
-    Args:
-        term: its name.
-    """
-
-    def __init__(self, term: str, **keywords: Any) -> None:
-        super().__init__(**keywords)
-        self.term = term
-        for state in ("sum", "count"):
-            self.add_state(state, torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
-
-    def update(self, preds: AtomicDataDict.Type, target: AtomicDataDict.Type) -> None:
-        """Add a batch.
-
-        Args:
-            preds: the model's output, with penalties ``(n,)`` under ``piwsl_<term>``.
-            target: not used.
-        """
-        values = preds.get(f"piwsl_{self.term}")
-        if values is None:
-            return
-        # the second term keeps a gradient, 0, on a rank without such structures
-        self.sum = self.sum + values.sum() + 0.0 * preds["total_energy"].sum()
-        self.count = self.count + len(values)
-
-    def compute(self) -> Tensor:
-        """The mean, a scalar, in the unit of the penalties."""
-        return self.sum / self.count.clamp(min=1.0)
 
 
 class PIWSLLoss(MetricsManager):
