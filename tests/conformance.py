@@ -315,6 +315,15 @@ class HostConformance:
         found = gradients(framework, [output["piwsl_hessian"]])
         assert_agree(found, gradients(framework, [expected]), rtol=1e-7)
 
+    def test_adversarial_displacements_ask_for_forces_themselves(self, framework):
+        """Also where neither the supervised loss nor PITC does."""
+        given = {"pitc_weight": 0.0, "pisc_weight": 1.0, "displacement": "adversarial"}
+        settings = settings_for(given, forces=False)
+        structures = mixed_structures()
+        output = run_step(framework, structures, settings, base_uses_forces=False)
+        expected = Reference(framework, settings).terms(structures)["pisc"]
+        assert_agree([output["piwsl_pisc"]], [expected])
+
     @pytest.mark.parametrize("forces", [True, False])
     def test_joined_calls_give_the_same(self, framework, forces):
         structures = mixed_structures()

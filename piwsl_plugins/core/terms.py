@@ -241,7 +241,9 @@ class PISC(_Consistency):
         super().__init__(displacer)
         vertex = self.options.pisc_vertex
         self.vertices = tuple(_FORCES) if vertex == "all" else (vertex,)
-        self.forces_at = frozenset(p for end in self.vertices for p in _FORCES[end])
+        # an adversarial δ follows from the forces at r, whatever the paths need
+        first = {"origin"} if displacer.adversarial else set()
+        self.forces_at = frozenset(first.union(*(_FORCES[end] for end in self.vertices)))
 
     def residual(self, at: Points) -> Residual:
         """One residual per structure and path."""
