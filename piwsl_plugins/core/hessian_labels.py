@@ -179,15 +179,19 @@ def _problem_of(label: HessianLabel) -> str | None:
         if label.displacements is None or len(label.displacements) == 0:
             return "it has neither a Hessian nor probes; make it anew"
         return None
+    return asymmetry_of(label)
+
+
+def asymmetry_of(label: HessianLabel) -> str | None:
+    """What is wrong with a Hessian that is not symmetric, in words; None if it is."""
     block = label.block
     asymmetry = float(np.abs(block - block.T).max())
-    if asymmetry > ASYMMETRY * float(np.abs(block).max()):
-        return (
-            "its Hessian is not symmetric: elements that should be equal differ by "
-            f"{asymmetry:.3g} eV/Å²; it may be of another order of atoms or columns, or made from "
-            "noisy forces"
-        )
-    return None
+    if asymmetry <= ASYMMETRY * float(np.abs(block).max()):
+        return None
+    return (
+        "the Hessian is not symmetric: elements that should be equal differ by "
+        f"{asymmetry:.3g} eV/Å²; was the order of atoms or columns changed, or are forces noisy?"
+    )
 
 
 class HessianLabels:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...core import frame_checks
-from ...core.hessian_labels import ASYMMETRY, HessianLabel
+from ...core.hessian_labels import HessianLabel, asymmetry_of
 
 #: largest eigenvalue (eV/Å²) of structures with covalent bonds, whatever the method: twice the
 #: force constant of their stiffest bond, roughly
@@ -37,14 +37,7 @@ def problem_of(label: HessianLabel) -> str | None:
         )
     if not np.isfinite(label.hessian).all():
         return "not all elements of the Hessian are finite"
-    block = label.block
-    asymmetry = np.abs(block - block.T).max()
-    if asymmetry > ASYMMETRY * np.abs(block).max():
-        return (
-            "the Hessian is not symmetric: elements that should be equal differ by "
-            f"{asymmetry:.3g} eV/Å²; was the order of atoms changed, or are the forces noisy?"
-        )
-    return unit_problem_of(label)
+    return asymmetry_of(label) or unit_problem_of(label)
 
 
 def unit_problem_of(label: HessianLabel) -> str | None:
