@@ -107,7 +107,7 @@ def wrong_labels(case, folder):
         words += ["none of the 12 training structures", "piwsl hessian"]
     elif case == "asymmetric":
         labels[1].hessian[0, 5] += 100.0
-        words += ["label 1 (from 0): its Hessian is not symmetric"]
+        words += ["label 1 (from 0): the Hessian is not symmetric"]
     elif case == "energies":
         probes = {"displacements": np.ones((1, 9, 3)), "curvatures": np.ones(1)}
         labels[1] = HessianLabel(labels[1].numbers, labels[1].positions, **probes)
