@@ -22,6 +22,7 @@ from piwsl_plugins.core.host import Batch, Host, Output
 from piwsl_plugins.core.settings import Settings
 from piwsl_plugins.core.step import POOL, Step
 from piwsl_plugins.core.term_table import terms_of
+from piwsl_plugins.core.validation import ValidationWatch
 
 DATA = Path(__file__).parents[1] / "data"
 SEED, EPOCH = 4, 2
@@ -453,6 +454,31 @@ class HostConformance:
         assert sizes[-1] < 0.05 * np.sqrt(np.square(label.hessian).sum() / len(label.hessian))
         found = np.polyfit(np.log(steps), np.log(sizes), 1)[0]
         assert found == pytest.approx(slope, abs=0.1)
+
+    def test_held_out_hessians_are_compared_in_every_validation_alike(self, framework):
+        """A label that is wrong by c on the diagonal has the error c along every direction."""
+        structures = mixed_structures()[:4]
+        labels = []
+        for error, atoms in ((0.0, structures[0]), (2.0, structures[3])):
+            hessian = own_hessian(framework, atoms)
+            hessian += error * np.eye(len(hessian))
+            labels.append(HessianLabel(atoms.numbers, atoms.positions, hessian=hessian))
+        settings = settings_for(
+            {"hessian_valid_file": "given", "hessian_form": "symmetric", "hessian_step": 0.001}
+        )
+        watch = ValidationWatch(settings, False, HessianLabels(labels))
+        found = []
+        for _ in range(2):
+            for some in (structures[:2], structures[2:]):  # a lone atom in the second
+                batch = framework.batch(some)
+                watch.add(framework.host, batch, framework.call(batch, True))
+            found.append(watch.take()[0])
+        right, wrong = (len(label.numbers) for label in labels)
+        expected = 2.0 * np.sqrt(wrong / (right + wrong))
+        rms = found[0].hessian_rms
+        assert rms == pytest.approx(expected, rel=2e-3), (rms, expected)
+        assert found[1] == found[0] and found[0].slope is None
+        assert watch.take()[0].hessian_rms is None
 
 
 def own_hessian(framework: Framework, atoms: ase.Atoms, step: float = 1e-4) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -92,20 +91,3 @@ def geometry_key(numbers: ArrayLike, positions: ArrayLike) -> bytes:
     """Identifies a geometry up to 0.0005 Å, to find frames that two files share."""
     rounded = np.round(np.asarray(positions, dtype=float), 3) + 0.0  # no minus zero
     return np.asarray(numbers, dtype=np.int64).tobytes() + rounded.tobytes()
-
-
-def first_shared(
-    frames: Iterable[tuple[ArrayLike, ArrayLike]], others: Iterable[tuple[ArrayLike, ArrayLike]]
-) -> tuple[int, int] | None:
-    """Numbers of a frame and of another one with the same geometry; None if there is no such pair.
-
-    Args:
-        frames: numbers and positions (Å) of each frame.
-        others: likewise.
-    """
-    known = {geometry_key(*frame): index for index, frame in enumerate(frames)}
-    for index, other in enumerate(others):
-        found = known.get(geometry_key(*other))
-        if found is not None:
-            return found, index
-    return None

@@ -100,22 +100,23 @@ def write_labels(path: Path | str, labels: Sequence[HessianLabel], method: str) 
         np.savez(file, format=FORMAT, method=method, n_labels=len(labels), **arrays)
 
 
-def read_labels(path: Path | str) -> list[HessianLabel]:
+def read_labels(path: Path | str, option: str = "hessian_file") -> list[HessianLabel]:
     """Read labels from a file of ``piwsl hessian``, or from frames with ``REF_hessian``.
 
     Args:
         path: the npz file, or any file that ASE reads, whose frames carry ``REF_hessian`` in
             eV/Å²: ``(3 n_atoms, 3 n_atoms)`` or flat in ``info``, or ``(n_atoms, 9 n_atoms)`` as
             a column per atom.
+        option: name of the option that gave the file.
 
     Raises:
-        SettingsError: naming ``hessian_file`` and the frame, if the file cannot be used.
+        SettingsError: naming option and frame, if the file cannot be used.
     """
-    check_exists(path, "hessian_file")
-    labels = _read_npz(path) if zipfile.is_zipfile(path) else _read_frames(path)
+    check_exists(path, option)
+    labels = (_read_npz if zipfile.is_zipfile(path) else _read_frames)(path, option)
     if not labels:
         raise SettingsError(
-            "hessian_file",
+            option,
             str(path),
             f"no frame has a Hessian label; frames need '{HESSIAN_KEY}' (eV/Å²), or make labels "
             "with 'piwsl hessian'",
@@ -123,36 +124,34 @@ def read_labels(path: Path | str) -> list[HessianLabel]:
     for index, label in enumerate(labels):
         problem = _problem_of(label)
         if problem:
-            raise SettingsError("hessian_file", str(path), f"label {index} (from 0): {problem}")
+            raise SettingsError(option, str(path), f"label {index} (from 0): {problem}")
     return labels
 
 
-def _read_npz(path: Path | str) -> list[HessianLabel]:
+def _read_npz(path: Path | str, option: str) -> list[HessianLabel]:
     try:
         with np.load(path, allow_pickle=False) as file:
             data = dict(file)
     except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
-        raise SettingsError("hessian_file", str(path), f"it cannot be read ({error})") from error
+        raise SettingsError(option, str(path), f"it cannot be read ({error})") from error
     if str(data.get("format")) != FORMAT:
-        raise SettingsError(
-            "hessian_file", str(path), f"this is not a file of the format '{FORMAT}'"
-        )
+        raise SettingsError(option, str(path), f"this is not a file of the format '{FORMAT}'")
     return [
         HessianLabel(**{name: data.get(f"{name}.{index}") for name in _PARTS})  # type: ignore
         for index in range(int(data["n_labels"]))
     ]
 
 
-def _read_frames(path: Path | str) -> list[HessianLabel]:
+def _read_frames(path: Path | str, option: str) -> list[HessianLabel]:
     labels = []
-    for index, atoms in enumerate(read_structures(path, "hessian_file")):
+    for index, atoms in enumerate(read_structures(path, option)):
         given = atoms.info.get(HESSIAN_KEY, atoms.arrays.get(HESSIAN_KEY))
         if given is None:
             continue
         hessian, n = np.asarray(given, dtype=float), len(atoms)
         if hessian.size != (3 * n) ** 2:
             raise SettingsError(
-                "hessian_file",
+                option,
                 str(path),
                 f"'{HESSIAN_KEY}' of frame {index} has shape {hessian.shape}, but {n} atoms need "
                 f"({3 * n}, {3 * n})",

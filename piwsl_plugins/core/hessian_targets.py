@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterable
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from .displacements import generator
-from .hessian_labels import HessianLabel
+from .hessian_labels import HessianLabel, HessianLabels, read_labels
 from .options import SettingsError
 from .settings import Hessian
+
+#: atomic numbers and positions (Å) of a structure, on the CPU
+Geometry = tuple[Tensor, Tensor]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,6 +104,45 @@ def draw_target(options: Hessian, label: HessianLabel, key: int) -> Target:
     return Target(label, field, None)
 
 
+def matched_labels(
+    options: Hessian,
+    option: str,
+    structures: Iterable[Geometry],
+    pool: Iterable[Geometry] = (),
+) -> tuple[HessianLabels, str]:
+    """The labels of a file, of which at least one belongs to a structure.
+
+    Args:
+        options: name the file.
+        option: which one, "hessian_file" or "hessian_valid_file".
+        structures: numbers and positions (Å) of the training, or validation, structures.
+        pool: of structures beside the training set, which may have labels as well.
+
+    Returns:
+        the labels, and what was found, for the log.
+
+    Raises:
+        SettingsError: naming the option, for a file that cannot be used or matches no structure.
+    """
+    path = getattr(options, option)
+    given = read_labels(path, option)
+    check_labels(options, given)
+    labels = HessianLabels(given)
+    split = "training" if option == "hessian_file" else "validation"
+    n_found, n = labels.summary(structures)
+    n_found_pool, n_pool = labels.summary(pool)
+    if n and not n_found + n_found_pool:
+        raise SettingsError(
+            option,
+            path,
+            f"none of its {len(labels)} labels belongs to one of the {n + n_pool} {split} "
+            "structures (the same atoms in the same order, positions within 0.001 Å); make labels "
+            f"for the {split} data with 'piwsl hessian'",
+        )
+    of_pool = f", and for {n_found_pool} of {n_pool} of the pool" if n_pool else ""
+    return labels, f"PIWSL: Hessian labels for {n_found} of {n} {split} structures{of_pool}"
+
+
 def check_labels(options: Hessian, labels: list[HessianLabel]) -> None:
     """Refuse labels that the form cannot be compared with.
 
@@ -112,6 +155,6 @@ def check_labels(options: Hessian, labels: list[HessianLabel]) -> None:
             raise SettingsError(
                 "hessian_form",
                 options.hessian_form,
-                f"label {index} (from 0) of hessian_file has probes of energies alone; choose "
+                f"Hessian label {index} (from 0) has probes of energies alone; choose "
                 "'energies', or make labels of forces with 'piwsl hessian'",
             )

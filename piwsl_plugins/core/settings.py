@@ -122,6 +122,12 @@ class Hessian(Group):
         "REF_hessian in eV/Å²; matched to the training structures by geometry.",
         kind=str,
     )
+    hessian_valid_file: str | None = option(
+        None,
+        "Hessian labels of validation structures, likewise: their error is logged at each "
+        "validation, and no model is selected by it.",
+        kind=str,
+    )
     hessian_weight: float | None = option(
         None,
         "Weight of the Hessian labels, to be compared with the weight of forces: errors of the "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .hessian_labels import HessianLabels
 from .hessian_terms import HessianDisplacements, HessianEnergies, HessianForces
-from .settings import Settings
+from .settings import Hessian, Settings
 from .terms import PISC, PITC, RandomDisplacements, Term
 
 
@@ -22,10 +22,14 @@ def terms_of(settings: Settings, labels: HessianLabels | None = None) -> list[Te
     if settings.consistency.pisc_weight:
         terms.append(PISC(random))
     if settings.hessian.hessian_weight and labels is not None:
-        displacer = HessianDisplacements(settings.hessian, labels)
-        energies = settings.hessian.hessian_form == "energies"
-        terms.append((HessianEnergies if energies else HessianForces)(displacer))
+        terms.append(hessian_term(settings.hessian, labels))
     return terms
+
+
+def hessian_term(options: Hessian, labels: HessianLabels) -> Term:
+    """Hessian labels as a term, in the form that the options say."""
+    form = HessianEnergies if options.hessian_form == "energies" else HessianForces
+    return form(HessianDisplacements(options, labels))
 
 
 def weights_of(settings: Settings) -> dict[str, float]:

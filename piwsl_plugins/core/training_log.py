@@ -6,7 +6,7 @@ Numbers and words only; an adapter decides where they are logged.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -122,6 +122,62 @@ def dominance_warning(
                 "docs/method.md"
             )
     return None
+
+
+class TrainingLog:
+    """The statistics of a training, the line on its first step, and the warning in time."""
+
+    def __init__(
+        self, inform: Callable[[str], None], warn: Callable[[str], None], prefix: str = ""
+    ) -> None:
+        """
+        Args:
+            inform: writes a line to the framework's log.
+            warn: writes a warning.
+            prefix: what precedes an option's name where the user writes it ("--piwsl_" for MACE).
+        """
+        self.statistics = EpochStatistics()
+        self._inform, self._warn, self._prefix = inform, warn, prefix
+        self._reported = self._warned = False
+
+    def add_step(
+        self,
+        terms: Sequence[Term],
+        weights: Mapping[str, float],
+        losses: Mapping[str, Tensor],
+        output: Mapping[str, Tensor],
+        energy_error: Tensor,
+    ) -> None:
+        """Add a training step.
+
+        Args:
+            terms: those that acted in it.
+            weights: theirs, as they stand.
+            losses: weighted, of each term, of "base" and, where it is supervised, of "pool".
+            output: the model's, with the residuals of the terms.
+            energy_error: errors per atom of the structures with an energy label, in eV.
+        """
+        for name in ("base", "pool"):
+            if name in losses:
+                self.statistics.add(name, losses[name])
+        self.statistics.add_squares("energy_error", energy_error)
+        for term in terms:
+            residual = output[f"piwsl_{term.name}_residual"]
+            self.statistics.add_term(term.name, losses[term.name], residual)
+        if terms and not self._reported:
+            self._reported = True
+            means = self.statistics.means()
+            self._inform(f"PIWSL: first training step: {describe_first_step(means, terms)}")
+            self.judge(means, weights, terms)
+
+    def judge(
+        self, means: Mapping[str, float], weights: Mapping[str, float], terms: Sequence[Term]
+    ) -> None:
+        """Warn, once, if a term can flatten the potential."""
+        warning = dominance_warning(means, weights, terms, self._prefix) if means else None
+        if warning and not self._warned:
+            self._warned = True
+            self._warn(warning)
 
 
 def describe_options(settings: Settings) -> list[str]:

@@ -5,22 +5,21 @@ from __future__ import annotations
 import dataclasses
 import logging
 from argparse import Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from ..core.hessian_labels import HessianLabels, read_labels
-from ..core.hessian_targets import check_labels
+from ..core.hessian_labels import HessianLabels
+from ..core.hessian_targets import Geometry, matched_labels
 from ..core.options import SettingsError
 from ..core.pool import Pool
 from ..core.term_table import weights_of
-from . import arguments
+from . import arguments, files
 from .arguments import ENERGY, MaceSettings
 from .host import carrying_heads
 from .loss import has_label
-from .pool import read_pool
+from .pool import geometries, read_pool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,10 +31,12 @@ class Companions:
     Attributes:
         labels: Hessian labels, if they have a weight.
         pool: structures beside the training set, if there is use for them.
+        valid_labels: Hessian labels of validation structures.
     """
 
     labels: HessianLabels | None = None
     pool: Pool | None = None
+    valid_labels: HessianLabels | None = None
 
 
 def prepare(run: Callable[[], Any], given: dict[str, Any]) -> Any:
@@ -45,39 +46,33 @@ def prepare(run: Callable[[], Any], given: dict[str, Any]) -> Any:
         run: MACE's function (mace/tools/model_script_utils.py) with its arguments bound.
         given: these by name.
     """
-    args, loader, z_table = given["args"], given["train_loader"], given["z_table"]
+    args, loader = given["args"], given["train_loader"]
     settings = arguments.settings_of(args)
     stages = (settings, settings.stage_two()) if args.swa else (settings,)
     heads = carrying_heads(settings.mace.heads, given["heads"])
     _check_force_labels(args, settings, loader.dataset)
-    labels = pool = None
-    n_hessians = 0
+    labels = pool = valid_labels = None
+    in_pool: Iterable[Geometry] = ()
     try:
-        if any(stage.hessian.hessian_weight for stage in stages):
-            known = read_labels(str(settings.hessian.hessian_file))
-            check_labels(settings.hessian, known)
-            labels = HessianLabels(known)
-            chosen = [given["heads"].index(head) for head in heads]
-            n_hessians, n = labels.summary(_structures(loader.dataset, chosen, z_table.zs))
-            logging.info(f"PIWSL: Hessian labels for {n_hessians} of {n} training structures")
         if settings.pool.pool_file and (settings.pool.pool_weight or any(map(weights_of, stages))):
-            pool, n_in_pool = read_pool(settings, given, heads[0], labels)
-            n_hessians += n_in_pool
-        if labels is not None and n_hessians == 0:
-            raise SettingsError(
-                "hessian_file",
-                settings.hessian.hessian_file,
-                f"none of the {n} training structures has a label; labels belong to structures "
-                "with the same atoms in the same order and positions (within 0.001 Å), so make "
-                "them from the training file with 'piwsl hessian'",
-            )
+            pool, in_pool = read_pool(settings, given, heads[0])
+        if any(stage.hessian.hessian_weight for stage in stages):
+            chosen = [given["heads"].index(head) for head in heads]
+            training = _structures(loader.dataset, chosen, given["z_table"].zs)
+            labels, found = matched_labels(settings.hessian, "hessian_file", training, in_pool)
+            logging.info(found)
+        if settings.hessian.hessian_valid_file is not None:
+            configs = [config for config in given["head_configs"] if config.head_name in heads]
+            held_out = geometries(files.validation_data(configs))
+            valid_labels, found = matched_labels(settings.hessian, "hessian_valid_file", held_out)
+            logging.info(found)
     except SettingsError as error:
         arguments.refuse(error)
-    loader.piwsl_companions = Companions(labels, pool)
+    loader.piwsl_companions = Companions(labels, pool, valid_labels)
     return run()
 
 
-def _structures(dataset: Any, heads: list[int], zs: list[int]) -> Iterator[tuple[Tensor, Tensor]]:
+def _structures(dataset: Any, heads: list[int], zs: list[int]) -> Iterator[Geometry]:
     """Numbers and positions of the structures of these heads."""
     numbers = torch.tensor([int(z) for z in zs])
     for structure in dataset:

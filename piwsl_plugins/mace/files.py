@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from mace import data
 from mace.tools.run_train_utils import load_dataset_for_path
+from mace.tools.scripts_utils import check_path_ase_read
 from torch.utils.data import ConcatDataset
 
 from ..core.frame_checks import problem_of
@@ -127,3 +128,42 @@ def _configuration(atoms: Any) -> Any:
         cell=atoms.cell.array,
         pbc=atoms.pbc,
     )
+
+
+def training_data(heads: Iterable[Any]) -> Iterator[Any]:
+    """The training configurations of heads, MACE's ``HeadConfig``."""
+    for head in heads:
+        yield from head.collections.train if head.collections is not None else ()
+        for _, configs in _lazily_read(head, TRAINING):
+            yield from configs
+
+
+def validation_data(heads: Iterable[Any]) -> Iterator[Any]:
+    """The validation configurations of heads."""
+    for head in heads:
+        yield from _validation_of(head)
+        for _, configs in _lazily_read(head, ("valid_file", "pt_valid_file")):
+            yield from configs
+
+
+def held_out_data(heads: Iterable[Any]) -> Iterator[tuple[str, int, Any]]:
+    """Place in words, number in it, and configuration of all validation and test data."""
+    for head in heads:
+        sets = dict(_lazily_read(head, HELD_OUT))
+        if head.collections is not None:
+            tests = [config for _, configs in head.collections.tests or () for config in configs]
+            sets |= {"the validation data": _validation_of(head), "the test data": iter(tests)}
+        for name, configs in sets.items():
+            for index, config in enumerate(configs):
+                yield f"{name}, head '{head.head_name}'", index, config
+
+
+def _validation_of(head: Any) -> Iterator[Any]:
+    return iter(head.collections.valid or () if head.collections is not None else ())
+
+
+def _lazily_read(head: Any, options: Iterable[str]) -> Iterator[tuple[str, Iterator[Any]]]:
+    """Paths and configurations of a head's data of HDF5 and LMDB."""
+    for path in data_files(vars(head), options):
+        if not check_path_ase_read(path):
+            yield path, configurations(path)

@@ -13,12 +13,7 @@ from torch import Tensor
 from ..core.step import POOL
 from ..core.term_table import weights_of
 from ..core.terms import Term
-from ..core.training_log import (
-    EpochStatistics,
-    describe_first_step,
-    describe_options,
-    dominance_warning,
-)
+from ..core.training_log import TrainingLog, describe_options
 from .arguments import ENERGY, MaceSettings, settings_of, store
 
 #: key of the labels of the pool's structures, a MACE batch, in a model's output
@@ -90,8 +85,8 @@ class PIWSLLoss(torch.nn.Module):
         terms: those that act in the present training step, set before each model call.
         factor: factor of their weights, from the schedule.
         eval_interval: every so many epochs the log reports.
-        watch: what shows the softening guard the forces of validations, None if it is off.
-        statistics: means over the epoch, for the log.
+        watch: what looks at validations, None if nothing does.
+        log: of the training's steps.
     """
 
     def __init__(self, base_loss: torch.nn.Module, settings: MaceSettings) -> None:
@@ -102,9 +97,7 @@ class PIWSLLoss(torch.nn.Module):
         self.factor = 0.0
         self.eval_interval = 1
         self.watch: Any = None
-        self.statistics = EpochStatistics()
-        self._reported = False
-        self._warned = False
+        self.log = TrainingLog(logging.info, logging.warning, prefix="--piwsl_")
 
     @property
     def is_on(self) -> bool:
@@ -133,39 +126,23 @@ class PIWSLLoss(torch.nn.Module):
             pred: the model's output.
             ddp: as in MACE's losses: whether to reduce over ranks, by default if there are any.
         """
-        base = loss = self.base_loss(ref=ref, pred=where_labelled(ref, pred), ddp=ddp)
+        losses = {"base": self.base_loss(ref=ref, pred=where_labelled(ref, pred), ddp=ddp)}
         if self.supervises_pool and POOL in pred:
             labels = pred[POOL_LABELS]
             known = where_labelled(labels, pred[POOL], _PROPERTIES)
-            pool = self.settings.pool.pool_weight * self.base_loss(ref=labels, pred=known, ddp=ddp)
-            self.statistics.add("pool", pool)
-            loss = loss + pool
+            pool = self.base_loss(ref=labels, pred=known, ddp=ddp)
+            losses["pool"] = self.settings.pool.pool_weight * pool
         weights = self.weights(self.factor)
         for term in self.terms:
-            weighted = weights[term.name] * _mean(pred[f"piwsl_{term.name}"], ddp)
-            self.statistics.add_term(term.name, weighted, pred[f"piwsl_{term.name}_residual"])
-            loss = loss + weighted
-        if loss is base:
-            return loss
-        error = (ref["energy"] - pred["energy"]).detach() / ref["ptr"].diff()
-        self.statistics.add("base", base)
-        self.statistics.add_squares("energy_error", error[has_label(ref, "energy")])
-        if self.terms and not self._reported:
-            self._reported = True
-            means = self.statistics.means()
-            description = describe_first_step(means, self.terms)
-            logging.info(f"PIWSL: first training step: {description}")
-            self.warn(means, weights, self.terms)
+            losses[term.name] = weights[term.name] * _mean(pred[f"piwsl_{term.name}"], ddp)
+        if len(losses) > 1:
+            error = (ref["energy"] - pred["energy"]).detach() / ref["ptr"].diff()
+            error = error[has_label(ref, "energy")]
+            self.log.add_step(self.terms, weights, losses, pred, error)
+        loss, *others = losses.values()
+        for other in others:
+            loss = loss + other
         return loss
-
-    def warn(
-        self, means: dict[str, float], weights: dict[str, float], terms: Sequence[Term]
-    ) -> None:
-        """Warn, once, if a term can flatten the potential."""
-        warning = dominance_warning(means, weights, terms, prefix="--piwsl_")
-        if warning and not self._warned:
-            self._warned = True
-            logging.warning(warning)
 
     def __repr__(self) -> str:
         weights = [f"{name}_weight={weight:g}" for name, weight in self.weights(1.0).items()]

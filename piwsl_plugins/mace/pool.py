@@ -7,51 +7,62 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
-from ase.data import chemical_symbols
 from mace import data
 from mace.tools.scripts_utils import check_path_ase_read, get_config_type_weights
 from mace.tools.torch_geometric.batch import Batch
 
 from ..core.frame_checks import geometry_key
-from ..core.hessian_labels import HessianLabels
-from ..core.options import SettingsError
+from ..core.hessian_targets import Geometry
 from ..core.pool import Pool
+from ..core.pool_checks import PoolFrame, look_through
 from . import files
 from .arguments import MaceSettings
 
 
 def read_pool(
-    settings: MaceSettings, given: dict[str, Any], head: str, labels: HessianLabels | None
-) -> tuple[Pool, int]:
-    """The pool, and how many of its structures have a Hessian label.
+    settings: MaceSettings, given: dict[str, Any], head: str
+) -> tuple[Pool, Iterator[Geometry]]:
+    """The pool, and the geometries of its structures.
 
     Args:
         settings: names the file.
         given: the arguments of MACE's ``configure_model`` by name.
         head: of its structures, whose keys and weights MACE reads their labels with.
-        labels: Hessian labels, if there are any.
 
     Raises:
         SettingsError: naming ``pool_file``, if it cannot be used.
     """
     path, per_batch = str(settings.pool.pool_file), settings.pool.pool_per_batch
     args, heads, z_table = given["args"], given["heads"], given["z_table"]
-    (config,) = (config for config in given["head_configs"] if config.head_name == head)
-    if check_path_ase_read(path):
-        configs = _read(path, config)
-        n_hessians = _look_through(configs, path, given["head_configs"], z_table.zs, labels)
-        dataset = [
-            data.AtomicData.from_config(one, z_table=z_table, cutoff=args.r_max, heads=heads)
-            for one in configs
-            if not _is_reference(one)
-        ]
-    else:
-        configs = files.configurations(path)
-        n_hessians = _look_through(configs, path, given["head_configs"], z_table.zs, labels)
-        dataset = files.dataset_of(path, args.r_max, z_table, heads, head)
+    configs = {config.head_name: config for config in given["head_configs"]}
+    lazily = not check_path_ase_read(path)
+    pool = [] if lazily else _read(path, configs[head])
+
+    def frames() -> Iterator[tuple[int, Any]]:
+        every = enumerate(files.configurations(path) if lazily else pool)
+        return ((index, config) for index, config in every if not _is_reference(config))
+
+    held_out = {
+        _key(config): f"frame {index} (from 0) of {place}"
+        for place, index, config in files.held_out_data(configs.values())
+    }
+    training = set(map(_key, files.training_data(configs.values())))
+    looked_at = (
+        PoolFrame(index, one.atomic_numbers, one.positions, _is_labelled(one))
+        for index, one in frames()
+    )
+    logging.info(look_through(path, looked_at, z_table.zs, held_out, training))
     logging.info(f"PIWSL: {per_batch} of them with each batch, as of head '{head}'")
+    dataset: Any = (
+        files.dataset_of(path, args.r_max, z_table, heads, head)
+        if lazily
+        else [
+            data.AtomicData.from_config(one, z_table=z_table, cutoff=args.r_max, heads=heads)
+            for _, one in frames()
+        ]
+    )
     distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
-    pool = Pool(
+    dealt = Pool(
         dataset,
         Batch.from_data_list,
         per_batch,
@@ -60,7 +71,13 @@ def read_pool(
         torch.distributed.get_world_size() if distributed else 1,
         args.num_workers,
     )
-    return pool, n_hessians
+    return dealt, geometries(config for _, config in frames())
+
+
+def geometries(configs: Iterable[Any]) -> Iterator[Geometry]:
+    """Atomic numbers and positions of MACE's configurations."""
+    for config in configs:
+        yield torch.from_numpy(config.atomic_numbers), torch.from_numpy(config.positions)
 
 
 def _read(path: str, head: Any) -> list[Any]:
@@ -84,89 +101,9 @@ def _is_reference(config: Any) -> bool:
     return len(config.atomic_numbers) == 1 and config.config_type == "IsolatedAtom"
 
 
-def _look_through(
-    configs: Iterable[Any],
-    path: str,
-    heads: list[Any],
-    elements: Iterable[int],
-    labels: HessianLabels | None,
-) -> int:
-    """Check the pool's structures and log what they are; the number with a Hessian label.
-
-    Args:
-        configs: MACE's configurations of the pool.
-        path: its file.
-        heads: MACE's configurations of the heads.
-        elements: atomic numbers that the model knows.
-        labels: Hessian labels, if there are any.
-    """
-    known, unknown = {int(z) for z in elements}, set()
-    held_out, training = _held_out(heads), _training(heads)
-    n = n_labelled = n_shared = n_hessians = 0
-    for index, config in enumerate(configs):
-        if _is_reference(config):
-            continue
-        numbers, positions = config.atomic_numbers, config.positions
-        key = geometry_key(numbers, positions)
-        if key in held_out:
-            raise SettingsError(
-                "pool_file",
-                path,
-                f"frame {index} (from 0) is {held_out[key]}; remove it from the pool, or errors "
-                "on such data mean nothing",
-            )
-        n += 1
-        n_shared += key in training
-        n_labelled += any(config.properties.get(k) is not None for k in ("energy", "forces"))
-        unknown |= set(numbers.tolist()) - known
-        if labels is not None:
-            geometry = torch.from_numpy(numbers), torch.from_numpy(positions)
-            n_hessians += labels.find(*geometry) is not None
-    if unknown:
-        raise SettingsError(
-            "pool_file",
-            path,
-            f"it holds {_symbols(unknown)}, but the model knows {_symbols(known)} only, the "
-            "elements of the training data; remove these structures from the file",
-        )
-    if n == 0:
-        raise SettingsError("pool_file", path, "there is no structure in this file")
-    hessians = "" if labels is None else f", {n_hessians} with Hessian labels"
-    logging.info(
-        f"PIWSL: pool of {n} structures, {n_labelled} with labels{hessians}; {n_shared} of them "
-        "are in the training data too"
-    )
-    return n_hessians
+def _is_labelled(config: Any) -> bool:
+    return any(config.properties.get(name) is not None for name in ("energy", "forces"))
 
 
-def _symbols(numbers: Iterable[int]) -> str:
-    return ", ".join(chemical_symbols[z] for z in sorted(numbers))
-
-
-def _held_out(heads: list[Any]) -> dict[bytes, str]:
-    """Where each geometry of all validation and test data stands, in words."""
-    places = {}
-    for head in heads:
-        sets = dict(_lazily_read(head, files.HELD_OUT))
-        if head.collections is not None:
-            tests = [config for _, configs in head.collections.tests or () for config in configs]
-            sets |= {"the validation data": head.collections.valid or (), "the test data": tests}
-        for name, configs in sets.items():
-            for index, config in enumerate(configs):
-                key = geometry_key(config.atomic_numbers, config.positions)
-                places[key] = f"frame {index} (from 0) of {name}, head '{head.head_name}'"
-    return places
-
-
-def _training(heads: list[Any]) -> set[bytes]:
-    """The geometries of all training data."""
-    sets = [configs for head in heads for _, configs in _lazily_read(head, files.TRAINING)]
-    sets += [head.collections.train for head in heads if head.collections is not None]
-    return {geometry_key(c.atomic_numbers, c.positions) for configs in sets for c in configs}
-
-
-def _lazily_read(head: Any, options: Iterable[str]) -> Iterator[tuple[str, Iterator[Any]]]:
-    """Paths and configurations of a head's data of HDF5 and LMDB."""
-    for path in files.data_files(vars(head), options):
-        if not check_path_ase_read(path):
-            yield path, files.configurations(path)
+def _key(config: Any) -> bytes:
+    return geometry_key(config.atomic_numbers, config.positions)

@@ -12,10 +12,10 @@ from torch import Tensor
 from torch.optim import LBFGS
 
 from ..core.schedule import weight_factor
-from ..core.softening import ForceSums, SofteningGuard
 from ..core.step import Step
 from ..core.term_table import terms_of, weights_of
 from ..core.training_log import describe
+from ..core.validation import ValidationWatch
 from .data import Companions
 from .host import MACEHost
 from .loss import POOL_LABELS, PIWSLLoss, has_label
@@ -138,12 +138,12 @@ def train_one_epoch(run: Callable[[], None], arguments: dict[str, Any]) -> None:
     companions = getattr(loader, "piwsl_companions", None)
     with TrainingCalls(arguments["model"], loss, epoch, first_step, companions, one_step) as calls:
         run()
-    means = loss.statistics.take(reduce=is_ddp_enabled())
+    means = loss.log.statistics.take(reduce=is_ddp_enabled())
     if not means:
         return
     terms = [term for term in calls.terms if term.name in means]
     weights = loss.weights(weight_factor(loss.settings.schedule, epoch, step=0))
-    loss.warn(means, weights, terms)
+    loss.log.judge(means, weights, terms)
     if epoch % loss.eval_interval == 0:  # as MACE's own report
         logging.info(f"Epoch {epoch}: PIWSL: {describe(means, terms)}")
     if arguments["rank"] == 0:
@@ -156,51 +156,49 @@ def train_one_epoch(run: Callable[[], None], arguments: dict[str, Any]) -> None:
         arguments["logger"].log(line)
 
 
-class ForceSlopeWatch:
-    """Collects the forces of a validation, over all heads and ranks, and judges their slope."""
+class Validation:
+    """Watches the validations of a training, of all MACE's loaders (one for each head)."""
 
-    def __init__(self, loss: PIWSLLoss, n_loaders: int, logger: Any, rank: int) -> None:
+    def __init__(self, watch: ValidationWatch, heads: Any, n_loaders: int, logger: Any) -> None:
         """
         Args:
-            loss: of stage one.
-            n_loaders: number of MACE's validation loaders, one for each head.
-            logger: MACE's results file.
-            rank: of this process; rank 0 writes the results file.
+            watch: what is looked at.
+            heads: those whose structures carry terms, as for :class:`MACEHost`.
+            n_loaders: number of MACE's validation loaders.
+            logger: MACE's results file; None on ranks that do not write it.
         """
-        self.guard = SofteningGuard(prefix="--piwsl_")
         self.epoch: int | None = None
-        self._heads = loss.settings.mace.heads
-        self._n_loaders, self._logger, self._rank = n_loaders, logger, rank
-        self._sums = ForceSums()
+        self._watch, self._heads, self._n_loaders = watch, heads, n_loaders
+        self._logger = logger
         self._evaluated = 0
 
     def add(self, model: torch.nn.Module, batch: Batch, output: dict[str, Any]) -> None:
         """Add a batch that the model has been called with; replay structures are left out."""
-        keep = MACEHost(model, self._heads).carry(batch)
-        labelled = (keep & has_label(batch, "forces"))[batch["batch"]]
-        others = keep[batch["batch"]] & ~labelled
-        self._sums.add(output["forces"][labelled], batch["forces"][labelled])
-        self._sums.add(output["forces"][others])
+        self._watch.add(MACEHost(model, self._heads), batch, output)
 
     def finish_loader(self) -> None:
-        """Judge the validation once all its loaders have been evaluated."""
+        """Report once all loaders have been evaluated."""
         self._evaluated += 1
         if self._evaluated < self._n_loaders:
             return
         self._evaluated = 0
-        sums = self._sums.take(_exchange_device() if is_ddp_enabled() else None)
-        slope = self.guard.slope(*sums)
-        if slope is None:
-            return
+        found, warning = self._watch.take(_exchange_device() if is_ddp_enabled() else None)
         when = "Initial" if self.epoch is None else f"Epoch {self.epoch}"
-        logging.info(f"{when}: PIWSL: force slope {slope}")
-        warning = self.guard.judge(slope)
+        if str(found):
+            logging.info(f"{when}: PIWSL: {found}")
         if warning:
             logging.warning(warning)
-        if self._rank == 0:
-            # numbers alone: MACE 0.3.16 plots means of all columns, and fails at words
-            line = {"force_slope": slope.value, "against_labels": int(slope.labelled)}
-            self._logger.log({"mode": "piwsl_softening", "epoch": self.epoch, **line})
+        # numbers alone: MACE 0.3.16 plots means of all columns, and fails at words
+        line: dict[str, float] = {}
+        if found.slope is not None:
+            line |= {
+                "force_slope": found.slope.value,
+                "against_labels": int(found.slope.labelled),
+            }
+        if found.hessian_rms is not None:
+            line["hessian_valid_rms"] = found.hessian_rms
+        if line and self._logger is not None:
+            self._logger.log({"mode": "piwsl_validation", "epoch": self.epoch, **line})
 
 
 def _exchange_device() -> torch.device:
@@ -210,7 +208,7 @@ def _exchange_device() -> torch.device:
 
 
 def train(run: Callable[[], None], arguments: dict[str, Any]) -> None:
-    """Run MACE's ``train`` with the softening guard, in all stages that have PIWSL terms.
+    """Run MACE's ``train`` and watch its validations, in all stages that there is reason to.
 
     Args:
         run: MACE's function with its arguments bound.
@@ -218,12 +216,19 @@ def train(run: Callable[[], None], arguments: dict[str, Any]) -> None:
     """
     loss, swa = arguments["loss_fn"], arguments["swa"]
     stages: list[PIWSLLoss] = [loss] if swa is None else [loss, swa.loss_fn]
-    n_loaders, rank = len(arguments["valid_loaders"]), arguments["rank"]
-    watch = ForceSlopeWatch(loss, n_loaders, arguments["logger"], rank)
-    guarded = loss.settings.run.softening_guard != "off"
+    companions = getattr(arguments["train_loader"], "piwsl_companions", None) or Companions()
+    labels, guarded = companions.valid_labels, loss.settings.run.softening_guard != "off"
+    logger = arguments["logger"] if arguments["rank"] == 0 else None
+    validation = Validation(
+        ValidationWatch(loss.settings, guarded, labels, prefix="--piwsl_"),
+        loss.settings.mace.heads,
+        len(arguments["valid_loaders"]),
+        logger,
+    )
     for stage in stages:
         stage.eval_interval = arguments["eval_interval"]
-        stage.watch = watch if guarded and weights_of(stage.settings) else None
+        watched = labels is not None or (guarded and weights_of(stage.settings))
+        stage.watch = validation if watched else None
     try:
         run()
     finally:

@@ -12,12 +12,10 @@ from hydra.utils import instantiate
 from nequip.data import AtomicDataDict
 from nequip.data.datamodule import NequIPDataModule
 from nequip.utils import RankedLogger
-from torch import Tensor
 
 from ..core.frame_checks import problem_of, problem_of_atoms
-from ..core.hessian_labels import HessianLabels, read_labels
-from ..core.hessian_targets import check_labels
-from ..core.options import SettingsError
+from ..core.hessian_labels import HessianLabels
+from ..core.hessian_targets import Geometry, matched_labels
 from ..core.pool import Pool
 from ..core.settings import Settings
 from .config import DataError
@@ -156,7 +154,7 @@ def _explained(method: Callable[..., Any]) -> Callable[..., Any]:
     return explained
 
 
-def geometries(frames: Iterable[Frame], type_names: list[str]) -> Iterator[tuple[Tensor, Tensor]]:
+def geometries(frames: Iterable[Frame], type_names: list[str]) -> Iterator[Geometry]:
     """Atomic numbers and positions (Å) of frames."""
     for frame in frames:
         yield numbers_of(frame, type_names), frame[AtomicDataDict.POSITIONS_KEY]
@@ -176,28 +174,31 @@ def hessian_labels(
     Raises:
         SettingsError: naming ``hessian_file``, if it cannot be used or matches no structure.
     """
-    path = settings.hessian.hessian_file
-    if path is None or not settings.hessian.hessian_weight:
+    if settings.hessian.hessian_file is None or not settings.hessian.hessian_weight:
         return None
-    given = read_labels(path)
-    check_labels(settings.hessian, given)
-    labels = HessianLabels(given)
-    training = (frame for _, dataset in datasets["train"] for _, frame in frames_of(dataset))
-    n_found, n_frames = labels.summary(geometries(training, type_names))
-    n_found_pool, n_pool = labels.summary(
-        geometries(pool.dataset.raw() if pool else (), type_names)
-    )
-    if n_frames and not n_found + n_found_pool:
-        raise SettingsError(
-            "hessian_file",
-            path,
-            f"none of its {len(labels)} labels belongs to one of the {n_frames + n_pool} training "
-            "structures (same elements in the same order, positions within 0.001 Å); make labels "
-            "for the training data with 'piwsl hessian'",
-        )
-    of_pool = f" and {n_found_pool} of {n_pool} structures of the pool" if n_pool else ""
-    logger.info(
-        f"PIWSL: {n_found} of {n_frames} training frames{of_pool} have one of the {len(labels)} "
-        f"Hessian labels of {path}"
-    )
+    in_pool = geometries(pool.dataset.raw() if pool else (), type_names)
+    return _matched("hessian_file", "train", settings, datasets, type_names, in_pool)
+
+
+def valid_labels(
+    settings: Settings, datasets: Datasets, type_names: list[str]
+) -> HessianLabels | None:
+    """The Hessian labels of validation structures, if there are any; likewise."""
+    if settings.hessian.hessian_valid_file is None:
+        return None
+    return _matched("hessian_valid_file", "val", settings, datasets, type_names)
+
+
+def _matched(
+    option: str,
+    split: str,
+    settings: Settings,
+    datasets: Datasets,
+    type_names: list[str],
+    in_pool: Iterable[Geometry] = (),
+) -> HessianLabels:
+    frames = (frame for _, dataset in datasets[split] for _, frame in frames_of(dataset))
+    of_split = geometries(frames, type_names)
+    labels, found = matched_labels(settings.hessian, option, of_split, in_pool)
+    logger.info(found)
     return labels

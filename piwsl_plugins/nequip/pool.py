@@ -12,12 +12,13 @@ import torch
 from nequip.data import AtomicDataDict, compute_neighborlist_, from_ase
 from nequip.data.dataset import NequIPLMDBDataset
 
-from ..core.frame_checks import first_shared
+from ..core.frame_checks import geometry_key
 from ..core.options import SettingsError
 from ..core.pool import Pool
+from ..core.pool_checks import PoolFrame, look_through
 from ..core.settings import PoolOptions
 from ..core.structures import check_exists, read_structures
-from .data import Datasets, Frame, frames_of, geometries, number_of, problem_of_frame
+from .data import Datasets, Frame, frames_of, logger, problem_of_frame
 from .structures import WEIGHT, join, numbers_of
 
 #: names of labels in files where the training data has no key_mapping
@@ -82,47 +83,50 @@ class PoolFrames(torch.utils.data.Dataset):
         frame[WEIGHT] = torch.full((1, 1), _weight(raw), dtype=torch.float64)
         return AtomicDataDict.with_batch_(compute_neighborlist_(frame, self._r_max))
 
-    def check(self, datasets: Datasets) -> None:
+    def check(self, datasets: Datasets) -> str:
         """Refuse a pool that cannot be trained on, or that the model is validated or tested on.
 
         Args:
             datasets: of NequIP's datamodule.
 
+        Returns:
+            what it holds, for the log.
+
         Raises:
             SettingsError: naming ``pool_file`` and the frame.
         """
+        held_out = {
+            self._key(frame): f"frame {number} (from 0) of the {name}"
+            for split in ("val", "test")
+            for name, dataset in datasets[split]
+            for number, frame in frames_of(dataset)
+        }
+        training = {
+            self._key(frame) for _, dataset in datasets["train"] for _, frame in frames_of(dataset)
+        }
+        elements = [
+            ase.data.atomic_numbers[name]
+            for name in self.type_names
+            if name in ase.data.atomic_numbers
+        ]
+        return look_through(self.path, self._frames_to_check(), elements, held_out, training)
+
+    def _frames_to_check(self) -> Iterator[PoolFrame]:
         for index, frame in enumerate(self.raw()):
-            problem = problem_of_frame(frame) or self._problem_of(frame)
+            problem, weight = problem_of_frame(frame), _weight(frame)
+            if not problem and not (math.isfinite(weight) and weight >= 0):
+                problem = f"its weight is {weight}; allowed is a number of at least 0"
             if problem:
                 raise SettingsError("pool_file", self.path, f"frame {index} (from 0): {problem}")
-        for split, what in (("val", "validation"), ("test", "test")):
-            for name, dataset in datasets[split]:
-                held = (frame for _, frame in frames_of(dataset))
-                shared = first_shared(
-                    geometries(held, self.type_names), geometries(self.raw(), self.type_names)
-                )
-                if shared is not None:
-                    number = number_of(dataset, shared[0])
-                    raise SettingsError(
-                        "pool_file",
-                        self.path,
-                        f"frame {shared[1]} (from 0) is frame {number} of the {name}: "
-                        f"{what} would no longer tell how the model does on what it has not seen; "
-                        "leave the frame out of one of them",
-                    )
+            labels = (AtomicDataDict.TOTAL_ENERGY_KEY, AtomicDataDict.FORCE_KEY)
+            labelled = any(key in frame and not frame[key].isnan().any() for key in labels)
+            numbers = numbers_of(frame, self.type_names).numpy()
+            positions = frame[AtomicDataDict.POSITIONS_KEY].numpy()
+            yield PoolFrame(index, numbers, positions, labelled)
 
-    def _problem_of(self, frame: Frame) -> str | None:
-        numbers = numbers_of(frame, self.type_names)
-        unknown = numbers[self._types[numbers] < 0]
-        if len(unknown):
-            return (
-                f"it holds the element {ase.data.chemical_symbols[int(unknown[0])]}, but the "
-                f"model's types are {', '.join(self.type_names)}; leave such structures out"
-            )
-        weight = _weight(frame)
-        if not (math.isfinite(weight) and weight >= 0):
-            return f"its weight is {weight}; allowed is a number of at least 0"
-        return None
+    def _key(self, frame: Frame) -> bytes:
+        positions = frame[AtomicDataDict.POSITIONS_KEY]
+        return geometry_key(numbers_of(frame, self.type_names), positions)
 
 
 def _weight(frame: Frame) -> float:
@@ -159,7 +163,7 @@ def make_pool(
     datamodule = trainer.datamodule
     fields = {*labels, AtomicDataDict.FORCE_KEY}
     frames = PoolFrames(options.pool_file, model, fields, _reading_of(datamodule))
-    frames.check(datasets)
+    logger.info(frames.check(datasets))
     loader = getattr(datamodule, "train_dataloader_config", {})
     return Pool(
         frames,

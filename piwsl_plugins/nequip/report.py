@@ -6,19 +6,16 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import lightning
+import torch
 from nequip.data import AtomicDataDict
 from nequip.utils import RankedLogger
 from torch import Tensor
 
-from ..core.softening import ForceSums, SofteningGuard
+from ..core.hessian_labels import HessianLabels
 from ..core.terms import Term
-from ..core.training_log import (
-    EpochStatistics,
-    describe,
-    describe_first_step,
-    describe_options,
-    dominance_warning,
-)
+from ..core.training_log import TrainingLog, describe, describe_options
+from ..core.validation import ValidationWatch
+from .host import NequIPHost
 
 if TYPE_CHECKING:
     from .loss import PIWSLLoss
@@ -27,6 +24,8 @@ logger = RankedLogger(__name__, rank_zero_only=True)
 
 #: name of the force slope in the trainer's metrics
 SLOPE = "val_epoch/force_slope"
+#: of the error of held-out Hessian labels
+HESSIAN = "val_epoch/hessian_rms"
 #: lines of the log on a whole training, besides the first step's
 LINES = 20
 
@@ -44,6 +43,7 @@ class Report:
         terms: Sequence[Term],
         n_ranks: int = 1,
         max_epochs: int | None = None,
+        valid_labels: HessianLabels | None = None,
     ) -> None:
         """
         Args:
@@ -51,16 +51,15 @@ class Report:
             terms: with a weight.
             n_ranks: number of ranks.
             max_epochs: length of the training, if it is known.
+            valid_labels: Hessian labels of validation structures.
         """
         self.loss, self.terms = loss, terms
         self._distributed = n_ranks > 1
         self._every = max(1, (max_epochs or 0) // LINES)
-        self._statistics = EpochStatistics()
+        self._log = TrainingLog(logger.info, logger.warning)
         self._weights: dict[str, float] = {}
-        self._reported = self._warned = False
-        watches = loss.is_on and loss.settings.run.softening_guard != "off"
-        self._guard = SofteningGuard() if watches else None
-        self._forces = ForceSums()
+        guarded = loss.is_on and loss.settings.run.softening_guard != "off"
+        self._watch = ValidationWatch(loss.settings, guarded, valid_labels)
         coeffs = ", ".join(
             f"{name} {entry.coeff:g}" for name, entry in loss.entries.items() if entry.coeff
         )
@@ -83,65 +82,48 @@ class Report:
             return
         coeffs = {name: factor * coeff for name, coeff in loss.weights().items()} if factor else {}
         self._weights = {name: coeff * loss.sum_of_coeffs for name, coeff in coeffs.items()}
-        weighted = {name: coeff * values[name].detach() for name, coeff in coeffs.items()}
-        base = values["weighted_sum"].detach() - sum(weighted.values())
         if loss.pool_coeff:
-            pool = loss.pool_coeff * values["pool"].detach()
-            base = base - pool
-            self._statistics.add("pool", pool)
-        self._statistics.add("base", base)
-        self._statistics.add_squares("energy_error", _energy_error(preds, target))
-        for name, value in weighted.items():
-            self._statistics.add_term(name, value, preds[f"piwsl_{name}_residual"])
-        if not self._reported and coeffs:
-            self._reported = True
-            means = self._statistics.means()
-            logger.info(f"PIWSL: first training step: {describe_first_step(means, self.terms)}")
-            self._warn(means)
+            coeffs = coeffs | {"pool": loss.pool_coeff}
+        losses = {name: coeff * values[name].detach() for name, coeff in coeffs.items()}
+        losses["base"] = values["weighted_sum"].detach() - sum(losses.values())
+        self._log.add_step(
+            self._acting(), self._weights, losses, preds, _energy_error(preds, target)
+        )
 
-    def add_validation(self, output: AtomicDataDict.Type, batch: AtomicDataDict.Type) -> None:
-        """Add a validation batch to the force slope, of the model as it is validated (EMA or not).
+    def add_validation(
+        self, model: torch.nn.Module, output: AtomicDataDict.Type, batch: AtomicDataDict.Type
+    ) -> None:
+        """Add a validation batch.
 
         Args:
+            model: as it is validated.
             output: the model's.
             batch: with force labels, if there are any; NaN is no label.
         """
-        forces = output.get(AtomicDataDict.FORCE_KEY)
-        labels = batch.get(AtomicDataDict.FORCE_KEY)
-        if self._guard is None or forces is None:
-            return
-        if labels is None:
-            self._forces.add(forces)
-            return
-        known = labels.isfinite().all(dim=-1)
-        self._forces.add(forces[known], labels[known])
-        self._forces.add(forces[~known])
+        with torch.enable_grad():
+            self._watch.add(NequIPHost(model), batch, output)
 
     def end_validation(self, epoch: int, module: lightning.LightningModule) -> None:
-        """Log means and force slope; every rank must call it."""
-        device = module.device if self._distributed else None
-        slope = self._guard and self._guard.slope(*self._forces.take(device))
+        """Log means and what the validation has found; every rank must call it."""
+        found, warning = self._watch.take(module.device if self._distributed else None)
         if epoch % self._every == 0:
-            self.end(epoch, f", force slope on validation data {slope}" if slope else "")
-        if self._guard and slope:
-            module.log(SLOPE, slope.value)
-            message = self._guard.judge(slope)
-            if message:
-                logger.warning(message)
+            self.end(epoch, f", {found}" if str(found) else "")
+        if found.slope is not None:
+            module.log(SLOPE, found.slope.value)
+        if found.hessian_rms is not None:
+            module.log(HESSIAN, found.hessian_rms)
+        if warning:
+            logger.warning(warning)
 
-    def end(self, epoch: int, slope: str = "") -> None:
+    def end(self, epoch: int, found: str = "") -> None:
         """Log the means since the last time; every rank must call it."""
-        means = self._statistics.take(self._distributed)
-        if means or slope:
-            logger.info(f"PIWSL: epoch {epoch}: {describe(means, self.terms)}{slope}")
-        self._warn(means)
+        means = self._log.statistics.take(self._distributed)
+        if means or found:
+            logger.info(f"PIWSL: epoch {epoch}: {describe(means, self.terms)}{found}")
+        self._log.judge(means, self._weights, self._acting())
 
-    def _warn(self, means: dict[str, float]) -> None:
-        terms = [term for term in self.terms if term.name in self._weights]
-        message = dominance_warning(means, self._weights, terms, prefix="") if means else None
-        if message and not self._warned:
-            self._warned = True
-            logger.warning(message)
+    def _acting(self) -> list[Term]:
+        return [term for term in self.terms if term.name in self._weights]
 
 
 def _energy_error(preds: AtomicDataDict.Type, target: AtomicDataDict.Type) -> Tensor:

@@ -154,7 +154,7 @@ class PIWSLCallback(Callback):
         loss = _piwsl_loss(pl_module)
         if loss is None or stage != "fit":
             return
-        from .data import check_data, datasets_of, hessian_labels
+        from .data import check_data, datasets_of, hessian_labels, valid_labels
         from .loss import labels_of, uses_forces
         from .pool import make_pool
 
@@ -166,17 +166,19 @@ class PIWSLCallback(Callback):
             "test": labels_of(pl_module.test_metrics, finite=True),
         }
         check_data(datasets, finite)
-        if not loss.is_on:
-            Report(loss, [])
-            return
         models, seed, pool = pl_module.model, settings.run.seed, None
         seed = int(getattr(datamodule, "seed", 0)) if seed is None else seed
         first = next(iter(models.values()))
+        held_out = valid_labels(settings, datasets, list(first.type_names))
+        if not loss.is_on:
+            report = Report(loss, [], trainer.world_size, trainer.max_epochs, held_out)
+            self._report = None if held_out is None else report
+            return
         if settings.pool.pool_file is not None:
             pool = make_pool(settings.pool, first, labels_of([loss]), trainer, datasets, seed)
         labels = hessian_labels(settings, datasets, pool, list(first.type_names))
         terms = terms_of(settings, labels)
-        self._report = Report(loss, terms, trainer.world_size, trainer.max_epochs)
+        self._report = Report(loss, terms, trainer.world_size, trainer.max_epochs, held_out)
 
         def moment() -> Moment | None:
             if not trainer.training:
@@ -215,7 +217,8 @@ class PIWSLCallback(Callback):
     ) -> None:
         """Watch the forces."""
         if self._report is not None and not trainer.sanity_checking:
-            self._report.add_validation(outputs[f"val_{dataloader_idx}_output"], batch)
+            model = next(iter(pl_module.model.values()))  # with EMA's weights, if there are any
+            self._report.add_validation(model, outputs[f"val_{dataloader_idx}_output"], batch)
 
     def on_validation_epoch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule

@@ -8,7 +8,7 @@ import ase.io
 import numpy as np
 import pytest
 
-from piwsl_plugins.core.frame_checks import first_shared, problem_of_atoms
+from piwsl_plugins.core.frame_checks import geometry_key, problem_of_atoms
 from piwsl_plugins.core.options import SettingsError
 from piwsl_plugins.core.structures import read_structures
 
@@ -95,14 +95,9 @@ def test_files_that_cannot_be_used(tmp_path, text, words):
     assert caught.value.name == "pool_file"
 
 
-def test_frames_that_two_files_share():
+def test_a_geometry_is_known_by_its_key():
     first, second = water(), bulk()
     noise = changed(lambda a: a.positions.__iadd__(1e-5))
     other = changed(lambda a: a.positions.__iadd__(0.01))
-
-    def of(*structures):
-        return [(atoms.numbers, atoms.positions) for atoms in structures]
-
-    assert first_shared(of(first, second), of(other, second)) == (1, 1)
-    assert first_shared(of(first, second), of(other)) is None
-    assert first_shared(of(first), of(noise)) == (0, 0)
+    keys = [geometry_key(a.numbers, a.positions) for a in (first, noise, second, other)]
+    assert keys[0] == keys[1] and len(set(keys)) == 3

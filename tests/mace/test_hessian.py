@@ -91,8 +91,29 @@ def test_labels_of_the_pool(tmp_path, files, hessians):
     train(tmp_path, files, piwsl_pool_file=tmp_path / "pool.xyz", max_num_epochs=1, **options)
     text = log(tmp_path)
     assert "Hessian labels for 0 of 12 training structures" in text
-    assert "pool of 4 structures, 0 with labels, 3 with Hessian labels" in text
+    assert "training structures, and for 3 of 4 of the pool" in text
+    assert "pool of 4 structures, 0 with labels" in text
     assert np.isfinite(entries(tmp_path, "piwsl")[0]["hessian_rms"])
+
+
+def test_held_out_hessians_are_watched_and_change_nothing(tmp_path, files):
+    structures = ase.io.read(files["valid_file"], index=":")
+    write_labels(tmp_path / "valid.npz", [springs(a) for a in structures[:4]], "springs")
+    options = {"max_num_epochs": 2, "piwsl_pitc_weight": 0.0, "eval_interval": 1}
+    models = {}
+    for name, given in (
+        ("with", {"piwsl_hessian_valid_file": tmp_path / "valid.npz"}),
+        ("alone", {}),
+    ):
+        models[name] = train(tmp_path / name, files, **options, **given)
+    assert_same_weights(*models.values())
+    assert "Hessian labels for 4 of 6 validation structures" in log(tmp_path / "with")
+    found = entries(tmp_path / "with", "piwsl_validation")
+    assert [entry["epoch"] for entry in found] == [None, 0, 1]
+    assert all(0.1 < entry["hessian_valid_rms"] < 1000.0 for entry in found)
+    assert f"Hessians {found[-1]['hessian_valid_rms']:.3f} eV/Å²" in log(tmp_path / "with")
+    evaluated = [entries(tmp_path / name, "eval") for name in models]
+    assert [e["loss"] for e in evaluated[0]] == [e["loss"] for e in evaluated[1]]
 
 
 def wrong_labels(case, folder):
@@ -104,7 +125,7 @@ def wrong_labels(case, folder):
     words = ["--piwsl_hessian_file="]
     if case == "no match":
         labels = [springs(atoms) for atoms in frames("ethanol_gfn2_test", 2)]
-        words += ["none of the 12 training structures", "piwsl hessian"]
+        words += ["belongs to one of the 12 training structures", "piwsl hessian"]
     elif case == "asymmetric":
         labels[1].hessian[0, 5] += 100.0
         words += ["label 1 (from 0): the Hessian is not symmetric"]
@@ -112,6 +133,9 @@ def wrong_labels(case, folder):
         probes = {"displacements": np.ones((1, 9, 3)), "curvatures": np.ones(1)}
         labels[1] = HessianLabel(labels[1].numbers, labels[1].positions, **probes)
         words = ["--piwsl_hessian_form=forces", "label 1 (from 0)"]
+    elif case == "validation":
+        options = {"piwsl_hessian_valid_file": path}
+        words = ["--piwsl_hessian_valid_file=", "one of the 6 validation structures"]
     write_labels(path, labels, "springs")
     if case == "frames":
         path.with_suffix(".xyz").write_text((folder / "train.xyz").read_text())
@@ -120,7 +144,7 @@ def wrong_labels(case, folder):
     return options, words
 
 
-@pytest.mark.parametrize("case", ["no match", "asymmetric", "energies", "frames"])
+@pytest.mark.parametrize("case", ["no match", "asymmetric", "energies", "frames", "validation"])
 def test_wrong_labels_end_the_run_with_one_message(case, tmp_path, files, capfd):
     options, words = wrong_labels(case, tmp_path)
     with pytest.raises(SystemExit) as ended:

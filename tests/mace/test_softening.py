@@ -8,9 +8,10 @@ from mace import modules
 from mace.calculators import MACECalculator
 from mace.tools import evaluate
 
+from piwsl_plugins.core.validation import ValidationWatch
 from piwsl_plugins.mace.arguments import MaceSettings
 from piwsl_plugins.mace.loss import PIWSLLoss
-from piwsl_plugins.mace.training import ForceSlopeWatch
+from piwsl_plugins.mace.training import Validation
 
 from .conftest import atomic_data, frames, loader, make_model, train, write_files
 from .test_energies_alone import without_forces
@@ -28,7 +29,8 @@ class KeepEntries(list):
 
 def watched(n_loaders=1):
     loss = PIWSLLoss(modules.WeightedEnergyForcesLoss(1.0, 1.0), MaceSettings())
-    loss.watch = ForceSlopeWatch(loss, n_loaders, KeepEntries(), rank=0)
+    watch = ValidationWatch(loss.settings, True)
+    loss.watch = Validation(watch, loss.settings.mace.heads, n_loaders, KeepEntries())
     loss.entries = loss.watch._logger
     return loss
 
@@ -155,7 +157,7 @@ def test_the_logged_slope_is_the_regression_on_the_labels(tmp_path, files):
         predicted.append(atoms.get_forces().ravel())
     labels, predicted = np.concatenate(labels), np.concatenate(predicted)
     expected = np.linalg.lstsq(labels[:, None], predicted, rcond=None)[0][0]
-    initial, last = entries(tmp_path, "piwsl_softening")
+    initial, last = entries(tmp_path, "piwsl_validation")
     assert last["force_slope"] == pytest.approx(expected, rel=1e-9)
     assert initial["epoch"] is None
     assert f"Epoch 0: PIWSL: force slope {expected:.3f} (against force labels)" in log(tmp_path)
@@ -180,7 +182,7 @@ def unlabelled(tmp_path):
 
 def test_warn_goes_on(tmp_path, unlabelled):
     train(tmp_path, unlabelled, **FLATTENING)
-    slopes = [entry["force_slope"] for entry in entries(tmp_path, "piwsl_softening")]
+    slopes = [entry["force_slope"] for entry in entries(tmp_path, "piwsl_validation")]
     assert len(slopes) == 5
     assert max(slopes[1:]) < 1.0
     assert log(tmp_path).count("the potential gets too soft") == 1
@@ -192,4 +194,4 @@ def test_off_looks_at_nothing(tmp_path, files):
     train(tmp_path / "zero", files, max_num_epochs=1, piwsl_pitc_weight=0.0)
     for name in ("off", "zero"):
         assert "force slope" not in log(tmp_path / name)
-        assert entries(tmp_path / name, "piwsl_softening") == []
+        assert entries(tmp_path / name, "piwsl_validation") == []

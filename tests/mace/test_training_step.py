@@ -287,7 +287,7 @@ def test_a_pool_without_labels_adds_nothing_to_any_base_loss(base):
         output = model(batch.to_dict(), training=True, compute_stress=True, compute_virials=True)
     loss = loss_fn(pred=output, ref=batch)
     torch.testing.assert_close(loss, base.double()(pred=output, ref=batch), rtol=1e-14, atol=0)
-    assert loss_fn.statistics.means()["pool"] == 0.0
+    assert loss_fn.log.statistics.means()["pool"] == 0.0
 
 
 def test_config_weights_scale_the_terms():

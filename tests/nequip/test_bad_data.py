@@ -151,8 +151,8 @@ def test_wrong_options_in_a_run(tmp_path):
     [
         ("pool_file", "nothing", "'pool_file' = 'bad': ASE cannot read this file"),
         ("hessian_file", "PK\x05\x06", "'hessian_file' = 'bad': "),
-        ("pool_file", "shared", "frame 0 (from 0) is frame 2 of the val data"),
-        ("pool_file", "nitrogen", "frame 0 (from 0): it holds the element N"),
+        ("pool_file", "shared", "frame 0 (from 0) is frame 2 (from 0) of the val data"),
+        ("pool_file", "nitrogen", "frame 0 (from 0) holds N"),
     ],
 )
 def test_wrong_files(option, content, message, tmp_path):

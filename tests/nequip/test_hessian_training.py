@@ -56,11 +56,12 @@ def test_a_restart_repeats_an_uninterrupted_run_with_all_of_it(files, tmp_path):
     made["data"]["train_dataloader"]["shuffle"] = False
     log = train(tmp_path, made, "trainer.max_epochs=3", output="whole")
     for text in (
-        "PIWSL: 8 of 9 training frames and 1 of 5 structures of the pool have one of the 9 Hessian",
+        "PIWSL: Hessian labels for 8 of 9 training structures, and for 1 of 5 of the pool",
+        "PIWSL: pool of 5 structures, 5 with labels; 0 of them are in the training data too",
         "pool_per_batch=2",
         "PIWSL: coefficients in the loss: per_atom_energy_mse 0.5, forces_mse 0.5, pitc 5",
         "PIWSL: epoch 2: base_loss=",
-        "force slope on validation data",
+        "eV/Å²), force slope 0.",
     ):
         assert text in log
     train(tmp_path, made, "trainer.max_epochs=1", output="first")
@@ -121,6 +122,26 @@ def test_energies_alone_with_a_compiled_allegro(files, tmp_path, monkeypatch):
     for name in ("pool", "hessian", "pitc", "weighted_sum"):
         values = torch.tensor(columns[f"train_loss_step/{name}"])
         assert values.isfinite().all() and values.min() > 0
+
+
+def test_held_out_hessians_are_watched_and_change_nothing(files, tmp_path):
+    frames = ase.io.read(DATA / "ethanol_gfn2_valid.xyz", ":3")
+    for atoms in frames:
+        atoms.info[HESSIAN_KEY] = (8.0 * np.eye(27)).ravel()
+    ase.io.write(tmp_path / "held_out.xyz", frames)
+    logs = {}
+    for name, given in (
+        ("with", {"hessian_valid_file": str(tmp_path / "held_out.xyz")}),
+        ("no", {}),
+    ):
+        made = config(loss={**LOSS, "pitc_weight": 0.0, **given})
+        logs[name] = train(tmp_path, made, "trainer.max_epochs=2", output=name)
+    checkpoints = [tmp_path / name / "last.ckpt" for name in logs]
+    assert same(*(weights(path, "ema") for path in checkpoints))
+    assert "PIWSL: Hessian labels for 3 of" in logs["with"]
+    found = metrics(tmp_path / "with")["val_epoch/hessian_rms"]
+    assert len(found) == 2 and min(found) > 0.1 and max(found) < 1000.0
+    assert f"RMS error of held-out Hessians {found[-1]:.3f} eV/Å²" in logs["with"]
 
 
 def test_labels_of_other_structures_stop_the_run(files, tmp_path):

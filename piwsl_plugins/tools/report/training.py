@@ -37,6 +37,7 @@ CURVES: tuple[Curve, ...] = (
     Curve("valid_energy_rmse", "Validation energy RMSE", "meV/atom"),
     Curve("valid_force_rmse", "Validation force RMSE", "meV/Å"),
     Curve("force_slope", "Validation force slope (< 1: too soft)", ""),
+    Curve("valid_hessian_rms", "Error of held-out Hessians, RMS", "eV/Å²"),
     Curve("base_loss", "Base loss", _UNIT),
     Curve("pool_loss", "Loss of the pool", _UNIT),
     *(Curve(f"{key}_weighted", f"{t} term × its weight", _UNIT) for key, (t, *_) in _TERMS.items()),
@@ -51,6 +52,7 @@ _NEQUIP = (
     ("valid_energy_rmse", r"^val\d*\w*/per_atom_energy_rmse$", 1000.0),
     ("valid_force_rmse", r"^val\d*\w*/forces_rmse$", 1000.0),
     ("force_slope", r"^val_epoch/force_slope$", 1.0),
+    ("valid_hessian_rms", r"^val_epoch/hessian_rms$", 1.0),
     *((term, rf"^train_loss\w*/(\w+_)?{term}\w*$", 1.0) for term in _TERMS),
 )
 
@@ -151,8 +153,13 @@ def _mace_values(mode: str, record: dict[str, Any]) -> Iterator[tuple[str, float
         ):
             if record.get(key) is not None:
                 yield curve, 1000 * record[key]
-    elif mode == "piwsl_softening":
-        yield "force_slope", record["force_slope"]
+    elif mode == "piwsl_validation":
+        for curve, key in (
+            ("force_slope", "force_slope"),
+            ("valid_hessian_rms", "hessian_valid_rms"),
+        ):
+            if key in record:
+                yield curve, record[key]
     elif mode == "piwsl":
         for loss in ("base_loss", "pool_loss"):
             if loss in record:

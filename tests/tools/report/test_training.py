@@ -38,7 +38,8 @@ def mace_records(factor=1.0):
             "hessian_weight": 1.0,
             "hessian_rms": 0.4,
         }
-        yield {"mode": "piwsl_softening", "epoch": epoch, "force_slope": 1 - 0.1 * epoch}
+        watched = {"force_slope": 1 - 0.1 * epoch, "hessian_valid_rms": 2.0 - epoch}
+        yield {"mode": "piwsl_validation", "epoch": epoch, **watched}
 
 
 def write_mace(path, factor=1.0):
@@ -77,6 +78,7 @@ def test_mace_results_are_read_in_user_units(tmp_path):
     assert values(curves, "pitc_residual")[3] == pytest.approx(15)
     assert values(curves, "hessian_residual")[1] == pytest.approx(0.4)
     assert values(curves, "force_slope") == pytest.approx({1: 1.0, 2: 0.9, 3: 0.8})
+    assert values(curves, "valid_hessian_rms") == {1: 2.0, 2: 1.0, 3: 0.0}
     assert not values(curves, "pisc")
 
 

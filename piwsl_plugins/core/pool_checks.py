@@ -1,0 +1,89 @@
+"""A pool, looked through before training: elements, frames that are held out, what it holds."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Container, Iterable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .frame_checks import geometry_key
+from .options import SettingsError
+
+
+@dataclasses.dataclass(frozen=True)
+class PoolFrame:
+    """A structure of the pool's file.
+
+    Attributes:
+        index: its number in the file, from 0.
+        numbers: ``(n_atoms,)``, atomic numbers.
+        positions: ``(n_atoms, 3)`` in Å.
+        labelled: whether it has an energy or forces.
+    """
+
+    index: int
+    numbers: NDArray[np.int64]
+    positions: NDArray[np.float64]
+    labelled: bool
+
+
+def look_through(
+    path: str,
+    frames: Iterable[PoolFrame],
+    elements: Iterable[int],
+    held_out: Mapping[bytes, str],
+    training: Container[bytes],
+) -> str:
+    """Refuse a pool that cannot be trained on, or that a model is validated or tested on.
+
+    Args:
+        path: its file.
+        frames: its structures.
+        elements: atomic numbers that the model knows.
+        held_out: where validation and test frames stand, in words, by their
+            :func:`~piwsl_plugins.core.frame_checks.geometry_key`.
+        training: keys of the training frames.
+
+    Returns:
+        what it holds, for the log.
+
+    Raises:
+        SettingsError: naming ``pool_file`` and the frame.
+    """
+    known = {int(z) for z in elements}
+    n = n_labelled = n_shared = 0
+    for frame in frames:
+        key = geometry_key(frame.numbers, frame.positions)
+        if key in held_out:
+            raise SettingsError(
+                "pool_file",
+                path,
+                f"frame {frame.index} (from 0) is {held_out[key]}; remove it from the pool, or "
+                "errors on such data mean nothing",
+            )
+        unknown = set(np.asarray(frame.numbers).tolist()) - known
+        if unknown:
+            raise SettingsError(
+                "pool_file",
+                path,
+                f"frame {frame.index} (from 0) holds {_symbols(unknown)}, but the model knows "
+                f"{_symbols(known)} only, the elements of the training data; remove such "
+                "structures from the file",
+            )
+        n += 1
+        n_labelled += frame.labelled
+        n_shared += key in training
+    if n == 0:
+        raise SettingsError("pool_file", path, "there is no structure in this file")
+    return (
+        f"PIWSL: pool of {n} structures, {n_labelled} with labels; {n_shared} of them are in the "
+        "training data too"
+    )
+
+
+def _symbols(numbers: Iterable[int]) -> str:
+    from ase.data import chemical_symbols
+
+    return ", ".join(chemical_symbols[z] for z in sorted(numbers))
