@@ -97,6 +97,8 @@ DATASETS = {
         reference="GFN2-xTB",
         many=250,
     ),
+    # two minima and a transition state first (_accuracy_stationary.py)
+    "ethanol_stationary": Dataset("ethanol_stationary_train", "ethanol_gfn2_test", "average"),
     "ethanol_b3lyp": Dataset("ethanol_b3lyp_train", "ethanol_b3lyp_test", "average"),
     "tio2": Dataset("tio2_train", "tio2_test", "{8: -439.733580, 22: -1615.121188}"),
     "si_pbe": Dataset("si_pbe_train", "si_pbe_test", "average", cheap="Kumagai", many=150),
@@ -123,6 +125,7 @@ class Cell:
         new: this many times ``frames`` more training frames, beyond the leading ones.
         copies: this many displaced copies of each training frame as more training frames.
         hessians: whether Hessians of the trained model are tested.
+        always: so many first frames of the file are in every training set, beside ``frames``.
     """
 
     regime: str
@@ -137,6 +140,7 @@ class Cell:
     new: int = 0
     copies: int = 0
     hessians: bool = False
+    always: int = 0
 
     @property
     def name(self) -> str:
@@ -146,7 +150,7 @@ class Cell:
     @property
     def n_training(self) -> int:
         """Number of structures in the training file."""
-        return self.frames * (1 + self.new + self.copies)
+        return self.always + self.frames * (1 + self.new + self.copies)
 
     @property
     def batch_size(self) -> int:
@@ -192,6 +196,32 @@ def _cells() -> tuple[Cell, ...]:
         )
         slow = dataclasses.replace(slow, leading=leading, pretrained="cheap", hessians=True)
         cells += [dataclasses.replace(slow, frames=n) for n in (1, 5, 10)]
+        cells += [
+            Cell(
+                "6-hessians",
+                name,
+                "E+F",
+                20,
+                1600,
+                ENERGIES_AND_FORCES,
+                30 if leading == 17 else leading,
+                hessians=True,
+            )
+        ]
+    for n in (0, 10):
+        cells += [
+            Cell(
+                "6-hessians-stationary",
+                "ethanol_stationary",
+                "E+F",
+                n,
+                1600,
+                ENERGIES_AND_FORCES,
+                leading=143,
+                hessians=True,
+                always=3,
+            )
+        ]
     return tuple(cells)
 
 

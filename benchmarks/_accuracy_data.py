@@ -190,6 +190,7 @@ def draw(cell: Cell, seed: int, n_frames: int) -> Subset:
     Where training frames come from the leading ones, validation and new frames do not.
     """
     order = np.random.default_rng([seed, 2408]).permutation(n_frames)
+    order = order[order >= cell.always]
     leading = order[order < (cell.leading or n_frames)]
     others = order[order >= (cell.leading or n_frames)]
     train, spare = leading[: cell.frames], leading[cell.frames :]
@@ -198,5 +199,8 @@ def draw(cell: Cell, seed: int, n_frames: int) -> Subset:
     new = candidates[VALIDATION_FRAMES:last]
     if len(train) < cell.frames or len(new) < cell.new * cell.frames:
         raise DataError(f"{cell.name}: too few of the {n_frames} frames to draw from")
-    spare = spare if len(others) else spare[last:]
+    if cell.always:  # labels for testing are among the others
+        train, spare = np.concatenate([np.arange(cell.always), train]), others[last:]
+    elif not len(others):
+        spare = spare[last:]
     return Subset(*(part.tolist() for part in (train, new, candidates[:VALIDATION_FRAMES], spare)))

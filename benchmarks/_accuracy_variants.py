@@ -117,6 +117,7 @@ VARIANTS: Mapping[str, tuple[Variant, ...]] = {
         *NEW_FRAMES,
         *COPIES,
     ),
+    "6-hessians-stationary": (BASE, hessian(), hessian(0.1)),
     "6-hessians-finetune": (
         BASE,
         base("base lr=0.001", {"lr": 0.001}),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,15 +17,22 @@ from .parallel import Outcome, outcomes
 from .progress import Progress
 from .storage import read_json, write_json, write_npz
 from .structures import Frame
+from .workers import PROCESSES
 
 #: of one structure, by name
 Arrays = dict[str, np.ndarray]
+#: seconds
+_AT_MOST_EVERY = 1.0
 #: failures that an error message spells out
 _SHOWN = 5
 
 
 class Store:
-    """What is finished: in the output file, and in the folder beside it while a run lasts."""
+    """What is finished: in the output file, and in the folder beside it while a run lasts.
+
+    Structures go to the folder together, at most once a second, so that quick calculators do not
+    wait for the disk; what a killed run loses is a second's work.
+    """
 
     def __init__(
         self,
@@ -49,6 +57,9 @@ class Store:
         self.folder = out.with_name(out.name + ".partial")
         self._head = self.folder / "run.json"
         self._in_out: dict[str, Arrays] = {}
+        self._finished: dict[str, Arrays] = {}
+        self._unwritten: dict[str, Arrays] = {}
+        self._written = time.monotonic()
         if overwrite:
             out.unlink(missing_ok=True)
             shutil.rmtree(self.folder, ignore_errors=True)
@@ -57,22 +68,35 @@ class Store:
             self._compare(json.loads(there), out)
         if self._head.is_file():
             self._compare(read_json(self._head), self.folder)
+        for path in self.folder.glob("*.npz"):
+            with np.load(path) as file:
+                for name, array in file.items():
+                    key, _, part = name.partition(".")
+                    self._finished.setdefault(key, {})[part] = array
+        self._finished |= self._in_out
 
     def finished(self, frame: Frame) -> Arrays | None:
         """The arrays of a structure, if it is finished."""
-        if frame.key in self._in_out:
-            return self._in_out[frame.key]
-        path = self.folder / f"{frame.key}.npz"
-        if not path.is_file():
-            return None
-        with np.load(path) as file:
-            return dict(file)
+        return self._finished.get(frame.key)
 
     def keep(self, frame: Frame, arrays: Arrays) -> None:
-        """Write one finished structure."""
-        if not self._head.is_file():
-            write_json(self._head, json.loads(self.run))
-        write_npz(self.folder / f"{frame.key}.npz", arrays)
+        """Keep one finished structure."""
+        self._finished[frame.key] = self._unwritten[frame.key] = arrays
+        if time.monotonic() - self._written > _AT_MOST_EVERY:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is finished and not written yet."""
+        if self._unwritten:
+            if not self._head.is_file():
+                write_json(self._head, json.loads(self.run))
+            together = {
+                f"{key}.{part}": array
+                for key, arrays in self._unwritten.items()
+                for part, array in arrays.items()
+            }
+            write_npz(self.folder / f"{next(iter(self._unwritten))}.npz", together)
+        self._unwritten, self._written = {}, time.monotonic()
 
     def end(self) -> None:
         """Remove the folder, after the output file is written."""
@@ -106,11 +130,16 @@ class Store:
 
 @dataclasses.dataclass(frozen=True)
 class Labelled:
-    """Finished structures with their arrays, and lines that tell the user what happened."""
+    """Finished structures with their arrays, and lines that tell the user what happened.
+
+    Attributes:
+        failed: outcomes of the structures that are left out.
+    """
 
     frames: list[Frame]
     arrays: list[Arrays]
     notes: list[str]
+    failed: list[Outcome] = dataclasses.field(default_factory=list)
 
 
 def label(
@@ -121,6 +150,7 @@ def label(
     called: str,
     workers: int = 1,
     skip_failed: bool = False,
+    executor: str = PROCESSES,
 ) -> Labelled:
     """Run ``function`` on the structures that are not finished, and keep each that is.
 
@@ -130,9 +160,10 @@ def label(
         store: where finished structures are.
         stage: name of the progress bar.
         called: what computes, in the words of error messages.
-        workers: number of processes.
+        workers: number of processes of this machine.
         skip_failed: whether structures on which ``function`` fails are left out; otherwise they
             are an error, after the other structures are done and kept.
+        executor: where structures are worked on, see :func:`.parallel.outcomes`.
 
     Raises:
         InputError: if no structure can be computed.
@@ -143,13 +174,16 @@ def label(
     failed: list[Outcome] = []
     seconds = []
     with Progress() as progress, progress.stage(stage, len(missing)) as advance:
-        for outcome in outcomes(function, missing, workers):
-            if outcome.failure:
-                failed.append(outcome)
-            else:
-                store.keep(outcome.frame, outcome.result)
-                seconds.append(outcome.seconds)
-            advance()
+        try:
+            for outcome in outcomes(function, missing, workers, executor):
+                if outcome.failure:
+                    failed.append(outcome)
+                else:
+                    store.keep(outcome.frame, outcome.result)
+                    seconds.append(outcome.seconds)
+                advance()
+        finally:
+            store.flush()
     n_done = len(frames) - len(failed)
     if failed and (n_done == 0 or not skip_failed):
         remedy = (
@@ -171,7 +205,7 @@ def label(
         notes.append(f"{sum(seconds) / len(seconds):.3g} s per frame")
     found = [(frame, store.finished(frame)) for frame in frames]
     done = [(frame, arrays) for frame, arrays in found if arrays is not None]
-    return Labelled([frame for frame, _ in done], [arrays for _, arrays in done], notes)
+    return Labelled([frame for frame, _ in done], [arrays for _, arrays in done], notes, failed)
 
 
 def _spelled(failed: list[Outcome]) -> str:

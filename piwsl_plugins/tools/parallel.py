@@ -1,4 +1,4 @@
-"""A function of structures, run on many of them: in this process, or in several."""
+"""A function of structures, run on many of them: in this process, in several, or on a cluster."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import concurrent.futures
 import dataclasses
 import multiprocessing
 import os
+import pickle
 import signal
 import threading
 import time
@@ -13,8 +14,14 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
-from .errors import RunError, ToolError, reason_of
+from .errors import InputError, RunError, ToolError, reason_of
 from .structures import Frame
+from .workers import MPI, PROCESSES
+
+#: seconds to wait for a scheduler of dask
+_PATIENCE = 15
+
+Function = Callable[[Frame], Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +35,7 @@ class Outcome:
 
 
 def outcomes(
-    function: Callable[[Frame], Any], frames: Sequence[Frame], workers: int
+    function: Function, frames: Sequence[Frame], workers: int = 1, executor: str = PROCESSES
 ) -> Iterator[Outcome]:
     """Run ``function`` on structures; each outcome comes as soon as it is there.
 
@@ -36,36 +43,26 @@ def outcomes(
         function: can be pickled, and has what is slow to load loaded at its first call. Its
             exceptions are failures of one structure, but a :class:`ToolError` ends everything.
         frames: the structures.
-        workers: number of processes; 1 is this one.
+        workers: number of processes of this machine; 1 is this one.
+        executor: "processes", "mpi" or "dask://host:port".
 
     Raises:
         ToolError: of ``function``.
-        RunError: if a process dies.
+        InputError: for an executor that cannot be reached.
+        RunError: if worker processes die again and again.
     """
-    if workers == 1 or len(frames) <= 1:
-        for frame in frames:
-            yield _attempt(function, frame)
-        return
-    executor = concurrent.futures.ProcessPoolExecutor(
-        min(workers, len(frames)),
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=_begin,
-        initargs=(function,),
-    )
-    try:
-        futures = [executor.submit(_attempt_here, frame) for frame in frames]
-        for future in concurrent.futures.as_completed(futures):
-            yield future.result()
-    except BrokenProcessPool as error:
-        raise RunError(
-            "a worker process died (out of memory, or a crash inside the calculator); finished "
-            "frames are kept, and the same command goes on; try fewer --workers"
-        ) from error
-    finally:
-        executor.shutdown(wait=True, cancel_futures=True)
+    if not frames:
+        return iter(())
+    if executor == MPI:
+        return _with_mpi(function, frames)
+    if executor != PROCESSES:
+        return _with_dask(function, frames, executor)
+    if workers == 1 or len(frames) == 1:
+        return (_attempt(function, frame) for frame in frames)
+    return _with_processes(function, frames, workers)
 
 
-def _attempt(function: Callable[[Frame], Any], frame: Frame) -> Outcome:
+def _attempt(function: Function, frame: Frame) -> Outcome:
     start = time.perf_counter()
     result, failure = None, ""
     try:
@@ -77,13 +74,46 @@ def _attempt(function: Callable[[Frame], Any], frame: Frame) -> Outcome:
     return Outcome(frame, result, failure, time.perf_counter() - start)
 
 
-_function: Callable[[Frame], Any] | None = None
+def _with_processes(function: Function, frames: Sequence[Frame], workers: int) -> Iterator[Outcome]:
+    """In processes of this machine; where one dies, its structure is begun anew.
+
+    The death of one ends the whole pool, so another takes over what is not finished, what may have
+    been in work then as the last, until a pool has died without an outcome.
+    """
+    waiting = list(frames)
+    while waiting:
+        pool = concurrent.futures.ProcessPoolExecutor(
+            min(workers, len(waiting)),
+            mp_context=multiprocessing.get_context("spawn"),
+            initializer=_begin,
+            initargs=(function,),
+        )
+        finished: set[int] = set()
+        try:
+            places = {pool.submit(_attempt_here, f): place for place, f in enumerate(waiting)}
+            for future in concurrent.futures.as_completed(places):
+                if not isinstance(future.exception(), BrokenProcessPool):
+                    finished.add(places[future])
+                    yield future.result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+        left = [frame for place, frame in enumerate(waiting) if place not in finished]
+        if left and not finished:
+            raise RunError(
+                "worker processes die again and again (out of memory, or a crash inside the "
+                f"calculator) at {', '.join(frame.where for frame in left[:workers])}; finished "
+                "frames are kept, and the same command goes on; try fewer --workers, or leave "
+                "these frames out"
+            )
+        waiting = left[workers:] + left[:workers]
 
 
-def _begin(function: Callable[[Frame], Any]) -> None:
+_function: Function | None = None
+
+
+def _begin(function: Function) -> None:
     """Start of a worker process, which ends with its parent, however that ends."""
-    global _function
-    _function = function
+    _take(function)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     parent = multiprocessing.parent_process()
     assert parent is not None
@@ -95,6 +125,65 @@ def _begin(function: Callable[[Frame], Any]) -> None:
     threading.Thread(target=follow, daemon=True).start()
 
 
+def _take(function: Function) -> None:
+    global _function
+    _function = function
+
+
 def _attempt_here(frame: Frame) -> Outcome:
     assert _function is not None
     return _attempt(_function, frame)
+
+
+def _with_mpi(function: Function, frames: Sequence[Frame]) -> Iterator[Outcome]:
+    """On the ranks of an MPI job; the death of one ends the job."""
+    from mpi4py import MPI as mpi
+    from mpi4py.futures import MPIPoolExecutor
+
+    if mpi.COMM_WORLD.Get_size() == 1:
+        raise InputError(
+            "--executor=mpi: there is one rank; start it with "
+            "'mpiexec -n N python -m mpi4py.futures -m piwsl_plugins VERB ...'"
+        )
+    with MPIPoolExecutor(initializer=_take, initargs=(function,)) as pool:
+        futures = [pool.submit(_attempt_here, frame) for frame in frames]
+        try:
+            for future in concurrent.futures.as_completed(futures):
+                yield future.result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+_here = threading.local()
+
+
+def _attempt_pickled(pickled: bytes, frame: Frame) -> Outcome:
+    """Of a function that each thread of a worker unpickles once."""
+    if getattr(_here, "pickled", None) != pickled:
+        _here.function, _here.pickled = pickle.loads(pickled), pickled
+    return _attempt(_here.function, frame)
+
+
+def _with_dask(function: Function, frames: Sequence[Frame], address: str) -> Iterator[Outcome]:
+    """On the workers of a dask scheduler, which begins structures of dead workers anew."""
+    from distributed import Client, KilledWorker, as_completed
+
+    try:
+        client = Client(f"tcp://{address.removeprefix('dask://')}", timeout=_PATIENCE)
+    except OSError as error:
+        raise InputError(f"--executor={address}: there is no scheduler of dask") from error
+    pickled = pickle.dumps(function)
+    with client:
+        futures = client.map(_attempt_pickled, [pickled] * len(frames), frames, pure=False)
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+                future.release()
+        except KilledWorker as error:
+            raise RunError(
+                "workers of dask die again and again (out of memory, or a crash inside the "
+                f"calculator): {reason_of(error)}; finished frames are kept, and the same command "
+                "goes on"
+            ) from error
+        finally:
+            client.cancel(futures)

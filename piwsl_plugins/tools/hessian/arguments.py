@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from .. import workers
 from ..calculators import FORMS
 from ..errors import InputError
 from ..options import add
@@ -99,13 +100,7 @@ def build_parser() -> argparse.ArgumentParser:
     measure = parser.add_argument_group("how they are measured (with --calculator)")
     names = ("step", "max_hessian_atoms", "probes", "max_displacement", "energies", "seed")
     add(measure, HessianSettings, *names)
-    measure.add_argument(
-        "--workers",
-        type=int,
-        default=1,
-        metavar="N",
-        help="processes, of one thread each unless OMP_NUM_THREADS says otherwise (default: 1)",
-    )
+    workers.add_options(measure)
     measure.add_argument("--device", default="cpu", help="of MACE and NequIP models (default: cpu)")
     measure.add_argument("--head", help="head of a multihead MACE model")
     measure.add_argument(
@@ -161,8 +156,7 @@ def check(options: argparse.Namespace) -> None:
         )
     if options.data is not None and options.from_phonopy:
         raise InputError("--from_phonopy takes the structure from its own file; leave DATA out")
-    if options.workers < 1:
-        raise InputError(f"--workers={options.workers}: allowed is 1 or more")
+    workers.check_options(options)
     if options.delta is not None and not 0 < options.delta <= 0.5:
         raise InputError(f"--delta={options.delta}: allowed is above 0, at most 0.5 Å")
     if options.from_phonons and (options.supercell is None or min(options.supercell) < 1):

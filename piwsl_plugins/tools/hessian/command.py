@@ -55,6 +55,7 @@ def _measure(options: argparse.Namespace, settings: HessianSettings) -> tuple[li
         source.source,
         options.workers,
         options.skip_failed,
+        options.executor,
     )
     write_finished(store.out, labelled, f"{source.identity}; {settings}", store.run)
     store.end()

@@ -1,6 +1,7 @@
 """Calculators whose Hessians are known, also as ``module:factory`` for the command line."""
 
 import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +79,7 @@ class Counting(Forgetful):
         count = Path(os.environ["COUNT_FILE"])
         with count.open("a") as file:
             file.write(".")
+        time.sleep(float(os.environ.get("SLOW", "0")))
         if count.stat().st_size == int(os.environ.get("DIE_AT", "0")):
             os._exit(9)
         super().calculate(atoms, properties, system_changes)
