@@ -1,0 +1,105 @@
+"""Labels of the cheap method: from a calculator, or found by geometry in files."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..calculators import CalculatorSource
+from ..errors import InputError
+from ..labelling import Arrays
+from ..structures import Frame, LabelKeys, read_frames
+from .evaluation import Evaluated, evaluate
+from .inputs import Inputs, place
+from .labels import carried
+from .stages import Stages
+
+#: energies (eV) of one geometry and method differ by less
+_SAME = 1e-4
+
+
+def cheap_labels(
+    options: argparse.Namespace, inputs: Inputs, stages: Stages, keys: LabelKeys
+) -> Evaluated:
+    """Labels of the cheap method for the frames of both files.
+
+    Args:
+        options: the calculator, or files of labels.
+        inputs: the frames.
+        stages: where the labels of a calculator are kept.
+        keys: names of the labels in files.
+
+    Returns:
+        labels, and why there are none.
+
+    Raises:
+        InputError: for labels that cannot be used; training frames that files do not hold.
+        RunError: if the calculator fails on every frame.
+    """
+    frames = [*inputs.training, *inputs.pool]
+    if options.cheap_labels:
+        stages.enter("cheap", {"cheap_labels": _digest(options.cheap_labels)})
+        labels = _by_place(options.cheap_labels, keys)
+        found = {f.key: labels[place(f)] for f in frames if place(f) in labels}
+        _require_training(inputs.training, found, options.cheap_labels)
+        reason = "not among the cheap labels"
+        return Evaluated(found, {f.key: reason for f in frames if f.key not in found})
+    source = CalculatorSource.parse(options.calculator, options.head)
+    source.require_package()
+    stages.enter("cheap", {"calculator": source.identity})
+    path = stages.folder / "cheap.xyz"
+    where = options.device, options.workers, options.executor
+    return evaluate(path, source, frames, "cheap labels", *where)
+
+
+def is_learned(calculator: str | None) -> bool:
+    """Whether the cheap method is a model of MACE or NequIP."""
+    if calculator is None:
+        return False
+    return CalculatorSource.parse(calculator).kind not in ("xtb", "factory")
+
+
+def _by_place(paths: Sequence[Path], keys: LabelKeys) -> dict[bytes, Arrays]:
+    """The labels of frames that have an energy.
+
+    Raises:
+        InputError: for one geometry with two energies.
+    """
+    found: dict[bytes, tuple[Frame, Arrays]] = {}
+    for frame in (frame for path in paths for frame in read_frames(path, keys=keys)):
+        if frame.energy is None:
+            continue
+        twin, _ = found.setdefault(place(frame), (frame, carried(frame)))
+        assert twin.energy is not None
+        if abs(twin.energy - frame.energy) > _SAME:
+            raise InputError(
+                f"{frame.where}: the geometry of {twin.where} with another energy; cheap labels "
+                "are found by geometry, so that one of the two has to go"
+            )
+    if not found:
+        words = " and ".join(map(str, paths))
+        raise InputError(f"{words}: no frame has an energy under '{keys.energy}' (--energy_key)")
+    return {key: labels for key, (_, labels) in found.items()}
+
+
+def _require_training(
+    training: Sequence[Frame], found: dict[str, Arrays], paths: Sequence[Path]
+) -> None:
+    without = [frame for frame in training if frame.key not in found]
+    if without:
+        raise InputError(
+            f"{without[0].where}: --cheap_labels={' '.join(map(str, paths))} holds no energy of "
+            f"this geometry ({len(without)} of {len(training)} training frames have none); the "
+            "correction needs both labels of a frame"
+        )
+
+
+def _digest(paths: Sequence[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in paths:
+        if not path.is_file():
+            raise InputError(f"--cheap_labels: there is no file {path}")
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,179 @@
+"""The trainer's own command line, with files, seeds and folders of a correction added."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import re
+import shlex
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..errors import InputError, RunError
+
+_PLACEHOLDER = re.compile(r"\{(train|valid|seed|folder|name)\}")
+#: name of every correction
+_NAME = "correction"
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """One training: its files, seed, and the folder for what the trainer writes."""
+
+    train_file: Path
+    valid_file: Path
+    seed: int
+    folder: Path
+
+
+@dataclasses.dataclass(frozen=True)
+class HostCommand:
+    """A command that trains a model.
+
+    Attributes:
+        words: of the command line, the program with its folder.
+        kind: "mace", "nequip", or "any" for one with placeholders.
+    """
+
+    words: tuple[str, ...]
+    kind: str
+
+    @classmethod
+    def parse(cls, text: str) -> HostCommand:
+        """Understand ``--train``.
+
+        Raises:
+            InputError: for a command that is not found, and one that is not known and does not say
+                where files go.
+        """
+        try:
+            words = shlex.split(text)
+        except ValueError as error:
+            raise InputError(f"--train={text}: {error}") from None
+        if not words:
+            raise InputError("--train: allowed is a command")
+        name = Path(words[0]).name
+        kind = {"mace_run_train": "mace", "nequip-train": "nequip"}.get(name, "any")
+        if _PLACEHOLDER.search(text):
+            kind = "any"
+        elif kind == "any":
+            raise InputError(
+                f"--train={text}: {name} is neither mace_run_train nor nequip-train; say where its "
+                "files go: {train} {valid} {seed} {folder} {name}"
+            )
+        beside = Path(sys.executable).parent / words[0]
+        program = shutil.which(words[0]) or (str(beside) if beside.is_file() else None)
+        if program is None:
+            raise InputError(
+                f"--train={text}: there is no command {words[0]}; install it into this "
+                "environment, or give its path"
+            )
+        for word in words[1:]:
+            file = word.rpartition("=")[2]
+            if file.endswith((".yaml", ".yml")) and not Path(file).is_file():
+                raise InputError(f"--train={text}: there is no file {file}")
+        return cls((program, *words[1:]), kind)
+
+    @property
+    def identity(self) -> str:
+        """The command, and a digest of the files that it names."""
+        digest = hashlib.sha256()
+        for word in self.words[1:]:
+            path = Path(word.rpartition("=")[2])
+            if path.is_file():
+                digest.update(path.read_bytes())
+        words = [Path(self.words[0]).name, *self.words[1:]]
+        return f"{shlex.join(words)} ({digest.hexdigest()[:16]})"
+
+    def arguments(self, training: Training, elements: Sequence[int]) -> list[str]:
+        """The whole command line of one training.
+
+        Args:
+            training: its files, seed and folder.
+            elements: atomic numbers of training frames and pool.
+        """
+        added = {"mace": _of_mace, "nequip": _of_nequip}.get(self.kind)
+        if added is not None:
+            return [*self.words, *added(training, elements)]
+        values = {
+            "train": training.train_file.absolute(),
+            "valid": training.valid_file.absolute(),
+            "folder": training.folder.absolute(),
+            "seed": training.seed,
+            "name": _NAME,
+        }
+        return [_PLACEHOLDER.sub(lambda m: str(values[m[1]]), word) for word in self.words]
+
+
+def _of_mace(training: Training, elements: Sequence[int]) -> list[str]:
+    """Options of ``mace_run_train``: those given last are in force, also over a config's.
+
+    The offsets are taken off the labels, so that isolated atoms have no energy left.
+    """
+    folder = training.folder.absolute()
+    energies = ", ".join(f"{z}: 0.0" for z in elements)
+    return [
+        f"--name={_NAME}",
+        f"--seed={training.seed}",
+        f"--train_file={training.train_file.absolute()}",
+        f"--valid_file={training.valid_file.absolute()}",
+        "--energy_key=REF_energy",
+        "--forces_key=REF_forces",
+        "--stress_key=REF_stress",
+        f"--E0s={{{energies}}}",
+        f"--work_dir={folder}",
+        f"--model_dir={folder}",
+        f"--log_dir={folder / 'logs'}",
+        f"--checkpoints_dir={folder / 'checkpoints'}",
+        f"--results_dir={folder / 'results'}",
+    ]
+
+
+def _of_nequip(training: Training, elements: Sequence[int]) -> list[str]:
+    """Overrides of Hydra for ``nequip-train``, which only trains: there are no test labels."""
+    paths = {
+        "++data.train_file_path": training.train_file,
+        "++data.val_file_path": training.valid_file,
+        "hydra.run.dir": training.folder,
+    }
+    quoted = [f"{name}='{_escaped(path.absolute())}'" for name, path in paths.items()]
+    return [
+        *quoted,
+        "++data.key_mapping={REF_energy: total_energy, REF_forces: forces, REF_stress: stress}",
+        f"++data.seed={training.seed}",
+        f"++training_module.model.seed={training.seed}",
+        "run=[train]",
+    ]
+
+
+def _escaped(path: Path) -> str:
+    return str(path).replace("'", "\\'")
+
+
+def model_of(folder: Path) -> Path:
+    """The model that a training left.
+
+    Raises:
+        RunError: if there is none, or it cannot be told which it is.
+    """
+    preferred = (f"{_NAME}_stagetwo.model", f"{_NAME}.model", "best.ckpt")
+    for name in preferred:
+        if (folder / name).is_file():
+            return folder / name
+    endings = (".model", ".nequip.zip", ".nequip.pt2", ".nequip.pth", ".ckpt")
+    others = sorted(
+        path
+        for path in folder.glob("*")
+        if path.name.endswith(endings) and not path.name.endswith("_compiled.model")
+    )
+    # Lightning's "last" stands beside the best one
+    best = [path for path in others if path.stem != "last"] or others
+    if len(best) != 1:
+        found = ", ".join(path.name for path in best) or "no model"
+        raise RunError(
+            f"{folder}: the training left {found}; one is expected, called {', '.join(preferred)} "
+            "or alone with its ending"
+        )
+    return best[0]

@@ -1,0 +1,134 @@
+"""The two files of a run, expensive frames and a pool, looked through before anything else."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ...core.frame_checks import geometry_key
+from ..errors import InputError
+from ..structures import Frame, LabelKeys, elements_of, read_frames
+
+#: nearest neighbours in one file may be this many times farther apart than in the other
+_SPACING = 1.6
+#: frames of which the distances are compared
+_COMPARED = 200
+
+
+@dataclasses.dataclass(frozen=True)
+class Inputs:
+    """What takes part.
+
+    Attributes:
+        training: frames with expensive labels, each geometry once, in an order of their own.
+        pool: structures to label, each once, in the order of their file.
+        notes: lines on what was left out.
+    """
+
+    training: list[Frame]
+    pool: list[Frame]
+    notes: list[str]
+
+
+def read_inputs(training: Path, pool: Path, keys: LabelKeys, labelled: bool) -> Inputs:
+    """Read both files.
+
+    Args:
+        training: frames with expensive labels.
+        pool: structures to label.
+        keys: names of the labels.
+        labelled: whether every training frame must have an energy.
+
+    Raises:
+        InputError: naming file and frame, for frames that cannot be used, elements of the pool
+            that the training frames lack, and a pool in another unit of length.
+    """
+    notes: list[str] = []
+    given = _each_once(read_frames(training, keys=keys), training, notes)
+    if labelled:
+        _require_energies(given, training, keys.energy)
+    candidates = _each_once(read_frames(pool, keys=keys), pool, notes)
+    known = {place(frame) for frame in given}
+    structures = [frame for frame in candidates if place(frame) not in known]
+    if len(structures) < len(candidates):
+        n_shared = len(candidates) - len(structures)
+        notes.append(f"{n_shared} frames of {pool} left out: they are in {training} too")
+    if not structures:
+        raise InputError(f"{pool}: every structure is in {training} too; there is nothing to label")
+    _require_elements(given, structures, training)
+    _require_one_length_unit(given, structures, pool)
+    # so that no label depends on the order of the training file
+    return Inputs(sorted(given, key=lambda frame: frame.key), structures, notes)
+
+
+def place(frame: Frame) -> bytes:
+    """Identifies a geometry up to 0.0005 Å, with its cell where it is periodic."""
+    atoms = frame.atoms
+    cell = atoms.cell.array[atoms.pbc]
+    return geometry_key(atoms.numbers, np.concatenate([atoms.positions, cell]))
+
+
+def _each_once(frames: Sequence[Frame], path: Path, notes: list[str]) -> list[Frame]:
+    whole = [f for f in frames if len(f.atoms) > 1 or f.config_type != "IsolatedAtom"]
+    if len(whole) < len(frames):
+        notes.append(
+            f"{len(frames) - len(whole)} isolated atoms of {path} left out: the offsets between "
+            "the methods come from the other frames"
+        )
+    unique = {place(frame): frame for frame in reversed(whole)}
+    if len(unique) < len(whole):
+        notes.append(f"{len(whole) - len(unique)} repeated frames of {path} used once")
+    if not whole:
+        raise InputError(f"{path}: it holds no frames but isolated atoms")
+    return list(reversed(unique.values()))
+
+
+def _require_energies(frames: Sequence[Frame], path: Path, key: str) -> None:
+    without = [frame for frame in frames if frame.energy is None]
+    if without:
+        raise InputError(
+            f"{without[0].where}: no energy under '{key}' ({len(without)} of {len(frames)} frames "
+            f"of {path} have none); remove such frames, or name the label with --energy_key"
+        )
+
+
+def _require_elements(training: Sequence[Frame], pool: Sequence[Frame], path: Path) -> None:
+    from ase.data import chemical_symbols
+
+    unknown = set(elements_of(pool)) - set(elements_of(training))
+    if unknown:
+        bad = [frame for frame in pool if unknown & set(frame.atoms.numbers.tolist())]
+        symbols = ", ".join(chemical_symbols[z] for z in sorted(unknown))
+        raise InputError(
+            f"{bad[0].where}: no frame of {path} holds {symbols} ({len(bad)} structures of the "
+            "pool do); label some that do, or remove these from the pool"
+        )
+
+
+def _require_one_length_unit(training: Sequence[Frame], pool: Sequence[Frame], path: Path) -> None:
+    expected, spacing = _spacing(training), _spacing(pool)
+    if expected is None or spacing is None:
+        return
+    if not 1 / _SPACING < spacing / expected < _SPACING:
+        raise InputError(
+            f"{path}: nearest neighbours are {spacing:.3g} apart, but {expected:.3g} Å in the "
+            "training frames; positions must be in Å (1 bohr is 0.529177 Å, 1 nm is 10 Å)"
+        )
+
+
+def _spacing(frames: Sequence[Frame]) -> float | None:
+    """The median over frames of the shortest distance (Å); None for single atoms."""
+    from ase.neighborlist import neighbor_list
+
+    some = frames[:: max(1, len(frames) // _COMPARED)]
+    shortest = []
+    for frame in some:
+        for cutoff in (3.0, 12.0):
+            distances = neighbor_list("d", frame.atoms, cutoff)
+            if distances.size:
+                shortest.append(distances.min())
+                break
+    return float(np.median(shortest)) if shortest else None

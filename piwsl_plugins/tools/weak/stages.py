@@ -1,0 +1,79 @@
+"""The folder of a run: what it was made with, and whether the output file is its own."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+from ..storage import read_json, write_json, written_whole
+
+
+class Stages:
+    """Files of the stages of one run, which stay for a later run of the same command."""
+
+    def __init__(self, folder: Path, out: Path, overwrite: bool) -> None:
+        """Open the folder.
+
+        Args:
+            folder: it need not exist.
+            out: the file to be written at the end.
+            overwrite: whether what another run left in both is thrown away.
+
+        Raises:
+            InputError: if ``out`` is not from this folder, or the folder holds something else.
+        """
+        self.folder, self.out = folder, out
+        self._head, self._digest = folder / "run.json", folder / "labels.json"
+        foreign = folder.exists() and any(path.suffix != ".writing" for path in folder.iterdir())
+        if foreign and not self._head.is_file():
+            raise InputError(f"{folder} is not the folder of a run of piwsl weak; give another")
+        if overwrite:
+            out.unlink(missing_ok=True)
+            shutil.rmtree(folder, ignore_errors=True)
+        elif out.exists() and not self._wrote(out):
+            raise InputError(
+                f"{out} exists and was not written from {folder}; give another --out, or "
+                "--overwrite to replace it"
+            )
+
+    def enter(self, stage: str, settings: Mapping[str, Any]) -> None:
+        """Note what a stage is made with.
+
+        Raises:
+            InputError: if the folder holds it, made with other settings.
+        """
+        run = read_json(self._head) if self._head.is_file() else {}
+        there = run.get(stage)
+        wanted = json.loads(json.dumps(dict(settings)))
+        if there == wanted:
+            return
+        if there is not None:
+            names = [name for name in {**there, **wanted} if there.get(name) != wanted.get(name)]
+            differing = [f"{n} is {there.get(n)} there and {wanted.get(n)} here" for n in names]
+            raise InputError(
+                f"{self.folder} was made with other settings ({'; '.join(differing)}); give "
+                "another --folder, or --overwrite to throw it away"
+            )
+        write_json(self._head, {**run, stage: wanted}, indent=1)
+
+    def write_out(self, write: Callable[[Path], None]) -> None:
+        """Write the output file whole, and note that it is of this folder."""
+        with written_whole(self.out) as partial:
+            write(partial)
+            # before the file gets its name, so that an interruption leaves no file of nobody's
+            write_json(self._digest, {"sha256": [*self._written(), _digest_of(partial)]})
+
+    def _wrote(self, out: Path) -> bool:
+        return _digest_of(out) in self._written()
+
+    def _written(self) -> list[str]:
+        return read_json(self._digest)["sha256"] if self._digest.is_file() else []
+
+
+def _digest_of(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,72 @@
+"""What ``piwsl weak`` says at its end: errors before and after, what was left out, advice."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from collections.abc import Mapping, Sequence
+
+#: a correction that leaves more than this share of the cheap method's error is not worth it
+_WORTH = 0.9
+
+Errors = Mapping[str, float]
+
+
+def _line(name: str, errors: Errors, remark: str) -> str:
+    parts = [f"E {1e3 * errors['energy']:7.2f} meV/atom"]
+    if "forces" in errors:
+        parts.append(f"F {1e3 * errors['forces']:7.1f} meV/Å")
+    if "stress" in errors:
+        parts.append(f"stress {1e3 * errors['stress']:.2f} meV/Å³")
+    return f"  {name:<34}{'  '.join(parts)}{f'  ({remark})' if remark else ''}"
+
+
+def describe(
+    n_training: int, cheap: Errors, held_out: Errors, n_held_out: int, spread: Errors
+) -> list[str]:
+    """Lines on how good the labels are.
+
+    Args:
+        n_training: number of frames with expensive labels.
+        cheap: root mean square errors of the cheap method, offsets taken off.
+        held_out: those of the corrected method on frames that the model in question has not seen.
+        n_held_out: number of these frames.
+        spread: of the models over the pool.
+    """
+    lines = ["root mean square errors:"]
+    lines.append(_line("cheap method, after offsets", cheap, f"{n_training} training frames"))
+    if held_out:
+        frames = f"{n_held_out} held-out frames, which also chose the checkpoints"
+        lines.append(_line("corrected", held_out, frames))
+    if spread:
+        lines.append(_line("spread of the models", spread, "the pool"))
+    return lines
+
+
+def advise(cheap: Errors, held_out: Errors, learned: bool) -> list[str]:
+    """What a user should think twice about."""
+    lines = []
+    name = "forces" if "forces" in held_out else "energy"
+    if held_out and held_out[name] > _WORTH * cheap[name]:
+        lines.append(
+            "WARNING: on held-out frames the correction leaves "
+            f"{held_out[name] / cheap[name]:.0%} of the cheap method's error after offsets: it has "
+            "not learned the difference. Train it longer or with a smaller model, or use the cheap "
+            "method's labels (--models 0) for pretraining, and fine-tune"
+        )
+    if learned:
+        lines.append(
+            "NOTE: the cheap method is a learned model. Corrections of one were measured to be no "
+            "better than fine-tuning it on the expensive frames (docs/weak.md)"
+        )
+    return lines
+
+
+def next_commands(options: argparse.Namespace) -> Sequence[str]:
+    """The commands that follow."""
+    training, out = shlex.quote(str(options.training)), shlex.quote(str(options.out))
+    return [
+        "train an ordinary model on both:",
+        f"  mace_run_train --loss=piwsl --piwsl_pool_file={out} --train_file={training} ...",
+        f"  or, in the loss of a config of nequip-train,  pool_file: {out}",
+    ]

@@ -1,0 +1,141 @@
+"""Weak labels: cheap ones plus the mean correction, and how far each is to be trusted."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from ..labelling import Arrays
+from ..structures import Frame
+from .labels import root_mean_squares
+from .offsets import Offsets
+
+
+@dataclasses.dataclass(frozen=True)
+class Corrected:
+    """What one correction model makes of the structures.
+
+    Attributes:
+        labels: cheap ones plus its correction and offsets, by the structures' keys.
+        held_out: training frames that it has not seen.
+    """
+
+    labels: dict[str, Arrays]
+    held_out: list[Frame]
+
+
+@dataclasses.dataclass(frozen=True)
+class Weak:
+    """Weak labels of the pool.
+
+    Attributes:
+        frames: those that are labelled.
+        labels: of each, with weights and, of several models, their spread.
+        distrusted: structures on which the models differ by more than the correction itself.
+        without_energy: number of frames whose energy the training frames leave open.
+        spread: root mean square of it over the frames, by label, in eV per atom and eV/Å.
+    """
+
+    frames: list[Frame]
+    labels: list[dict[str, object]]
+    distrusted: list[Frame]
+    without_energy: int
+    spread: dict[str, float]
+
+
+def corrected(
+    frames: Sequence[Frame],
+    cheap: Mapping[str, Arrays],
+    predictions: Mapping[str, Arrays],
+    offsets: Offsets,
+) -> dict[str, Arrays]:
+    """Cheap labels plus offsets and a model's correction, of the labels that both give."""
+    shifts = offsets(frames)
+    found = {}
+    for frame, shift in zip(frames, shifts, strict=True):
+        low, change = cheap[frame.key], predictions[frame.key]
+        labels = {name: low[name] + change[name] for name in low if name in change}
+        labels["energy"] = labels["energy"] + shift
+        found[frame.key] = labels
+    return found
+
+
+def weigh(
+    pool: Sequence[Frame],
+    models: Sequence[Corrected],
+    names: Sequence[str],
+    errors: Mapping[str, float],
+    corrections: Mapping[str, float],
+    spans: np.ndarray,
+) -> Weak:
+    """The mean of the models, with weights s²/(s² + σ²) from their spread σ.
+
+    A label whose models differ by as much as they are wrong on frames that they have not seen, s,
+    has half the weight.
+
+    Args:
+        pool: structures that all models have labelled.
+        models: what they say.
+        names: of the labels that the training frames have, so that models have learned them.
+        errors: s, root mean square errors on held-out frames, by label.
+        corrections: root mean squares of the correction itself: where the models differ by more,
+            the cheap label would be as good.
+        spans: ``(n,)`` bool, whether the training frames fix the offsets of each structure.
+    """
+    decisive = "forces" if "forces" in names else "energy"
+    kept, labels, distrusted = [], [], []
+    spreads: list[Arrays] = []
+    n_without = 0
+    for frame, spanned in zip(pool, spans, strict=True):
+        means, spread = _mean_and_spread([model.labels[frame.key] for model in models], names)
+        sigma = root_mean_squares([spread], [frame]) if spread else {}
+        if sigma.get(decisive, 0.0) > corrections[decisive]:
+            distrusted.append(frame)
+            continue
+        values: dict[str, object] = dict(means)
+        if spread:
+            values["weak_energy_std"] = float(spread["energy"])
+            if "forces" in spread:
+                values["weak_forces_std"] = np.sqrt(np.square(spread["forces"]).mean(axis=1))
+            weights = {name: _weight(errors.get(name), sigma[name]) for name in sigma}
+            values |= {f"config_{name}_weight": weight for name, weight in weights.items()}
+            values["weight"] = weights[decisive]
+        if not spanned:
+            del values["energy"]
+            n_without += 1
+        kept.append(frame)
+        labels.append(values)
+        spreads.append(spread)
+    whole = [spread for spread in spreads if spread]
+    found = root_mean_squares(whole, kept) if whole else {}
+    return Weak(kept, labels, distrusted, n_without, found)
+
+
+def held_out_errors(
+    models: Sequence[Corrected], wanted: Mapping[str, Arrays], names: Sequence[str]
+) -> dict[str, float]:
+    """Root mean square errors on the frames that each model has not seen, together."""
+    errors, frames = [], []
+    for model in models:
+        for frame in model.held_out:
+            found, label = model.labels[frame.key], wanted[frame.key]
+            errors.append({n: found[n] - label[n] for n in names if n in label and n in found})
+            frames.append(frame)
+    return root_mean_squares(errors, frames)
+
+
+def _mean_and_spread(labels: Sequence[Arrays], names: Sequence[str]) -> tuple[Arrays, Arrays]:
+    stacks = {n: np.stack([one[n] for one in labels]) for n in names if n in labels[0]}
+    means = {name: stack.mean(axis=0) for name, stack in stacks.items()}
+    if len(labels) == 1:
+        return means, {}
+    return means, {name: stack.std(axis=0, ddof=1) for name, stack in stacks.items()}
+
+
+def _weight(error: float | None, spread: float) -> float:
+    """s²/(s² + σ²); 1 where there is nothing to compare with."""
+    if not error:
+        return 1.0
+    return round(error**2 / (error**2 + spread**2), 4)

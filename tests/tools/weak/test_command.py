@@ -1,0 +1,203 @@
+"""Whole runs with known methods; those that train corrections are in test_hosts.py."""
+
+import sys
+from pathlib import Path
+
+import ase.io
+import numpy as np
+import pytest
+
+from .conftest import bundled
+from .known_methods import STRONG
+
+CHEAP = ("--cheap_labels", "cheap.xyz")
+
+
+def energies(frames):
+    return np.array([atoms.info["REF_energy"] for atoms in frames])
+
+
+def forces(frames):
+    return np.concatenate([atoms.arrays["REF_forces"] for atoms in frames])
+
+
+def test_a_cheap_method_that_is_the_reference_gives_the_reference(weak):
+    """Correction 0, and offsets that are the difference of two zeros of the energy."""
+    same = bundled("gfn2_train", "3:13") + bundled("gfn2_hot", ":12")
+    for atoms in same:
+        atoms.info["REF_energy"] -= 11.0 * len(atoms)
+    ase.io.write("same.xyz", same)
+    found, printed = weak("--cheap_labels", "same.xyz", "--train", f"{sys.executable} {{train}}")
+    assert "no correction is trained" in printed
+    assert np.abs(energies(found) - energies(bundled("gfn2_hot", ":12"))).max() < 1e-6
+    assert np.abs(forces(found) - forces(bundled("gfn2_hot", ":12"))).max() < 1e-6
+
+
+def test_weak_labels_are_cheap_ones_plus_the_mean_correction(weak):
+    found, printed = weak(*CHEAP, "--corrections", "known_methods:weak", "known_methods:weaker")
+    cheap = bundled("gfn1_hot", ":12")
+    change = -0.009 * np.concatenate([atoms.positions for atoms in cheap])
+    assert np.abs(forces(found) - forces(cheap) - change).max() < 1e-7
+    spread = np.concatenate([atoms.arrays["weak_forces_std"] for atoms in found])
+    r = np.concatenate([atoms.positions for atoms in cheap])
+    expected = 0.002 / np.sqrt(2) * np.sqrt(np.square(r).mean(axis=1))
+    assert spread == pytest.approx(expected, abs=1e-7)
+    assert "3 isolated atoms" in printed and "12 with energy, 12 with forces" in printed
+    # the energies have no mean error on the frames that were seen
+    train = bundled("gfn2_train", "3:13")
+    low = bundled("gfn1_train", "3:13")
+    square = np.array([np.square(atoms.positions).sum() for atoms in train])
+    offset = np.mean(energies(train) - energies(low) - 0.5 * 0.009 * square)
+    hot = np.array([np.square(atoms.positions).sum() for atoms in cheap])
+    assert energies(found) == pytest.approx(energies(cheap) + 0.5 * 0.009 * hot + offset, abs=1e-6)
+
+
+def test_neither_order_nor_workers_change_a_label(weak):
+    given = ("--calculator", "known_methods:lennard_jones")
+    given = (*given, "--corrections", "known_methods:weak", "known_methods:strong")
+    first, _ = weak(*given)
+    ase.io.write("train.xyz", ase.io.read("train.xyz", "::-1"))
+    ase.io.write("pool.xyz", ase.io.read("pool.xyz", "::-1"))
+    second, _ = weak(*given, "--workers", 2, out="other.xyz")
+    for one, other in zip(first, reversed(second), strict=True):
+        assert one.info == other.info
+        assert np.array_equal(one.arrays["REF_forces"], other.arrays["REF_forces"])
+
+
+def test_a_constant_of_a_correction_has_no_effect(weak):
+    one, _ = weak(*CHEAP, "--corrections", "known_methods:weak")
+    other, _ = weak(*CHEAP, "--corrections", "known_methods:shifted", out="other.xyz")
+    assert energies(one) == pytest.approx(energies(other), abs=1e-6)
+    assert "weak_energy_std" not in one[0].info, "one model has no spread"
+
+
+def test_frames_on_which_models_differ_too_much_are_left_out(weak):
+    found, printed = weak(*CHEAP, "--corrections", "known_methods:nothing", "known_methods:strong")
+    changes = forces(bundled("gfn2_train", "3:13")) - forces(bundled("gfn1_train", "3:13"))
+    limit = np.sqrt(np.square(changes).mean())
+    spreads = [
+        STRONG / np.sqrt(2) * np.sqrt(np.square(a.positions).mean())
+        for a in ase.io.read("pool.xyz", ":")
+    ]
+    n_left = sum(spread <= limit for spread in spreads)
+    assert 0 < n_left < 12
+    assert len(found) == n_left
+    assert f"{12 - n_left} structures left out, on which the models differ by more" in printed
+
+
+def test_distillation_writes_the_labels_of_the_calculator(weak):
+    found, _ = weak("--calculator", "known_methods:weak", "--models", 0)
+    pool = bundled("gfn2_hot", ":12")
+    assert forces(found) == pytest.approx(-0.01 * np.concatenate([a.positions for a in pool]))
+    assert energies(found) == pytest.approx(
+        [0.005 * np.square(atoms.positions).sum() for atoms in pool]
+    )
+
+
+def test_energies_alone(weak):
+    for name in ("train.xyz", "cheap.xyz"):
+        frames = ase.io.read(name, ":")
+        for atoms in frames:
+            del atoms.arrays["REF_forces"]
+        ase.io.write(name, frames)
+    found, printed = weak(*CHEAP, "--corrections", "known_methods:weak")
+    assert (
+        "12 with energy" in printed and "forces" not in printed.split("weak.xyz:")[1].split("\n")[0]
+    )
+    assert "REF_forces" not in found[0].arrays
+
+
+def test_failures_and_frames_in_both_files_are_counted(weak):
+    pool = ase.io.read("pool.xyz", ":")
+    ase.io.write("pool.xyz", pool + bundled("gfn2_train", "5:7") + pool[:1])
+    given = ("--calculator", "known_methods:failing", "--corrections", "known_methods:weak")
+    found, printed = weak(*given)
+    assert "2 frames of pool.xyz left out: they are in train.xyz too" in printed
+    assert "1 repeated frames of pool.xyz used once" in printed
+    assert "SCF did not converge" in printed
+    assert 0 < len(found) < 12
+
+
+def test_stages_one_by_one(weak):
+    weak(*CHEAP, "--until", "cheap")
+    found, printed = weak(*CHEAP, "--until", "correction", "--models", 2)
+    assert found == [] and "2 corrections are in weak.stages" in printed
+    for number in range(2):
+        folder = Path("weak.stages") / f"correction_{number}"
+        train, valid = (ase.io.read(folder / f"{n}.xyz", ":") for n in ("train", "valid"))
+        assert (len(train), len(valid)) == (9, 1)
+        assert abs(energies(train).mean()) < 1e-6, "offsets are taken off"
+        differences = {tuple(a.positions.ravel()): a for a in train}
+        for high, low in zip(bundled("gfn2_train", "3:13"), bundled("gfn1_train", "3:13")):
+            mine = differences.get(tuple(high.positions.ravel()))
+            if mine is not None:
+                wanted = high.arrays["REF_forces"] - low.arrays["REF_forces"]
+                assert mine.arrays["REF_forces"] == pytest.approx(wanted, abs=1e-7)
+
+
+def without(name, key):
+    frames = ase.io.read(name, ":")
+    del frames[7].info[key]
+    ase.io.write(name, frames)
+
+
+def nitrogen():
+    frames = ase.io.read("pool.xyz", ":")
+    frames[4].symbols[0] = "N"
+    ase.io.write("pool.xyz", frames)
+
+
+def in_bohr():
+    frames = ase.io.read("pool.xyz", ":")
+    for atoms in frames:
+        atoms.positions /= 0.529177
+    ase.io.write("pool.xyz", frames)
+
+
+def in_hartree():
+    frames = ase.io.read("train.xyz", ":")
+    for atoms in frames:
+        atoms.info["REF_energy"] /= 27.2114
+        atoms.arrays["REF_forces"] /= 27.2114
+    ase.io.write("train.xyz", frames)
+
+
+@pytest.mark.parametrize(
+    ("change", "arguments", "words"),
+    [
+        (None, ["--train", "x"], "give one of --calculator and --cheap_labels; neither is given"),
+        (None, [*CHEAP], "the corrections need --train"),
+        (None, [*CHEAP, "--train", "python train.py"], "{train} {valid} {seed} {folder} {name}"),
+        (None, [*CHEAP, "--train", "no_such_command {train}"], "there is no command"),
+        (None, [*CHEAP, "--corrections", "a.model"], "there is no file a.model"),
+        (None, [*CHEAP, "--models", "-1"], "--models=-1"),
+        (None, [*CHEAP, "--models", "0", "--train", "x {train}"], "--models=0 uses no corrections"),
+        (None, ["--cheap_labels", "no.xyz", "--until", "cheap"], "there is no file no.xyz"),
+        (None, ["--cheap_labels", "pool.xyz", "--until", "cheap"], "holds no energy of this"),
+        (None, [*CHEAP, "--until", "correction", "--models", "11"], "10 training frames are too"),
+        (lambda: without("train.xyz", "REF_energy"), [*CHEAP, "--until", "cheap"], "frame 7: no e"),
+        (nitrogen, [*CHEAP, "--until", "cheap"], "pool.xyz frame 4: no frame of train.xyz holds N"),
+        (in_bohr, [*CHEAP, "--until", "cheap"], "positions must be in Å"),
+        (in_hartree, [*CHEAP, "--until", "cheap"], "likely the training frames are in hartree"),
+    ],
+)
+def test_what_cannot_be_used_is_one_line(change, arguments, words, refused):
+    if change is not None:
+        change()
+    error = refused(*arguments)
+    assert words in error and error.count("\n") == 1
+    assert not Path("weak.xyz").exists()
+
+
+def test_nothing_of_another_run_is_overwritten(weak, refused):
+    corrections = ("--corrections", "known_methods:weak")
+    weak(*CHEAP, *corrections)
+    before = Path("weak.xyz").read_bytes()
+    error = refused("--calculator", "known_methods:weak", *corrections)
+    assert "was made with other settings" in error and "--overwrite" in error
+    assert Path("weak.xyz").read_bytes() == before
+    weak("--calculator", "known_methods:lennard_jones", *corrections, "--overwrite")
+    assert Path("weak.xyz").read_bytes() != before
+    Path("weak.xyz").write_text("mine")
+    assert "was not written from" in refused(*CHEAP, *corrections)
+    assert Path("weak.xyz").read_text() == "mine"

@@ -1,0 +1,140 @@
+"""Offsets, shares, weights and units, against numbers worked out by hand."""
+
+import numpy as np
+import pytest
+from ase.build import molecule
+
+from piwsl_plugins.tools.errors import InputError
+from piwsl_plugins.tools.structures import Frame
+from piwsl_plugins.tools.weak.offsets import Offsets
+from piwsl_plugins.tools.weak.shares import draw_shares
+from piwsl_plugins.tools.weak.trust import Corrected, held_out_errors, weigh
+from piwsl_plugins.tools.weak.units import require_one_unit
+
+
+def frame(name, index=0, **labels):
+    atoms = molecule(name)
+    atoms.rattle(0.05, seed=index)
+    return Frame(atoms, f"frame {index}", **labels)
+
+
+def test_offsets_are_the_energies_of_the_elements():
+    frames = [frame(name) for name in ("H2O", "CH4", "CH3OH", "H2")]
+    e0 = {1: -1.5, 6: 20.0, 8: -3.0}
+    differences = [sum(e0[z] for z in f.atoms.numbers) for f in frames]
+    offsets = Offsets(frames, differences, [1, 6, 8])
+    assert offsets.energies == pytest.approx(list(e0.values()))
+    ethanol = [frame("CH3CH2OH")]
+    assert offsets(ethanol) == pytest.approx([2 * 20.0 - 6 * 1.5 - 3.0])
+    assert offsets.spans(ethanol).tolist() == [True]
+
+
+def test_one_composition_fixes_its_own_sum_alone():
+    offsets = Offsets([frame("CH3CH2OH")], [9.0], [1, 6, 8])
+    both = [frame("CH3CH2OH", 1), frame("CH3OH")]
+    assert offsets(both)[0] == pytest.approx(9.0)
+    assert offsets.spans(both).tolist() == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("n", "models", "held_out", "size"), [(30, 3, 0, 3), (10, 3, 0, 1), (9, 3, 2, 2)]
+)
+def test_shares_are_disjoint(n, models, held_out, size):
+    frames = [frame("H2O", index) for index in range(n)]
+    shares = draw_shares(frames, models, held_out, seed=1)
+    together = [index for share in shares for index in share]
+    assert [len(share) for share in shares] == [size] * models
+    assert len(set(together)) == len(together)
+    assert shares == draw_shares(frames, models, held_out, seed=1)
+    assert shares != draw_shares(frames, models, held_out, seed=2)
+
+
+def test_no_share_holds_the_only_frame_of_an_element():
+    frames = [frame("H2O", index) for index in range(4)] + [frame("CH4", 9)]
+    for seed in range(5):
+        assert all(4 not in share for share in draw_shares(frames, 2, 1, seed))
+    with pytest.raises(InputError, match="--models=6: 5 training frames are too few"):
+        draw_shares(frames, 6, 0, 0)
+
+
+def labelled(frames, energy, slope):
+    return {
+        f.key: {"energy": np.array(energy), "forces": np.full((len(f.atoms), 3), slope)}
+        for f in frames
+    }
+
+
+def test_weights_follow_from_the_spread_beside_the_error():
+    pool = [frame("H2O", 1), frame("CH4", 2)]
+    models = [Corrected(labelled(pool, 1.0, 0.1), []), Corrected(labelled(pool, 3.0, 0.3), [])]
+    errors, sizes = {"energy": 0.2, "forces": 0.1}, {"energy": 1.0, "forces": 1.0}
+    weak = weigh(pool, models, ["energy", "forces"], errors, sizes, np.array([True, False]))
+    first, second = weak.labels
+    sigma = 0.2 / np.sqrt(2)
+    assert first["energy"] == 2.0 and np.allclose(first["forces"], 0.2)
+    assert first["weak_energy_std"] == pytest.approx(np.sqrt(2))
+    assert first["weak_forces_std"] == pytest.approx([sigma] * 3)
+    assert first["config_forces_weight"] == pytest.approx(1 / (1 + 2), abs=1e-4)
+    per_atom = np.sqrt(2) / 3
+    assert first["config_energy_weight"] == pytest.approx(0.04 / (0.04 + per_atom**2), abs=1e-4)
+    assert first["weight"] == first["config_forces_weight"]
+    assert "energy" not in second and "forces" in second and weak.without_energy == 1
+    assert weak.spread["forces"] == pytest.approx(sigma)
+
+
+def test_where_models_differ_by_more_than_the_correction_there_is_no_label():
+    pool = [frame("H2O", 1)]
+    models = [Corrected(labelled(pool, 1.0, slope), []) for slope in (0.1, 0.5)]
+    spans, errors = np.array([True]), {"energy": 0.1, "forces": 0.1}
+    for size, n_left in ((0.2, 0), (0.3, 1)):
+        sizes = {"energy": 1.0, "forces": size}
+        weak = weigh(pool, models, ["energy", "forces"], errors, sizes, spans)
+        assert (len(weak.frames), len(weak.distrusted)) == (n_left, 1 - n_left)
+
+
+def test_held_out_errors_are_of_the_frames_that_a_model_has_not_seen():
+    frames = [frame("H2O", index) for index in range(2)]
+    wanted = labelled(frames, 0.0, 0.0)
+    models = [
+        Corrected(labelled(frames, 0.3, 0.1), frames[:1]),
+        Corrected(labelled(frames, 0.6, 0.3), frames[1:]),
+    ]
+    errors = held_out_errors(models, wanted, ["energy", "forces"])
+    assert errors["energy"] == pytest.approx(np.sqrt((0.1**2 + 0.2**2) / 2))
+    assert errors["forces"] == pytest.approx(np.sqrt((0.1**2 + 0.3**2) / 2))
+
+
+@pytest.mark.parametrize(
+    ("factor", "words"),
+    [
+        (0.0367493, r"likely the training frames are in hartree"),
+        (23.0605, r"likely the training frames are in kcal/mol"),
+        (1 / 96.4853, r"likely the cheap labels are in kJ/mol"),
+        (-1.0, "wrong sign"),
+    ],
+)
+def test_another_unit_is_told_from_the_slope(factor, words):
+    random = np.random.default_rng(0)
+    frames, cheap = [], {}
+    for index in range(8):
+        forces = random.normal(size=(3, 3))
+        energy = float(random.normal())
+        made = Frame(
+            molecule("H2O"), f"frame {index}", energy=factor * energy, forces=factor * forces
+        )
+        made.atoms.positions[:] += random.normal(scale=0.01, size=(3, 3))
+        frames.append(made)
+        cheap[made.key] = {
+            "energy": np.array(energy + 0.05 * random.normal()),
+            "forces": forces + 0.05 * random.normal(size=(3, 3)),
+        }
+    with pytest.raises(InputError, match=words):
+        require_one_unit(frames, cheap, [1, 8])
+
+
+def test_methods_of_one_unit_may_differ():
+    frames = [frame("H2O", i, energy=float(i), forces=np.full((3, 3), 0.1 * i)) for i in range(8)]
+    cheap = {
+        f.key: {"energy": np.array(1.4 * f.energy + 5.0), "forces": 1.4 * f.forces} for f in frames
+    }
+    require_one_unit(frames, cheap, [1, 8])
