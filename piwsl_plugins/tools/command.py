@@ -12,11 +12,17 @@ from .errors import InputError, ToolError
 
 #: each verb: the module beside this one whose ``main`` takes its arguments, and its line of help
 VERBS = {
-    "hessian": ("hessian.command", "label Hessians of structures that you own"),
+    "pool": ("pool.command", "structures to choose from, by molecular dynamics"),
+    "select": ("select.command", "which of them to label, before any label exists"),
+    "hessian": ("hessian.command", "Hessian labels of structures that you own"),
+    "weak": ("weak.command", "labels of a cheap method plus a learned correction"),
     "report": ("report.command", "judge trained models side by side"),
 }
-#: what the extra "tools" installs
-_PACKAGES = {"ase", "jinja2", "matplotlib", "numpy", "pandas", "rich", "scipy"}
+#: what a user may lack, and what installs it
+_TOOLS = dict.fromkeys(
+    ("ase", "jinja2", "matplotlib", "numpy", "pandas", "rich", "scipy"), "piwsl-plugins[tools]"
+)
+_PACKAGES = {**_TOOLS, "distributed": "piwsl-plugins[cluster]", "mpi4py": "piwsl-plugins[cluster]"}
 
 _HELP = """\
 usage: piwsl VERB ...      (piwsl VERB --help: its options; piwsl --version)
@@ -24,10 +30,14 @@ usage: piwsl VERB ...      (piwsl VERB --help: its options; piwsl --version)
 {verbs}
 
 Few and expensive labels? The way to a better potential:
-  1. piwsl hessian --from_output job.fchk --out job.npz     Hessians that you own (or --from_...)
-  2. mace_run_train --loss=piwsl --piwsl_hessian_file=job.npz ...
-     or, in the loss of a config of nequip-train,  hessian_file: job.npz
-  3. piwsl report --model base=a.model --model piwsl=b.model --data test.xyz --out report\
+  1. piwsl pool start.xyz --calculator GFN2-xTB --out pool.xyz
+  2. piwsl select pool.xyz --n 20 --out chosen.xyz               label these with your method
+  3. piwsl hessian --from_output job.fchk --out job.npz          Hessians, if you own some
+  4. piwsl weak train.xyz pool.xyz --calculator GFN2-xTB \\
+         --train "mace_run_train --config correction.yaml" --out weak.xyz
+  5. mace_run_train --loss=piwsl --piwsl_hessian_file=job.npz --piwsl_pool_file=weak.xyz ...
+     or, in the loss of a config of nequip-train,  hessian_file: job.npz  and  pool_file: weak.xyz
+  6. piwsl report --model base=a.model --model piwsl=b.model --data test.xyz --out report\
 """
 
 
@@ -42,6 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         130 after an interruption.
     """
     verb, *given = list(sys.argv[1:] if arguments is None else arguments) or [""]
+    given = [_underscored(argument) for argument in given]
     if verb in ("", "-h", "--help"):
         print(_help(), file=sys.stdout if verb else sys.stderr)
         return 0 if verb else 2
@@ -62,12 +73,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _end(f"piwsl {verb}: {place}{error.strerror or error}", 1)
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
-        if package not in _PACKAGES | {"torch"}:
+        if package not in {*_PACKAGES, "torch"}:
             raise
         remedy = (
             "it comes with MACE and NequIP"
             if package == "torch"
-            else 'pip install "piwsl-plugins[tools]"'
+            else f'pip install "{_PACKAGES[package]}"'
         )
         return _end(f"piwsl {verb}: {package} must be installed: {remedy}", 2)
     return 0
@@ -79,6 +90,16 @@ def _module_of(verb: str) -> ModuleType:
         hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(VERBS)}"
         raise InputError(f"there is no such verb; {hint}")
     return importlib.import_module(f".{VERBS[verb][0]}", __package__)
+
+
+def _underscored(argument: str) -> str:
+    """An option as MACE writes it, ``--skip_failed``, where a user wrote ``--skip-failed``."""
+    name, equals, value = argument.partition("=")
+    return (
+        name.replace("-", "_").replace("__", "--", 1) + equals + value
+        if name[:2] == "--"
+        else argument
+    )
 
 
 def _help() -> str:

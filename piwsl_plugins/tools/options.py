@@ -21,6 +21,8 @@ class CheckedSettings:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):  # type: ignore[arg-type]
             value, described = getattr(self, field.name), field.metadata["option"]
+            if value is None and field.default is None:
+                continue
             items = value if isinstance(value, tuple) else (value,)
             self.require(field.name, len(items) > 0, "one or more values")
             try:
@@ -61,7 +63,8 @@ def add(
             group.add_argument(f"--{name}", action="store_true", **keywords)
             continue
         other = f"; quick: {_words(quick[name])}" if quick and name in quick else ""
-        keywords["help"] += f" (default: {_words(default)}{other})"
+        shown = described.derived if default is None else _words(default)
+        keywords["help"] += f" (default: {shown}{other})"
         if isinstance(default, tuple):
             keywords["nargs"] = "+"
         if described.choices:

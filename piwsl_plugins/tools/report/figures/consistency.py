@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...figure_style import REFERENCE, looks, panels
 from ..analysis.collect import Collected
-from .style import REFERENCE, looks, panels
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

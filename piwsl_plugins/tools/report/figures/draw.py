@@ -6,9 +6,9 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from ...figure_style import save, styled
 from ..analysis.collect import Collected
-from . import consistency, dynamics, labels, scans, vibrations
-from .style import save, styled
+from . import consistency, dynamics, labels, phonons, scans, vibrations
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +39,10 @@ def draw(collected: Collected, summary: dict[str, Any], folder: Path) -> list[Dr
             ),
             ("Molecular dynamics", "dynamics", dynamics.overview(collected)),
             ("Vibrations", "vibrations", vibrations.overview(collected, summary)),
+            *(
+                (f"Phonons {number}", f"phonons_{number}", phonons.bands(collected, crystal))
+                for number, crystal in enumerate(phonons.crystals(collected), start=1)
+            ),
         ]
         return [
             Drawn(title, save(figure, folder, name), figure.get_figwidth())

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ...figure_style import REFERENCE, looks, panels
 from ..analysis.collect import Collected
 from ..analysis.dynamics import survival_curve
-from .style import REFERENCE, looks, panels
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

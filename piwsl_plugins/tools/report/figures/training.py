@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from ...figure_style import LINES, legend_below, looks, panels
 from ..training import CURVES
-from .style import LINES, legend_below, looks, panels
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -8,14 +8,10 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms, units
-from ase.data import covalent_radii
-from ase.geometry import find_mic
 from ase.md.langevin import Langevin
-from ase.md.velocitydistribution import Stationary, ZeroRotation
 from ase.md.verlet import VelocityVerlet
-from ase.neighborlist import neighbor_list
 
-from ...bonds import bonds
+from ...dynamics import Soundness, draw_velocities
 from ...errors import RunError, reason_of
 from ...loading import LoadedCalculator
 from ..data import Frames, spread
@@ -23,10 +19,6 @@ from ..settings import ReportSettings
 
 #: time between two records (fs)
 RECORD_INTERVAL = 5.0
-#: atoms closer than this multiple of the sum of their covalent radii have collapsed
-COLLAPSE_FACTOR = 0.5
-#: a run with this multiple of the temperature wanted has run away
-RUNAWAY_FACTOR = 5.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,15 +70,10 @@ def simulate(
     """
     frame = frames.frames[run.frame]
     atoms = frame.atoms.copy()
-    intact = _bonded(atoms, settings.bond_factor)
+    sound = Soundness(atoms, settings.bond_factor, run.temperature)
     atoms.calc = model.calculator_for(atoms)
     rng = np.random.default_rng(run.seed)
-    spread = np.sqrt(atoms.get_masses() * units.kB * run.temperature)
-    atoms.set_momenta(spread[:, None] * rng.standard_normal((len(atoms), 3)))
-    if len(atoms) > 1:
-        Stationary(atoms)
-        if not atoms.pbc.any():
-            ZeroRotation(atoms)
+    draw_velocities(atoms, run.temperature, rng)
     dynamics = _integrator(atoms, run, settings, rng)
     interval = max(1, round(RECORD_INTERVAL / settings.timestep))
     n_records = max(1, round(settings.md_length * 1000 / settings.timestep / interval))
@@ -97,7 +84,7 @@ def simulate(
         try:
             if number:
                 dynamics.run(interval)
-            failure = _failure(atoms, intact, run.temperature)
+            failure = sound.problem(atoms)
         except Exception as error:
             if number <= 1:
                 raise RunError(
@@ -132,42 +119,3 @@ def _integrator(atoms: Atoms, run: Run, settings: ReportSettings, rng: np.random
     return Langevin(
         atoms, timestep, temperature_K=run.temperature, friction=friction, rng=rng, fixcm=False
     )
-
-
-@dataclasses.dataclass(frozen=True)
-class _Bonds:
-    """Bonded pairs of the starting frame and the longest distance (Å) each may have."""
-
-    first: np.ndarray
-    second: np.ndarray
-    limit: np.ndarray
-
-
-def _bonded(atoms: Atoms, factor: float) -> _Bonds:
-    first, second, _ = bonds(atoms)
-    once = (first < second) if factor > 0 else np.zeros(len(first), dtype=bool)
-    first, second = first[once], second[once]
-    radii = covalent_radii[atoms.numbers]
-    return _Bonds(first, second, factor * (radii[first] + radii[second]))
-
-
-def _failure(atoms: Atoms, intact: _Bonds, temperature: float) -> str | None:
-    """What is wrong with the structure, in words, or None."""
-    if not (np.isfinite(atoms.positions).all() and np.isfinite(atoms.get_potential_energy())):
-        return "positions or energy are not finite"
-    vectors = atoms.positions[intact.second] - atoms.positions[intact.first]
-    if len(vectors):
-        _, distances = find_mic(vectors, atoms.cell, atoms.pbc)
-        excess = distances / intact.limit
-        worst = int(np.argmax(excess))
-        if excess[worst] > 1:
-            pair = [int(intact.first[worst]), int(intact.second[worst])]
-            symbols = [atoms.symbols[index] for index in pair]
-            what = "hydrogen detached" if "H" in symbols else "bond broken"
-            names = "–".join(f"{s}{i}" for s, i in zip(symbols, pair, strict=True))
-            return f"{what} ({names} at {distances[worst]:.2f} Å)"
-    close = neighbor_list("i", atoms, COLLAPSE_FACTOR * covalent_radii[atoms.numbers])
-    if len(close):
-        return "atoms collapsed onto each other"
-    found = atoms.get_temperature()
-    return f"temperature ran away ({found:.0f} K)" if found > RUNAWAY_FACTOR * temperature else None

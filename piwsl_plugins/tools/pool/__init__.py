@@ -1,0 +1,1 @@
+"""``piwsl pool``: structures for a pool, by molecular dynamics from given frames."""

@@ -1,0 +1,77 @@
+"""Figures of the phonons: band structure and density of states over the reference's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..analysis.collect import Collected
+from .style import REFERENCE, legend_below, looks
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from ..analysis.phonons import Phonons, Spectrum
+
+#: of wavenumbers in cm⁻¹ per THz
+WAVENUMBERS = 33.35641
+
+
+def crystals(collected: Collected) -> list[str]:
+    """The crystals that a model has phonons of, by file and label, in the order of the report."""
+    names = (found.where for model in collected.models.values() for found in model.phonons)
+    return list(dict.fromkeys(names))
+
+
+def bands(collected: Collected, crystal: str) -> Figure:
+    """Band structure and density of states of one crystal, all models over the reference."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    found = {
+        name: phonons
+        for name, model in collected.models.items()
+        for phonons in model.phonons
+        if phonons.where == crystal
+    }
+    first = next(iter(found.values()))
+    figure = Figure(figsize=(9.6, 4.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2, sharey=True, width_ratios=(3, 1))
+    look = {"color": REFERENCE, "linewidth": 2.6, "alpha": 0.45, "label": "reference"}
+    _draw(left, right, first, first.reference, look)
+    style = looks(collected.models, "color", "linestyle")
+    for name, phonons in found.items():
+        _draw(left, right, phonons, phonons.model, {**style[name], "linewidth": 1.1})
+    _corners(left, first)
+    left.axhline(0, color=REFERENCE, linewidth=0.8)
+    left.set(ylabel="Frequency (THz)", title=f"Phonons of {first.title}")
+    right.set(xlabel="Density of states (1/THz)", title="Whole Brillouin zone")
+    right.set_xlim(left=0)
+    right.secondary_yaxis(
+        "right", functions=(lambda y: y * WAVENUMBERS, lambda y: y / WAVENUMBERS)
+    ).set_ylabel("Wavenumber (cm⁻¹)")
+    legend_below(figure, right)
+    return figure
+
+
+def _draw(left: Axes, right: Axes, phonons: Phonons, spectrum: Spectrum, look: dict) -> None:
+    # a path may leave the boundary of the zone at one point and go on at another
+    gaps = np.flatnonzero(np.diff(phonons.distance) == 0) + 1
+    segments = zip(np.split(phonons.distance, gaps), np.split(spectrum.bands, gaps), strict=True)
+    for distance, frequencies in segments:
+        left.plot(distance, frequencies, **{**look, "label": "_"})
+    right.plot(spectrum.dos, spectrum.dos_frequencies, **look)
+
+
+def _corners(axes: Axes, phonons: Phonons) -> None:
+    """Names of the corners of the path; both where it leaps."""
+    names: dict[float, str] = {}
+    for place, label in zip(phonons.ticks.tolist(), phonons.tick_labels, strict=True):
+        name = label.replace("G", "Γ")
+        names[place] = f"{names[place]}|{name}" if place in names else name
+    axes.set_xticks(list(names), list(names.values()))
+    axes.set(xlim=(phonons.distance[0], phonons.distance[-1]), xlabel="Wave vector")
+    axes.grid(visible=False, axis="y")
