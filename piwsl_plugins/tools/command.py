@@ -20,7 +20,8 @@ VERBS = {
 }
 #: what a user may lack, and what installs it
 _TOOLS = dict.fromkeys(
-    ("ase", "jinja2", "matplotlib", "numpy", "pandas", "rich", "scipy"), "piwsl-plugins[tools]"
+    ("ase", "featomic", "jinja2", "matplotlib", "numpy", "pandas", "rich", "scipy"),
+    "piwsl-plugins[tools]",
 )
 _PACKAGES = {**_TOOLS, "distributed": "piwsl-plugins[cluster]", "mpi4py": "piwsl-plugins[cluster]"}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,7 +73,7 @@ def read_frames(path: Path, index: str = ":", keys: LabelKeys | None = None) -> 
             labels of another shape, and for data that cannot be right
             (:mod:`piwsl_plugins.core.frame_checks`).
     """
-    numbered = list(enumerate(_read(path)))
+    numbered = list(enumerate(iterate_atoms(path)))
     chosen = _selection(index)
     try:
         selected = numbered[chosen] if isinstance(chosen, slice) else [numbered[chosen]]
@@ -86,28 +86,48 @@ def read_frames(path: Path, index: str = ":", keys: LabelKeys | None = None) -> 
     return [_frame(atoms, f"{path} frame {n}", keys or LabelKeys()) for n, atoms in selected]
 
 
+def iterate_frames(path: Path, keys: LabelKeys | None = None) -> Iterator[Frame]:
+    """The structures of ``path``, one after the other, for files of any length.
+
+    Args:
+        path: any file that ASE reads.
+        keys: names of the labels; a frame's calculator is searched too.
+
+    Raises:
+        InputError: as :func:`read_frames`.
+    """
+    for number, atoms in enumerate(iterate_atoms(path)):
+        yield _frame(atoms, f"{path} frame {number}", keys or LabelKeys())
+
+
 def elements_of(frames: Iterable[Frame]) -> list[int]:
     """The atomic numbers that occur, sorted."""
     return sorted({int(number) for frame in frames for number in frame.atoms.numbers})
 
 
-def _read(path: Path) -> list[Atoms]:
+def iterate_atoms(path: Path) -> Iterator[Atoms]:
+    """The structures of ``path`` as ASE reads them, with everything that the file holds.
+
+    Raises:
+        InputError: for a file that is not there, empty or cannot be read.
+    """
     from ase.io import iread
 
     if not path.is_file():
         raise InputError(f"{path}: there is no such file")
     if path.stat().st_size == 0:
         raise InputError(f"{path}: the file is empty")
-    structures: list[Atoms] = []
+    number = 0
     try:
-        structures.extend(iread(path, index=":", do_not_split_by_at_sign=True))
+        for atoms in iread(path, index=":", do_not_split_by_at_sign=True):
+            yield atoms
+            number += 1
     except Exception as error:  # ASE's readers raise errors of every kind, sometimes empty
-        frame = f" frame {len(structures)}" if structures else ""
+        frame = f" frame {number}" if number else ""
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{path}{frame}: ASE cannot read this ({reason})") from error
-    if not structures:
+    if number == 0:
         raise InputError(f"{path}: the file holds no structures")
-    return structures
 
 
 def _selection(index: str) -> slice | int:

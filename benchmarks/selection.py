@@ -1,0 +1,146 @@
+"""What chosen frames are worth: models trained on N frames of a pool, chosen in three ways.
+
+    python benchmarks/selection.py --data ../shared/data --out RESULTS_DIR
+        [--datasets ethanol_pbe acac_pbe] [--frames 10 20 50] [--seeds 0 1 2 3 4]
+        [--methods d_optimal fps random] [--steps 1000]
+
+The pool is a training file without 20 validation frames, drawn by the seed. ``piwsl select``
+(SOAP, no model) chooses from it, without a look at labels. Small MACE models, those of
+``accuracy.py``, are trained by MACE's own trainer on energies and forces, all for as many steps,
+and tested on the test file. The seed is that of validation frames, random choice and training.
+One row per run in ``selection.csv``, finished runs are kept; means are printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import ase.io
+import numpy as np
+import pandas as pd
+from _accuracy_cells import (
+    BATCH_SIZE,
+    DATASETS,
+    ENERGIES_AND_FORCES,
+    FINAL_LR,
+    MODEL,
+    OPTIMISER,
+    VALIDATION_FRAMES,
+)
+from _accuracy_test import errors, predict
+from _accuracy_training import initialise_worker, train
+
+from piwsl_plugins.tools.command import main as piwsl
+
+#: validations per training
+VALIDATIONS = 10
+
+
+def choose(pool: list[ase.Atoms], method: str, frames: int, seed: int, folder: Path) -> Path:
+    """Choose frames by the command; returns the file of the chosen."""
+    ase.io.write(folder / "pool.xyz", pool, format="extxyz")
+    chosen = folder / "train.xyz"
+    options = ["--n", str(frames), "--method", method, "--seed", str(seed), "--out", str(chosen)]
+    if piwsl(["select", str(folder / "pool.xyz"), *options, "--overwrite"]) != 0:
+        raise RuntimeError(f"piwsl select failed in {folder}")
+    return chosen
+
+
+def arguments(chosen: Path, valid: Path, e0s: str, frames: int, seed: int, steps: int) -> dict:
+    """MACE's arguments, those of the baseline of ``accuracy.py``."""
+    epochs = max(2, round(steps / (frames / BATCH_SIZE)))
+    return {
+        **MODEL,
+        **OPTIMISER,
+        **ENERGIES_AND_FORCES,
+        "train_file": chosen,
+        "valid_file": valid,
+        "E0s": e0s,
+        "seed": seed,
+        "batch_size": BATCH_SIZE,
+        "valid_batch_size": VALIDATION_FRAMES,
+        "max_num_epochs": epochs,
+        "eval_interval": max(1, epochs // VALIDATIONS),
+        "patience": epochs,
+        "scheduler": "ExponentialLR",
+        "lr_scheduler_gamma": FINAL_LR ** (1 / (epochs - 1)),
+        "device": "cpu",
+        "skip_evaluate_heads": "Default",
+    }
+
+
+def run(
+    data: Path, name: str, method: str, frames: int, seed: int, steps: int, folder: Path
+) -> dict[str, Any]:
+    """Choose, train and test, unless the result is there."""
+    result = folder / "result.json"
+    if result.exists():
+        return json.loads(result.read_text())
+    folder.mkdir(parents=True, exist_ok=True)
+    dataset = DATASETS[name]
+    everything = ase.io.read(data / f"{dataset.train}.xyz", ":")
+    order = np.random.default_rng(seed).permutation(len(everything))
+    valid, pool = order[:VALIDATION_FRAMES], order[VALIDATION_FRAMES:]
+    ase.io.write(folder / "valid.xyz", [everything[n] for n in valid], format="extxyz")
+    chosen = choose([everything[n] for n in pool], method, frames, seed, folder)
+    settings = arguments(chosen, folder / "valid.xyz", dataset.e0s, frames, seed, steps)
+    path, cost = train(settings, folder)
+
+    import torch
+
+    model = torch.load(path, weights_only=False, map_location="cpu")
+    test = ase.io.read(data / f"{dataset.test}.xyz", ":")
+    energies, forces = predict(model, test)
+    true_energies = np.array([atoms.info["REF_energy"] for atoms in test])
+    true_forces = [atoms.arrays["REF_forces"] for atoms in test]
+    measured = {
+        "dataset": name,
+        "frames": frames,
+        "method": method,
+        "seed": seed,
+        "steps": cost["steps"],
+        **errors(test, energies, forces, true_energies, true_forces),
+        "train_cpu_s": cost["cpu_s"],
+    }
+    (folder / "pool.xyz").unlink()
+    result.write_text(json.dumps(measured, indent=1))
+    return measured
+
+
+def main() -> None:
+    """Run what is missing, seed by seed; write the table and print means."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--data", type=Path, required=True, help="folder with the data files")
+    add("--out", type=Path, required=True, help="folder for runs and results")
+    add("--datasets", nargs="+", default=["ethanol_pbe", "acac_pbe"], choices=list(DATASETS))
+    add("--frames", type=int, nargs="+", default=[10, 20, 50])
+    add("--methods", nargs="+", default=["d_optimal", "fps", "random"])
+    add("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    add("--steps", type=int, default=1000, help="optimiser steps of every run")
+    options = parser.parse_args()
+    initialise_worker()
+    rows = []
+    for seed in options.seeds:
+        for name in options.datasets:
+            for frames in options.frames:
+                for method in options.methods:
+                    label = f"{name}_{frames}_{method}_{seed}_{options.steps}"
+                    folder = options.out.resolve() / "runs" / label
+                    rows.append(
+                        run(options.data, name, method, frames, seed, options.steps, folder)
+                    )
+                    pd.DataFrame(rows).to_csv(
+                        options.out / "selection.csv", index=False, float_format="%.6g"
+                    )
+    table = pd.DataFrame(rows).groupby(["dataset", "frames", "method"])
+    print(table[["E_centred", "F_rmse"]].agg(["mean", "std", "count"]).round(2).to_string())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The verb ``piwsl select``: which structures to label, before any label exists."""

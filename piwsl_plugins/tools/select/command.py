@@ -1,0 +1,89 @@
+"""The command ``piwsl select``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ..errors import InputError
+from .arguments import build_parser, check
+
+if TYPE_CHECKING:
+    from ..progress import Progress
+    from .features import Features
+    from .pool import Pool
+
+
+def main(given: list[str]) -> None:
+    """Run the command with its arguments."""
+    # before anything that starts threads is loaded; a choice of the user's stays
+    for threads in ("OMP_NUM_THREADS", "RAYON_NUM_THREADS"):
+        os.environ.setdefault(threads, "1")
+    options = build_parser().parse_args(given)
+    check(options)
+
+    from ..progress import Progress
+    from ..structures import elements_of
+    from .coverage import follow
+    from .descriptors import descriptor
+    from .features import compute
+    from .pool import read_pool, write_frames
+    from .summary import summarise
+
+    pool = read_pool(options.pool, options.given)
+    if options.n > pool.candidates:
+        raise InputError(
+            f"--n={options.n}: {options.pool} has {pool.candidates} structures to choose from "
+            f"({pool.size}, less {pool.already_given} identical to given ones and "
+            f"{pool.repeated} that are there twice)"
+        )
+    describe = descriptor(options.model, options.head, options.device, elements_of(pool.frames))
+    labelled = range(pool.candidates, len(pool.frames))
+    with Progress() as progress:
+        with progress.stage("descriptors", len(pool.frames)) as advance:
+            features = compute(pool.frames, describe, options.workers, options.executor, advance)
+        order = _choose(options, pool, features, progress)
+        with progress.stage("what they span", len(order)) as advance:
+            course = follow(features, labelled, pool.pooled, order, advance)
+        chance = None
+        if options.figure is not None and order and options.method != "random":
+            from .rivals import random
+
+            drawn = random(pool.candidates, options.n, options.seed)
+            with progress.stage("compared with chance", len(drawn)) as advance:
+                chance = follow(features, labelled, pool.pooled, drawn, advance)
+    if order:
+        chosen = {
+            pool.indices[structure]: {
+                "select_rank": rank,
+                "select_gain": float(gain),
+                "select_index": pool.indices[structure],
+            }
+            for rank, (structure, gain) in enumerate(zip(order, course.gains), start=1)
+        }
+        remaining = frozenset(pool.indices).difference(chosen)
+        write_frames(options.pool, chosen, options.out, options.rest, remaining)
+    if options.figure is not None:
+        from .figure import draw
+
+        draw(options.figure, course, chance, options.method)
+    print(summarise(options, pool, features, order, course))
+
+
+def _choose(
+    options: argparse.Namespace, pool: Pool, features: Features, progress: Progress
+) -> Sequence[int]:
+    """The structures in the order chosen."""
+    from .design import Information, d_optimal
+    from .rivals import farthest_points, random
+
+    if options.method == "random":
+        return random(pool.candidates, options.n, options.seed)
+    if options.method == "fps":
+        return farthest_points(features, pool.candidates, options.n)
+    information = Information(features)
+    information.add_all(range(pool.candidates, len(pool.frames)))
+    with progress.stage("choosing", options.n) as advance:
+        return d_optimal(information, range(pool.candidates), options.n, advance)

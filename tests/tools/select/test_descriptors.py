@@ -1,0 +1,149 @@
+"""Descriptors: turned, shifted and repeated structures, and those of models."""
+
+import warnings
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+from ase.build import bulk, fcc111
+from ase.io import write
+
+from piwsl_plugins.tools.select.descriptors import MaceFeatures, ModelSource, Soap, descriptor
+from piwsl_plugins.tools.structures import Frame
+
+from .conftest import rattled
+from .test_command import TURN
+
+mace_only = pytest.mark.skipif(find_spec("mace") is None, reason="needs the mace extra")
+nequip_only = pytest.mark.skipif(find_spec("nequip") is None, reason="needs the nequip extra")
+
+
+def describe(described, *structures):
+    return described([Frame(atoms, f"frame {n}") for n, atoms in enumerate(structures)])
+
+
+def turned(atoms):
+    atoms = atoms.copy()
+    atoms.positions = atoms.positions @ TURN + (1.0, 2.0, -3.0)
+    atoms.cell = atoms.cell.array @ TURN
+    return atoms[::-1]
+
+
+def crystal(seed=0):
+    atoms = bulk("NaCl", "rocksalt", 5.6, cubic=True)
+    atoms.rattle(0.1, seed=seed)
+    return atoms
+
+
+def check_invariance(described, atoms, other, tolerance):
+    first, again, different = describe(described, atoms, turned(atoms), other)
+    size = np.abs(first).max()
+    assert first.shape[0] == len(atoms) and first.std(axis=0).max() > 1e-3 * size
+    assert np.abs(first - again[::-1]).max() < tolerance * size
+    assert np.abs(first - different).max() > 100 * tolerance * size
+
+
+def test_soap_of_molecules_and_crystals():
+    check_invariance(Soap((1, 6, 8)), rattled(seed=0), rattled(seed=1), 1e-10)
+    check_invariance(Soap((11, 17)), crystal(0), crystal(1), 1e-10)
+
+
+def test_soap_of_one_structure_does_not_depend_on_those_beside_it():
+    described = Soap((1, 6, 8, 11, 17))
+    alone = describe(described, rattled()) + describe(described, crystal())
+    together = describe(described, rattled(), crystal())
+    assert all(np.array_equal(a, b) for a, b in zip(alone, together))
+
+
+def test_soap_of_a_repeated_cell():
+    small, large = describe(Soap((11, 17)), crystal(), crystal() * (2, 1, 1))
+    assert np.allclose(np.tile(small, (2, 1)), large, atol=1e-10 * np.abs(small).max())
+
+
+def test_soap_of_a_slab_sees_no_image_above_it():
+    slab = fcc111("Cu", (2, 2, 3), vacuum=None)
+    slab.pbc = (True, True, False)
+    above = slab.copy()
+    above.center(vacuum=30, axis=2)
+    above.pbc = True
+    first, second = describe(Soap((29,)), slab, above)
+    assert np.allclose(first, second, atol=1e-10 * np.abs(first).max())
+
+
+def test_a_molecule_in_a_box_without_periodicity_is_a_molecule():
+    boxed = rattled()
+    boxed.cell = [3.0, 3.0, 3.0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        first, second = describe(Soap((1, 6, 8)), rattled(), boxed)
+    assert np.array_equal(first, second)
+
+
+@mace_only
+def test_mace(tmp_path, select, refused, pool):
+    from ..report.test_mace_models import tiny_model
+
+    path = tiny_model(tmp_path / "tiny.model")
+    described = descriptor(str(path), None, "cpu", [1, 6, 8])
+    assert isinstance(described, MaceFeatures)
+    check_invariance(described, rattled(seed=0), rattled(seed=1), 1e-8)
+    assert describe(described, rattled())[0].shape == (9, 8)
+    structures = [rattled(seed=seed) for seed in range(6)]
+    write(tmp_path / "ethanol.xyz", structures)
+    chosen, printed = select(tmp_path / "ethanol.xyz", "--n", 3, "--model", path, "--workers", 2)
+    assert len(chosen) == 3 and "tiny.model" in printed
+    write(tmp_path / "moved.xyz", [turned(atoms) for atoms in structures])
+    again, _ = select(tmp_path / "moved.xyz", "--n", 3, "--model", path, out="again.xyz")
+    numbers = [[a.info["select_index"] for a in frames] for frames in (chosen, again)]
+    assert numbers[0] == numbers[1]
+    error = refused(pool, "--n", 1, "--out", tmp_path / "o.xyz", "--model", path)
+    assert "not trained on the element(s) Cu" in error
+
+
+def saved_nequip(tmp_path, model):
+    """A packaged model, as ``nequip-train`` and ``nequip-package`` make it."""
+    from ...nequip.command_line import config, train
+
+    made = config(model, loss={"_target_": "nequip.train.EnergyForceLoss"})
+    train(tmp_path, made, "run=[train]", "trainer.max_epochs=1")
+    return tmp_path / "out" / "last.ckpt"
+
+
+@nequip_only
+def test_nequip(tmp_path, select, refused, pool):
+    path = saved_nequip(tmp_path, "nequip")
+    described = descriptor(str(path), None, "cpu", [1, 6, 8])
+    check_invariance(described, rattled(seed=0), rattled(seed=1), 1e-8)
+    # the scalars of both layers; the vectors of the first are left out
+    assert describe(described, rattled())[0].shape == (9, 8)
+    write(tmp_path / "ethanol.xyz", [rattled(seed=seed) for seed in range(6)])
+    chosen, printed = select(tmp_path / "ethanol.xyz", "--n", 3, "--model", path)
+    assert len(chosen) == 3 and "last.ckpt" in printed
+    error = refused(pool, "--n", 1, "--out", tmp_path / "o.xyz", "--model", path)
+    assert "not trained on the element(s) Cu" in error
+
+
+@nequip_only
+@pytest.mark.skipif(find_spec("allegro") is None, reason="needs nequip-allegro")
+@pytest.mark.slow
+def test_allegro_has_no_node_features(tmp_path, refused):
+    path = saved_nequip(tmp_path, "allegro")
+    write(tmp_path / "ethanol.xyz", rattled())
+    arguments = (tmp_path / "ethanol.xyz", "--n", 1, "--out", tmp_path / "o.xyz")
+    assert "an Allegro model has none" in refused(*arguments, "--model", path)
+
+
+@nequip_only
+def test_a_compiled_model_is_refused(tmp_path, refused, pool):
+    (tmp_path / "a.nequip.pt2").touch()
+    model = ("--model", tmp_path / "a.nequip.pt2")
+    error = refused(pool, "--n", 1, "--out", tmp_path / "o.xyz", *model)
+    assert ".nequip.zip or .ckpt" in error
+
+
+def test_a_model_whose_package_is_missing(tmp_path, refused, pool, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    (tmp_path / "a.model").touch()
+    error = refused(pool, "--n", 1, "--out", tmp_path / "o.xyz", "--model", tmp_path / "a.model")
+    assert 'pip install "piwsl-plugins[mace,tools]"' in error
+    assert ModelSource.parse(str(tmp_path / "a.model")).called.startswith("--model=")
