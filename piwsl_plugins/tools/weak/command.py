@@ -46,6 +46,8 @@ def main(given: list[str]) -> None:
     keys = LabelKeys(settings.energy_key, settings.forces_key, settings.stress_key)
     inputs = read_inputs(options.training, options.pool, keys, labelled=settings.models > 0)
     stages = Stages(folder_of(options), options.out, options.overwrite)
+    if options.until is None:
+        stages.enter("labels", {"models": settings.models if command else options.corrections or 0})
     if settings.models == 0:
         inputs = Inputs([], inputs.pool, inputs.notes)
     cheap = cheap_labels(options, inputs, stages, keys)
@@ -146,33 +148,39 @@ class _Run:
 
     def _given(self, wanted: dict[str, Arrays], offsets: Offsets) -> list[Corrected]:
         """Models trained before."""
-        self.stages.enter("train", {"corrections": self.options.corrections})
+        from ..calculators import CalculatorSource
+        from .given import require_correction, require_one_cutoff
+
+        given = self.options.corrections
+        sources = [CalculatorSource.parse(path) for path in given]
+        for source in sources:
+            source.require_package()
+        require_one_cutoff(sources, [*self.training, *self.pool], self.options.device)
+        self.stages.enter("train", {"corrections": given})
         self.notes.append(
             "which frames the given corrections have seen is not known, so that no error on "
             "held-out frames is"
         )
-        return [
-            self._predict(
-                Path(path),
-                offsets,
-                self.training,
-                [],
-                self.stages.folder / f"given_{number}",
-                wanted,
-            )
-            for number, path in enumerate(self.options.corrections)
-        ]
+        models = []
+        for number, path in enumerate(given):
+            folder = self.stages.folder / f"given_{number}"
+            models.append(self._predict(Path(path), offsets, self.training, [], folder, wanted))
+            require_correction(path, models[-1].labels, self.training, self.cheap)
+        return models
 
     def _divide(self) -> list[Correction]:
-        from .corrections import divide
+        from .corrections import digest_of, divide
         from .shares import draw_shares
 
         shares = draw_shares(
             self.training, self.settings.models, self.settings.held_out, self.settings.seed
         )
-        made = {"models": self.settings.models, "held_out": self.settings.held_out}
-        keys = [frame.key for frame in self.training]
-        self.stages.enter("correction", {**made, "seed": self.settings.seed, "training": keys})
+        made: dict[str, object] = {
+            "models": self.settings.models,
+            "held_out": self.settings.held_out,
+        }
+        made |= {"seed": self.settings.seed, "training frames": digest_of(self.training)}
+        self.stages.enter("correction", made)
         folder = self.stages.folder
         corrections = divide(folder, self.training, shares, self.cheap, self.elements)
         for correction in corrections:
@@ -234,13 +242,17 @@ class _Run:
         errors = held_out_errors(models, wanted, list(sizes))
         n_held_out = sum(len(model.held_out) for model in models)
         spans = offsets.spans(self.pool)
-        weak = weigh(self.pool, models, list(sizes), errors, sizes, spans)
+        weak = weigh(self.pool, models, self._names(sizes), errors, sizes, spans)
         lines = describe(len(self.training), sizes, errors, n_held_out, weak.spread)
         self.notes += _distrusted(weak)
         self.write(
             list(zip(weak.frames, weak.labels, strict=True)),
             [*lines, *advise(sizes, errors, is_learned(self.options.calculator))],
         )
+
+    def _names(self, sizes: dict[str, float]) -> list[str]:
+        """The labels that are written: what was learned, and forces, the slope of energies."""
+        return [*sizes, *(["forces"] if "forces" not in sizes else [])]
 
     def write(self, labelled: list[tuple[Frame, dict[str, object]]], lines: list[str]) -> None:
         """Write the output file and say what is in it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -91,6 +92,16 @@ def correction_labels(
     for arrays, offset in zip(labels, offsets(frames), strict=True):
         arrays["energy"] = arrays["energy"] - offset
     return labels
+
+
+def digest_of(frames: Sequence[Frame]) -> str:
+    """Identifies frames with their labels."""
+    digest = hashlib.sha256()
+    for frame in frames:
+        digest.update(frame.key.encode())
+        for name, value in carried(frame).items():
+            digest.update(name.encode() + value.tobytes())
+    return digest.hexdigest()[:16]
 
 
 def vanish(labels: Sequence[Arrays]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import re
 import shlex
 import shutil
@@ -14,6 +15,8 @@ from pathlib import Path
 from ..errors import InputError, RunError
 
 _PLACEHOLDER = re.compile(r"\{(train|valid|seed|folder|name)\}")
+#: without these, models would learn something else, all the same, or be found nowhere
+_NEEDED = ("{train}", "{seed}", "{folder}")
 #: name of every correction
 _NAME = "correction"
 
@@ -58,10 +61,12 @@ class HostCommand:
         kind = {"mace_run_train": "mace", "nequip-train": "nequip"}.get(name, "any")
         if _PLACEHOLDER.search(text):
             kind = "any"
-        elif kind == "any":
+        missing = [needed for needed in _NEEDED if needed not in text]
+        if kind == "any" and missing:
             raise InputError(
-                f"--train={text}: {name} is neither mace_run_train nor nequip-train; say where its "
-                "files go: {train} {valid} {seed} {folder} {name}"
+                f"--train={text}: it does not say where {' '.join(missing)} go; known are "
+                "{train} {valid} {seed} {folder} {name}, and without them mace_run_train and "
+                "nequip-train"
             )
         beside = Path(sys.executable).parent / words[0]
         program = shutil.which(words[0]) or (str(beside) if beside.is_file() else None)
@@ -70,9 +75,11 @@ class HostCommand:
                 f"--train={text}: there is no command {words[0]}; install it into this "
                 "environment, or give its path"
             )
-        for word in words[1:]:
+        for before, word in itertools.pairwise(words):
             file = word.rpartition("=")[2]
-            if file.endswith((".yaml", ".yml")) and not Path(file).is_file():
+            # Hydra looks for these in its --config-path
+            named = before in ("-cn", "--config-name") or word.startswith("--config-name=")
+            if not named and file.endswith((".yaml", ".yml")) and not Path(file).is_file():
                 raise InputError(f"--train={text}: there is no file {file}")
         return cls((program, *words[1:]), kind)
 

@@ -12,7 +12,7 @@ from ...core.frame_checks import geometry_key
 from ..errors import InputError
 from ..structures import Frame, LabelKeys, elements_of, read_frames
 
-#: nearest neighbours in one file may be this many times farther apart than in the other
+#: neighbours of an element in one file may be this many times farther apart than in the other
 _SPACING = 1.6
 #: frames of which the distances are compared
 _COMPARED = 200
@@ -65,10 +65,11 @@ def read_inputs(training: Path, pool: Path, keys: LabelKeys, labelled: bool) -> 
 
 
 def place(frame: Frame) -> bytes:
-    """Identifies a geometry up to 0.0005 Å, with its cell where it is periodic."""
+    """Identifies a structure: geometry up to 0.0005 Å, its cell where it is periodic, its state."""
     atoms = frame.atoms
     cell = atoms.cell.array[atoms.pbc]
-    return geometry_key(atoms.numbers, np.concatenate([atoms.positions, cell]))
+    state = f"{atoms.info.get('charge', 0):g} {atoms.info.get('spin', 1):g}"
+    return geometry_key(atoms.numbers, np.concatenate([atoms.positions, cell])) + state.encode()
 
 
 def _each_once(frames: Sequence[Frame], path: Path, notes: list[str]) -> list[Frame]:
@@ -109,26 +110,31 @@ def _require_elements(training: Sequence[Frame], pool: Sequence[Frame], path: Pa
 
 
 def _require_one_length_unit(training: Sequence[Frame], pool: Sequence[Frame], path: Path) -> None:
-    expected, spacing = _spacing(training), _spacing(pool)
-    if expected is None or spacing is None:
-        return
-    if not 1 / _SPACING < spacing / expected < _SPACING:
+    from ase.data import chemical_symbols
+
+    expected, spacings = _spacings(training), _spacings(pool)
+    ratios = {z: spacings[z] / expected[z] for z in spacings if z in expected}
+    # a unit changes all distances, another composition or phase those of some elements
+    if ratios and (min(ratios.values()) > _SPACING or max(ratios.values()) < 1 / _SPACING):
+        element = min(ratios)
         raise InputError(
-            f"{path}: nearest neighbours are {spacing:.3g} apart, but {expected:.3g} Å in the "
-            "training frames; positions must be in Å (1 bohr is 0.529177 Å, 1 nm is 10 Å)"
+            f"{path}: the nearest neighbours of {chemical_symbols[element]} are "
+            f"{spacings[element]:.3g} apart, but {expected[element]:.3g} Å in the training frames; "
+            "positions must be in Å (1 bohr is 0.529177 Å, 1 nm is 10 Å)"
         )
 
 
-def _spacing(frames: Sequence[Frame]) -> float | None:
-    """The median over frames of the shortest distance (Å); None for single atoms."""
+def _spacings(frames: Sequence[Frame]) -> dict[int, float]:
+    """The median over frames of the shortest distance (Å) that atoms of each element have."""
     from ase.neighborlist import neighbor_list
 
-    some = frames[:: max(1, len(frames) // _COMPARED)]
-    shortest = []
-    for frame in some:
+    shortest: dict[int, list[float]] = {}
+    for frame in frames[:: max(1, len(frames) // _COMPARED)]:
         for cutoff in (3.0, 12.0):
-            distances = neighbor_list("d", frame.atoms, cutoff)
+            first, distances = neighbor_list("id", frame.atoms, cutoff)
             if distances.size:
-                shortest.append(distances.min())
                 break
-    return float(np.median(shortest)) if shortest else None
+        elements = frame.atoms.numbers[first]
+        for z in set(elements.tolist()):
+            shortest.setdefault(z, []).append(distances[elements == z].min())
+    return {z: float(np.median(found)) for z, found in shortest.items()}

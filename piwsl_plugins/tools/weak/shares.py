@@ -29,7 +29,7 @@ def draw_shares(frames: Sequence[Frame], models: int, held_out: int, seed: int) 
         InputError: if there are too few frames.
     """
     n = len(frames)
-    size = held_out or min(max(1, n // 10), n // models)
+    size = held_out or min(max(1, round(n / 10)), n // models)
     if size == 0 or size * models > n or size == n:
         option = (
             f"--held_out={held_out} and --models={models}" if held_out else f"--models={models}"

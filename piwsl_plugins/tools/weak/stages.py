@@ -54,7 +54,7 @@ class Stages:
             return
         if there is not None:
             names = [name for name in {**there, **wanted} if there.get(name) != wanted.get(name)]
-            differing = [f"{n} is {there.get(n)} there and {wanted.get(n)} here" for n in names]
+            differing = [f"{n}: {there.get(n)} there, {wanted.get(n)} here" for n in names]
             raise InputError(
                 f"{self.folder} was made with other settings ({'; '.join(differing)}); give "
                 "another --folder, or --overwrite to throw it away"

@@ -73,24 +73,27 @@ def weigh(
     """The mean of the models, with weights s²/(s² + σ²) from their spread σ.
 
     A label whose models differ by as much as they are wrong on frames that they have not seen, s,
-    has half the weight.
+    has half the weight. It is the inverse of the variance of a label, s² of all and σ² of this one,
+    beside that of a label on which the models agree. Where s is not known, the median of σ over
+    the pool takes its place.
 
     Args:
         pool: structures that all models have labelled.
         models: what they say.
-        names: of the labels that the training frames have, so that models have learned them.
+        names: of the labels that are wanted, as far as the models give them.
         errors: s, root mean square errors on held-out frames, by label.
         corrections: root mean squares of the correction itself: where the models differ by more,
             the cheap label would be as good.
         spans: ``(n,)`` bool, whether the training frames fix the offsets of each structure.
     """
-    decisive = "forces" if "forces" in names else "energy"
+    decisive = "forces" if "forces" in corrections else "energy"
     kept, labels, distrusted = [], [], []
     spreads: list[Arrays] = []
     n_without = 0
-    for frame, spanned in zip(pool, spans, strict=True):
-        means, spread = _mean_and_spread([model.labels[frame.key] for model in models], names)
-        sigma = root_mean_squares([spread], [frame]) if spread else {}
+    every = [_mean_and_spread([m.labels[frame.key] for m in models], names) for frame in pool]
+    sigmas = [root_mean_squares([spread], [f]) for (_, spread), f in zip(every, pool, strict=True)]
+    errors = {**_medians(sigmas), **errors}
+    for frame, spanned, (means, spread), sigma in zip(pool, spans, every, sigmas, strict=True):
         if sigma.get(decisive, 0.0) > corrections[decisive]:
             distrusted.append(frame)
             continue
@@ -101,16 +104,14 @@ def weigh(
                 values["weak_forces_std"] = np.sqrt(np.square(spread["forces"]).mean(axis=1))
             weights = {name: _weight(errors.get(name), sigma[name]) for name in sigma}
             values |= {f"config_{name}_weight": weight for name, weight in weights.items()}
-            values["weight"] = weights[decisive]
+            values["weight"] = weights.get("forces", weights["energy"])
         if not spanned:
             del values["energy"]
             n_without += 1
         kept.append(frame)
         labels.append(values)
         spreads.append(spread)
-    whole = [spread for spread in spreads if spread]
-    found = root_mean_squares(whole, kept) if whole else {}
-    return Weak(kept, labels, distrusted, n_without, found)
+    return Weak(kept, labels, distrusted, n_without, root_mean_squares(spreads, kept))
 
 
 def held_out_errors(
@@ -132,6 +133,11 @@ def _mean_and_spread(labels: Sequence[Arrays], names: Sequence[str]) -> tuple[Ar
     if len(labels) == 1:
         return means, {}
     return means, {name: stack.std(axis=0, ddof=1) for name, stack in stacks.items()}
+
+
+def _medians(sigmas: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    names = {name for sigma in sigmas for name in sigma}
+    return {name: float(np.median([s[name] for s in sigmas if name in s])) for name in names}
 
 
 def _weight(error: float | None, spread: float) -> float:

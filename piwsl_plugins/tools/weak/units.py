@@ -30,8 +30,8 @@ _FORCES = {
 }
 #: two methods differ in slope by less, and a unit is told by a ratio that is nearer
 _SLOPE, _NEAR = 5.0, 1.5
-#: labels that belong to each other correlate by more, and those of a bad method may not
-_CORRELATION = 0.7
+#: labels of one quantity in two units correlate by more, those of a bad method need not
+_CORRELATION = 0.9
 #: frames beyond those that the offsets take up
 _FEWEST = 4
 
@@ -39,7 +39,7 @@ _FEWEST = 4
 def require_one_unit(
     frames: Sequence[Frame], cheap: Mapping[str, Arrays], elements: Sequence[int]
 ) -> None:
-    """Refuse labels whose slope on each other no two methods have.
+    """Refuse labels whose slope on each other is that of another unit, or of the other sign.
 
     Args:
         frames: with expensive labels.
@@ -91,7 +91,8 @@ def _compare(
     ratios = {("training frames", unit): factor for unit, factor in units.items()}
     ratios |= {("cheap labels", unit): 1 / factor for unit, factor in units.items()}
     (file, unit), ratio = min(ratios.items(), key=lambda item: abs(np.log(item[1] / slope)))
-    near = abs(np.log(ratio / slope)) < np.log(_NEAR)
-    likely = f"; likely the {file} are in {unit}" if near else ""
-    expected = "eV" if name == "energies" else "eV/Å"
-    raise InputError(f"{start}{likely}; convert all labels to {expected}")
+    if abs(np.log(ratio / slope)) < np.log(_NEAR):
+        expected = "eV" if name == "energies" else "eV/Å"
+        raise InputError(
+            f"{start}; likely the {file} are in {unit}; convert all labels to {expected}"
+        )

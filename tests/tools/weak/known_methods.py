@@ -1,5 +1,7 @@
 """Cheap methods and corrections that are known exactly, as ``module:factory``."""
 
+import time
+
 import numpy as np
 from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.lj import LennardJones
@@ -21,6 +23,14 @@ class Springs(Calculator):
         super().calculate(atoms, properties, system_changes)
         energy = 0.5 * self.k * float(np.square(self.atoms.positions).sum()) + self.c
         self.results = {"energy": energy, "forces": -self.k * self.atoms.positions}
+
+
+class Slow(LennardJones):
+    """Takes a quarter of a second."""
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+        time.sleep(0.25)
+        super().calculate(atoms, properties, system_changes)
 
 
 class Failing(LennardJones):
@@ -58,3 +68,16 @@ def failing():
 
 def lennard_jones():
     return LennardJones(epsilon=0.01, sigma=2.0, rc=6.0)
+
+
+def slow():
+    return Slow(epsilon=0.01, sigma=2.0, rc=6.0)
+
+
+def argon_low():
+    return LennardJones(epsilon=0.008, sigma=3.4, rc=6.0)
+
+
+def argon_change():
+    """What is missing from ``argon_low`` to three times its strength, as E is linear in ε."""
+    return LennardJones(epsilon=0.016, sigma=3.4, rc=6.0)

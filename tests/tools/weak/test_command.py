@@ -1,6 +1,5 @@
 """Whole runs with known methods; those that train corrections are in test_hosts.py."""
 
-import sys
 from pathlib import Path
 
 import ase.io
@@ -27,7 +26,7 @@ def test_a_cheap_method_that_is_the_reference_gives_the_reference(weak):
     for atoms in same:
         atoms.info["REF_energy"] -= 11.0 * len(atoms)
     ase.io.write("same.xyz", same)
-    found, printed = weak("--cheap_labels", "same.xyz", "--train", f"{sys.executable} {{train}}")
+    found, printed = weak("--cheap_labels", "same.xyz", "--train", "true {train} {seed} {folder}")
     assert "no correction is trained" in printed
     assert np.abs(energies(found) - energies(bundled("gfn2_hot", ":12"))).max() < 1e-6
     assert np.abs(forces(found) - forces(bundled("gfn2_hot", ":12"))).max() < 1e-6
@@ -107,6 +106,21 @@ def test_energies_alone(weak):
     assert "REF_forces" not in found[0].arrays
 
 
+def test_energies_alone_with_a_cheap_method_that_has_forces(weak):
+    """The forces are the slope of the corrected energy."""
+    frames = ase.io.read("train.xyz", ":")
+    for atoms in frames:
+        del atoms.arrays["REF_forces"]
+    ase.io.write("train.xyz", frames)
+    found, printed = weak(*CHEAP, "--corrections", "known_methods:weak", "known_methods:weaker")
+    cheap = bundled("gfn1_hot", ":12")
+    change = -0.009 * np.concatenate([atoms.positions for atoms in cheap])
+    assert np.abs(forces(found) - forces(cheap) - change).max() < 1e-7
+    assert "12 with energy, 12 with forces" in printed
+    weights = [atoms.info["config_forces_weight"] for atoms in found]
+    assert np.median(weights) == pytest.approx(0.5, abs=0.1), "beside the median spread"
+
+
 def test_failures_and_frames_in_both_files_are_counted(weak):
     pool = ase.io.read("pool.xyz", ":")
     ase.io.write("pool.xyz", pool + bundled("gfn2_train", "5:7") + pool[:1])
@@ -133,6 +147,18 @@ def test_stages_one_by_one(weak):
             if mine is not None:
                 wanted = high.arrays["REF_forces"] - low.arrays["REF_forces"]
                 assert mine.arrays["REF_forces"] == pytest.approx(wanted, abs=1e-7)
+
+
+def test_a_model_of_the_expensive_method_is_no_correction(refused):
+    """Frames whose forces are those of springs, and a cheap method that has half of them."""
+    for name, k in (("train.xyz", 0.2), ("cheap.xyz", 0.1)):
+        frames = ase.io.read(name, ":")
+        for atoms in frames:
+            atoms.info["REF_energy"] = 0.5 * k * np.square(atoms.positions).sum() + len(atoms)
+            atoms.arrays["REF_forces"] = -k * atoms.positions
+        ase.io.write(name, frames)
+    error = refused(*CHEAP, "--corrections", "known_methods:strong")
+    assert "a model of the expensive method itself" in error and error.count("\n") == 1
 
 
 def without(name, key):
@@ -168,7 +194,11 @@ def in_hartree():
         (None, ["--train", "x"], "give one of --calculator and --cheap_labels; neither is given"),
         (None, [*CHEAP], "the corrections need --train"),
         (None, [*CHEAP, "--train", "python train.py"], "{train} {valid} {seed} {folder} {name}"),
-        (None, [*CHEAP, "--train", "no_such_command {train}"], "there is no command"),
+        (
+            None,
+            [*CHEAP, "--train", "no_such_command {train} {seed} {folder}"],
+            "there is no command",
+        ),
         (None, [*CHEAP, "--corrections", "a.model"], "there is no file a.model"),
         (None, [*CHEAP, "--models", "-1"], "--models=-1"),
         (None, [*CHEAP, "--models", "0", "--train", "x {train}"], "--models=0 uses no corrections"),

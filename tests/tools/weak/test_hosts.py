@@ -81,3 +81,18 @@ def test_the_hosts_get_frames_without_offsets(weak):
     for path in Path("weak.stages").glob("correction_*/train.xyz"):
         mean = np.mean([atoms.info["REF_energy"] for atoms in ase.io.read(path, ":")])
         assert abs(mean) < 1e-6
+
+
+@pytest.mark.skipif(importlib.util.find_spec("mace") is None, reason="needs the mace extra")
+def test_corrections_of_two_cut_offs_are_refused(refused):
+    import torch
+
+    from ..report.test_mace_models import tiny_model
+
+    tiny_model(Path("a.model"))
+    other = torch.load("a.model", weights_only=False)
+    other.r_max.fill_(float(other.r_max) + 1.0)
+    torch.save(other, "b.model")
+    error = refused(*CHEAP, "--corrections", "a.model", "b.model")
+    assert "a.model has a cut-off of" in error and "b.model one of" in error
+    assert not Path("weak.stages/given_0").exists()

@@ -1,0 +1,132 @@
+"""The command lines of the hosts, and trainings that fail, without any host."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from piwsl_plugins.tools.errors import InputError, RunError
+from piwsl_plugins.tools.weak.hosts import HostCommand, Training, model_of
+
+CHEAP = ("--cheap_labels", "cheap.xyz")
+TRAINING = Training(Path("a b/train.xyz"), Path("a b/valid.xyz"), 7, Path("a b/training"))
+
+
+@pytest.fixture
+def programs(tmp_path, monkeypatch):
+    """Programs of the hosts' names, in a folder of PATH."""
+    for name in ("mace_run_train", "nequip-train"):
+        path = tmp_path / name
+        path.write_text("#!/bin/sh\n")
+        path.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_mace_gets_files_folders_and_no_offsets(programs):
+    command = HostCommand.parse("mace_run_train --name=mine --lr 0.01")
+    words = command.arguments(TRAINING, [1, 8])
+    assert words[:4] == [str(programs / "mace_run_train"), "--name=mine", "--lr", "0.01"]
+    assert words.index("--name=correction") > words.index("--name=mine"), "the last is in force"
+    assert f"--train_file={programs}/a b/train.xyz" in words
+    assert f"--valid_file={programs}/a b/valid.xyz" in words
+    assert f"--model_dir={programs}/a b/training" in words
+    assert {"--seed=7", "--E0s={1: 0.0, 8: 0.0}", "--energy_key=REF_energy"} <= set(words)
+
+
+def test_nequip_gets_overrides(programs):
+    words = HostCommand.parse("nequip-train -cn mine.yaml").arguments(TRAINING, [1, 8])
+    assert f"++data.train_file_path='{programs}/a b/train.xyz'" in words
+    assert f"hydra.run.dir='{programs}/a b/training'" in words
+    assert {"++data.seed=7", "++training_module.model.seed=7", "run=[train]"} <= set(words)
+
+
+def test_other_commands_say_where_files_go(programs):
+    command = HostCommand.parse("mace_run_train {train} -v{valid} -s{seed} {folder}/{name} {x}")
+    assert command.arguments(TRAINING, [1])[1:] == [
+        f"{programs}/a b/train.xyz",
+        f"-v{programs}/a b/valid.xyz",
+        "-s7",
+        f"{programs}/a b/training/correction",
+        "{x}",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("mace_run_train {train} {folder}", "where {seed} go"),
+        ("mace_run_train --config no.yaml", "there is no file no.yaml"),
+        ("mace_run_train --config='no", "No closing quotation"),
+        ("nequip_train mine.yaml", "where {train} {seed} {folder} go"),
+    ],
+)
+def test_commands_that_cannot_work_are_refused(programs, text, words):
+    with pytest.raises(InputError, match="--train="):
+        HostCommand.parse(text)
+    with pytest.raises(InputError) as error:
+        HostCommand.parse(text)
+    assert words in str(error.value)
+
+
+def test_the_command_is_known_by_the_content_of_its_files(programs):
+    Path("mine.yaml").write_text("lr: 1\n")
+    first = HostCommand.parse("mace_run_train --config=mine.yaml").identity
+    Path("mine.yaml").write_text("lr: 2\n")
+    assert HostCommand.parse("mace_run_train --config=mine.yaml").identity != first
+
+
+@pytest.mark.parametrize(
+    ("left", "model"),
+    [
+        (["correction.model", "correction_compiled.model"], "correction.model"),
+        (["correction.model", "correction_stagetwo.model"], "correction_stagetwo.model"),
+        (["best.ckpt", "last.ckpt"], "best.ckpt"),
+        (["epoch3.ckpt", "last.ckpt"], "epoch3.ckpt"),
+        (["x.nequip.zip"], "x.nequip.zip"),
+    ],
+)
+def test_the_model_that_a_training_left(tmp_path, left, model):
+    for name in left:
+        (tmp_path / name).touch()
+    assert model_of(tmp_path).name == model
+
+
+def test_no_model_and_two_models_are_refused(tmp_path):
+    with pytest.raises(RunError, match="left no model"):
+        model_of(tmp_path)
+    for name in ("a.model", "b.model"):
+        (tmp_path / name).touch()
+    with pytest.raises(RunError, match=r"left a\.model, b\.model; one is expected"):
+        model_of(tmp_path)
+
+
+def test_a_failing_training_shows_its_end_and_keeps_what_is_finished(refused):
+    Path("train.py").write_text(
+        "for step in range(40): print('step', step)\nraise SystemExit('no memory left')\n"
+    )
+    command = f"{sys.executable} train.py {{train}} {{seed}} {{folder}}"
+    error = refused(*CHEAP, "--models", 2, "--train", command, exit_code=1)
+    assert "no memory left" in error and "step 39" in error and "step 10\n" not in error
+    assert "correction_0/training.log" in error
+    assert Path("weak.stages/correction_1/train.xyz").exists()
+    assert not Path("weak.stages/correction_0/model.json").exists()
+
+
+def test_finished_trainings_are_not_repeated(refused):
+    """The first training succeeds once; the second fails, also when the command is repeated."""
+    Path("train.py").write_text(
+        "import pathlib, sys\n"
+        "seed, folder = sys.argv[2:]\n"
+        "open('calls', 'a').write(seed)\n"
+        "if seed == '1': raise SystemExit('failed')\n"
+        "pathlib.Path(folder, 'correction.model').touch()\n"
+    )
+    command = f"{sys.executable} train.py {{train}} {{seed}} {{folder}}"
+    for _ in range(2):
+        refused(*CHEAP, "--models", 2, "--train", command, exit_code=1)
+    assert Path("calls").read_text() == "011"
+    Path("other.py").write_text(Path("train.py").read_text() + "\n")
+    error = refused(*CHEAP, "--models", 2, "--train", command.replace("train.py", "other.py"))
+    assert "was made with other settings" in error
