@@ -32,7 +32,9 @@ def draw_velocities(atoms: Atoms, temperature: float, rng: np.random.Generator) 
     if len(atoms) > 1:
         Stationary(atoms)
         if not atoms.pbc.any():
-            ZeroRotation(atoms)
+            # around its axis a linear molecule has no moment of inertia, at which ASE warns
+            with np.errstate(invalid="ignore"):
+                ZeroRotation(atoms)
 
 
 class Soundness:

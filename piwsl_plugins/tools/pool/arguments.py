@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import NoReturn
 
 from .. import workers
 from ..calculators import FORMS
@@ -13,15 +14,17 @@ from .settings import PoolSettings
 
 _EPILOG = """\
 examples:
-  piwsl pool train.xyz --calculator GFN2-xTB --temperatures 300 600 --n 800 --out pool.xyz
-  piwsl pool cells.xyz --calculator my_potential:calculator --pressure 0 --out pool.xyz
-  piwsl pool train.xyz --calculator GFN2-xTB --exclude test.xyz --figure pool.png --out pool.xyz
+  piwsl pool train.xyz --calculator GFN2-xTB --out pool.xyz --figure pool.png
+  piwsl pool train.xyz --calculator GFN2-xTB --temperatures 300 600 --n 1000 --workers 4 \\
+      --exclude valid.xyz test.xyz --out pool.xyz
+  piwsl pool cells.xyz --calculator my_potential:calculator --pressure 0 --timestep 1 \\
+      --temperatures 300 900 --out pool.xyz
 
-then choose what to label, or label all weakly, with
+then choose what to label, or label all of it with a cheap method and a correction
   piwsl select pool.xyz --given train.xyz --n 20 --out chosen.xyz
-  piwsl weak train.xyz pool.xyz --calculator GFN2-xTB --train "..." --out weak.xyz
+  piwsl weak train.xyz pool.xyz --calculator GFN2-xTB --train "mace_run_train ..." --out weak.xyz
 
-An interrupted run goes on with the same command.
+An interrupted run goes on with the same command. Sample hotter than the use of the model.
 """
 
 
@@ -29,18 +32,22 @@ def build_parser() -> argparse.ArgumentParser:
     """The parser of the command."""
     parser = argparse.ArgumentParser(
         prog="piwsl pool",
-        description="Structures for a pool: molecular dynamics from frames of yours, with any "
-        "calculator.",
+        description="Structures for a pool: molecular dynamics from your frames with any "
+        "calculator, at several temperatures. Trajectories that go wrong are cut and counted.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=_EPILOG,
     )
-    parser.add_argument("data", type=Path, help="frames to start from, in any of ASE's formats")
+    parser.add_argument(
+        "data", type=Path, help="frames to begin at, in any of ASE's formats (extended XYZ, …)"
+    )
     parser.add_argument("--calculator", required=True, metavar="CALC", help=FORMS)
     parser.add_argument(
         "--out", required=True, type=Path, metavar="FILE", help="extended XYZ to write"
     )
     parser.add_argument(
-        "--index", default=":", help="frames to use, as ASE writes it: 0:100, ::10 (default: all)"
+        "--index",
+        default=":",
+        help="frames to begin at, as ASE writes it: 0:10, ::5 (default: all)",
     )
     parser.add_argument(
         "--exclude",
@@ -48,32 +55,64 @@ def build_parser() -> argparse.ArgumentParser:
         nargs="+",
         default=[],
         metavar="FILE",
-        help="files whose frames must not be in the pool, such as the test set",
+        help="validation and test frames: none of them enters, and no trajectory begins at one",
     )
     parser.add_argument(
-        "--figure", type=Path, metavar="PNG", help="draw what the pool covers beside the frames"
+        "--figure", type=Path, metavar="FILE", help="draw what the pool covers (.png or .pdf)"
     )
     parser.add_argument(
-        "--overwrite", action="store_true", help="replace OUT and unfinished runs of it"
+        "--labels",
+        action="store_true",
+        help="write the calculator's REF_energy, REF_forces and REF_stress too, for piwsl weak "
+        "--cheap_labels or pretraining; without them nobody takes them for expensive labels",
     )
-    dynamics = parser.add_argument_group("molecular dynamics")
-    names = ("n", "temperatures", "spacing", "equilibration", "timestep", "friction")
-    add(dynamics, PoolSettings, *names, "pressure", "bond_factor", "seed")
-    run = parser.add_argument_group("how it is run")
-    workers.add_options(run)
-    run.add_argument("--device", default="cpu", help="of MACE and NequIP models (default: cpu)")
-    run.add_argument("--head", help="head of a multihead MACE model")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace OUT and an unfinished run of it"
+    )
+
+    dynamics = parser.add_argument_group("the dynamics")
+    names = ("temperatures", "n", "spacing", "equilibration", "per_run")
+    add(dynamics, PoolSettings, *names)
+    add(dynamics, PoolSettings, "timestep", "friction", "pressure", "relax", "allow_reactions")
+    add(dynamics, PoolSettings, "seed")
+
+    calculator = parser.add_argument_group("the calculator")
+    workers.add_options(calculator)
+    calculator.add_argument(
+        "--device", default="cpu", help="of MACE and NequIP models (default: cpu)"
+    )
+    calculator.add_argument("--head", help="head of a multihead MACE model")
     return parser
 
 
 def check(options: argparse.Namespace) -> None:
-    """Refuse options that make no sense.
+    """Refuse options that cannot be used.
 
     Raises:
-        InputError: naming the options.
+        InputError: naming the option.
     """
     workers.check_options(options)
-    if options.out.suffix not in (".xyz", ".extxyz"):
-        raise InputError(f"--out={options.out}: allowed is a name that ends in .xyz or .extxyz")
-    if options.figure is not None and options.figure.suffix not in (".png", ".pdf", ".svg"):
-        raise InputError(f"--figure={options.figure}: allowed is a name that ends in .png or .pdf")
+    _require_ending("--out", options.out, (".xyz", ".extxyz"))
+    if options.figure is not None:
+        _require_ending("--figure", options.figure, (".png", ".pdf"))
+        if options.figure.exists() and not options.overwrite:
+            refuse_existing(options.figure)
+    if options.out.exists() and not options.overwrite:
+        refuse_existing(options.out)
+    if options.out.resolve() in {path.resolve() for path in (options.data, *options.exclude)}:
+        raise InputError(f"--out={options.out} is one of the files to read; give another name")
+
+
+def refuse_existing(path: Path) -> NoReturn:
+    """Refuse to write where a file is.
+
+    Raises:
+        InputError: always.
+    """
+    raise InputError(f"{path} exists; give another name, or --overwrite to replace it")
+
+
+def _require_ending(option: str, path: Path, endings: tuple[str, ...]) -> None:
+    if path.suffix not in endings:
+        allowed = " or ".join(endings)
+        raise InputError(f"{option}={path}: allowed is a name that ends in {allowed}")

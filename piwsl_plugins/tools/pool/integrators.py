@@ -14,8 +14,9 @@ from .settings import PoolSettings
 
 #: of a relaxation: largest force left (eV/Å), and steps
 _RELAXED, _RELAXATION_STEPS = 0.1, 100
-#: the barostat's period, in multiples of the thermostat's
-_BAROSTAT_PERIODS = 10.0
+#: time constant of the barostat (fs); with 1000, the volume of 32 copper atoms swings by 2 % for
+#: more than 2 ps, with 300 it settles within 0.6 ps
+_BAROSTAT_TIME = 300.0
 
 
 def relax(atoms: Atoms) -> None:
@@ -23,12 +24,6 @@ def relax(atoms: Atoms) -> None:
     from ase.optimize import LBFGS
 
     LBFGS(atoms, logfile=None).run(fmax=_RELAXED, steps=_RELAXATION_STEPS)
-
-
-def draw_momenta(atoms: Atoms, temperature: float, rng: np.random.Generator) -> None:
-    """Momenta of the Maxwell–Boltzmann distribution at ``temperature`` (K)."""
-    width = np.sqrt(atoms.get_masses() * units.kB * temperature)
-    atoms.set_momenta(width[:, None] * rng.standard_normal((len(atoms), 3)))
 
 
 def integrator(
@@ -69,6 +64,6 @@ def integrator(
             externalstress=-settings.pressure * units.GPa,
             hydrostatic=True,
             T_tau=1 / friction,
-            P_tau=_BAROSTAT_PERIODS / friction,
+            P_tau=_BAROSTAT_TIME * units.fs,
             rng=rng,
         )

@@ -32,6 +32,7 @@ class Run(Frame):
     @functools.cached_property
     def key(self) -> str:
         """Identifies the frame and what is done with it."""
+        # not super().key, whose value would be cached under this name
         start = Frame.key.func(self)
         words = f"{start} {self.number} {self.temperature!r} {self.n_frames}"
         return hashlib.sha256(words.encode()).hexdigest()[:32]
@@ -66,8 +67,9 @@ def plan(
             number = first + len(runs)
             start = int(order[number % len(order)])
             given = {f.name: getattr(starts[start], f.name) for f in dataclasses.fields(Frame)}
-            runs.append(Run(**given, start=start, number=number, temperature=temperature,
-                            n_frames=share))
+            runs.append(
+                Run(**given, start=start, number=number, temperature=temperature, n_frames=share)
+            )
     return runs
 
 

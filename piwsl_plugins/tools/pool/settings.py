@@ -48,12 +48,12 @@ class PoolSettings(CheckedSettings):
         "forces",
         kind=bool,
     )
-    allow_reactions: bool = option(
-        False, "go on where bonds of molecules break or form", kind=bool
-    )
+    allow_reactions: bool = option(False, "go on where bonds of molecules break or form", kind=bool)
     seed: int = option(
-        0, "seed of velocities, of thermostats, and of which frame gets which temperature",
-        kind=int, minimum=0,
+        0,
+        "seed of velocities, of thermostats, and of which frame gets which temperature",
+        kind=int,
+        minimum=0,
     )
 
     def __post_init__(self) -> None:
@@ -62,8 +62,11 @@ class PoolSettings(CheckedSettings):
         distinct = len(set(self.temperatures)) == len(self.temperatures)
         self.require("temperatures", distinct, "each temperature once")
         enough = self.n >= len(self.temperatures)
-        self.require("n", enough, f"at least one structure for each of the temperatures, "
-                     f"{len(self.temperatures)}")
+        self.require(
+            "n",
+            enough,
+            f"at least one structure for each of the temperatures, {len(self.temperatures)}",
+        )
         self.require("spacing", self.spacing >= self.timestep, "at least the time step")
 
     @property

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import PropertyNotImplementedError
 
 from ..calculators import CalculatorSource
-from ..errors import ToolError, reason_of
+from ..dynamics import draw_velocities
+from ..errors import ToolError
 from ..labelling import Arrays
 from ..loading import LoadedCalculator, load
-from .integrators import draw_momenta, integrator, relax
+from ..structures import Frame
+from .integrators import integrator, relax
 from .runs import Run
 from .settings import PoolSettings
 from .soundness import Soundness
@@ -43,7 +47,7 @@ class Simulation:
         self._settings = settings
         self._calculator: LoadedCalculator | None = None
 
-    def __call__(self, run: Run) -> Arrays:
+    def __call__(self, run: Frame) -> Arrays:
         """Run it.
 
         Returns:
@@ -56,6 +60,7 @@ class Simulation:
             InputError: if the calculator cannot be loaded.
             Exception: of a calculator that fails on the frame itself.
         """
+        assert isinstance(run, Run)
         if self._calculator is None:
             self._calculator = load(*self._arguments)
         settings = self._settings
@@ -65,7 +70,7 @@ class Simulation:
         if settings.relax:
             relax(atoms)
         rng = np.random.default_rng([settings.seed, run.number])
-        draw_momenta(atoms, run.temperature, rng)
+        draw_velocities(atoms, run.temperature, rng)
         sound = Soundness(atoms, run.temperature, settings.allow_reactions)
         dynamics = integrator(atoms, run.temperature, settings, rng)
         records: list[Arrays] = []
@@ -76,10 +81,38 @@ class Simulation:
             time += settings.steps_apart * settings.timestep
             if not end:
                 records.append({**_record(atoms), "times": np.array(time)})
-        return {**_stacked(records), "end": np.array(end)}
+        names = records[0] if records else ()
+        return {
+            "end": np.array(end),
+            **{name: np.stack([record[name] for record in records]) for name in names},
+        }
 
-    @staticmethod
-    def _run(atoms: Atoms, dynamics, n_steps: int, sound: Soundness) -> str: ...
+    def _run(self, atoms: Atoms, dynamics: Any, n_steps: int, sound: Soundness) -> str:
+        """Go on by some steps, as long as all is well; gives the reason if it is not."""
+        interval = max(1, round(CHECK_INTERVAL / self._settings.timestep))
+        for done in range(0, n_steps, interval):
+            try:
+                dynamics.run(min(interval, n_steps - done))
+                problem = sound.problem(atoms)
+            except ToolError:
+                raise
+            except Exception as error:
+                return f"the calculator failed ({type(error).__name__})"
+            if problem:
+                return problem
+        return ""
 
 
-def _record(atoms: Atoms) -> Arrays: ...
+def _record(atoms: Atoms) -> Arrays:
+    """What is kept of one structure."""
+    record = {
+        "positions": atoms.positions.copy(),
+        "cells": atoms.cell.array.copy(),
+        "energies": np.array(float(atoms.get_potential_energy())),
+        "forces": np.array(atoms.get_forces(), dtype=float),
+        "kinetic_temperatures": np.array(atoms.get_temperature()),
+    }
+    if atoms.pbc.all():
+        with contextlib.suppress(PropertyNotImplementedError):
+            record["stresses"] = np.array(atoms.get_stress(), dtype=float)
+    return record

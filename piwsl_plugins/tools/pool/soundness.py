@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import numpy as np
 from ase import Atoms
-from ase.data import atomic_numbers, chemical_symbols, covalent_radii
+from ase.data import covalent_radii
 from ase.geometry import find_mic
 from ase.neighborlist import neighbor_list
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from ..bonds import bonds
+from ..dynamics import COLLAPSE_FACTOR, RUNAWAY_FACTOR
+from .pair_names import pair_name
 
 #: a bond longer than this multiple of the sum of its covalent radii is broken; as in reports
 BROKEN_BEYOND = 1.5
-#: atoms closer than this multiple of the sum of their covalent radii have collapsed
-COLLAPSED_WITHIN = 0.5
-#: this multiple of the temperature wanted is no fluctuation, not even of two atoms
-RUNAWAY_FACTOR = 6.0
 #: a cell whose volume changed by more than this factor has collapsed or burst
 VOLUME_FACTOR = 2.0
 #: elements between which bonds have a length; metals coordinate as they like
-_NONMETALS = frozenset(
-    atomic_numbers[symbol]
-    for symbol in "H B C N O F Si P S Cl Ge As Se Br Sb Te I".split()
-)
-#: elements between which a proton moves, at room temperature in some molecules
-_PROTON_HOLDERS = frozenset(atomic_numbers[symbol] for symbol in "N O F S Cl".split())
+_NONMETALS = frozenset((1, 5, 6, 7, 8, 9, 14, 15, 16, 17, 32, 33, 34, 35, 51, 52, 53))
+#: N, O, F, S, Cl: elements between which a proton moves, at room temperature in some molecules
+_PROTON_HOLDERS = frozenset((7, 8, 9, 16, 17))
 
 
 class Soundness:
@@ -62,7 +55,7 @@ class Soundness:
             change = atoms.get_volume() / self._volume
             if not 1 / VOLUME_FACTOR < change < VOLUME_FACTOR:
                 return "cell burst" if change > 1 else "cell collapsed"
-        if len(neighbor_list("i", atoms, COLLAPSED_WITHIN * covalent_radii[atoms.numbers])):
+        if len(neighbor_list("i", atoms, COLLAPSE_FACTOR * covalent_radii[atoms.numbers])):
             return "atoms collapsed onto each other"
         if atoms.get_temperature() > RUNAWAY_FACTOR * self._temperature:
             return "temperature ran away"
@@ -118,7 +111,8 @@ class _Molecules:
         lengths = self._distances(atoms, self._first, self._second)
         if (lengths > self._limits).any():
             worst = int(np.argmax(lengths / self._limits))
-            return f"{_named(atoms, self._first[worst], self._second[worst])} bond broken"
+            ends = self._first[worst], self._second[worst]
+            return f"{pair_name(*atoms.numbers[list(ends)])} bond broken"
         if len(self._protons):
             pairs = np.meshgrid(self._protons, self._holders, indexing="ij")
             away = self._distances(atoms, pairs[0].ravel(), pairs[1].ravel())
@@ -133,7 +127,7 @@ class _Molecules:
         excluded |= np.isin(_pairs(first, second, len(atoms)), self._near)
         if not excluded.all():
             new = int(np.argmin(excluded))
-            return f"{_named(atoms, first[new], second[new])} bond formed"
+            return f"{pair_name(*atoms.numbers[[first[new], second[new]]])} bond formed"
         return ""
 
     @staticmethod
@@ -147,7 +141,3 @@ class _Molecules:
 def _pairs(first: np.ndarray, second: np.ndarray, n_atoms: int) -> np.ndarray:
     """One number for each ordered pair of atoms."""
     return first.astype(np.int64) * n_atoms + second
-
-
-def _named(atoms: Atoms, *pair: Iterable[int]) -> str:
-    return "–".join(sorted(chemical_symbols[int(atoms.numbers[atom])] for atom in pair))

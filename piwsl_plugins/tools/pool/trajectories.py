@@ -1,169 +1,147 @@
-"""The runs of a pool, and the dynamics of each."""
+"""All trajectories of a pool: those that are missing are run, those cut are made up for."""
 
 from __future__ import annotations
 
+import collections
 import dataclasses
-import hashlib
-from collections.abc import Sequence
-from typing import Any
-
-import numpy as np
-from ase import Atoms, units
 
 from ..calculators import CalculatorSource
-from ..dynamics import Soundness, draw_velocities
-from ..errors import reason_of
-from ..labelling import Arrays
-from ..loading import LoadedCalculator, load
-from ..structures import Frame
+from ..errors import RunError
+from ..labelling import Store
+from ..parallel import outcomes
+from ..progress import Progress
+from ..structures import elements_of
+from ..workers import PROCESSES
+from .collection import Collection
+from .runs import Run, plan, quotas
 from .settings import PoolSettings
+from .simulation import Simulation
+from .starts import Starts
 
-#: a cell may change its volume by this factor
-_VOLUME = 2.0
+#: how often runs are planned for structures that are missing, the first time included
+ROUNDS = 3
+#: failures that an error message spells out
+_SHOWN = 3
 
 
-@dataclasses.dataclass(frozen=True)
-class Trajectory(Frame):
-    """A run: the frame that it starts from, and how.
+@dataclasses.dataclass
+class Trajectories:
+    """What was run.
 
     Attributes:
-        start: number of the frame among those given.
-        temperature: in K.
-        n: number of structures to keep.
-        seed: of its random numbers.
+        collection: the structures.
+        cut: the runs that were cut, and why.
+        failures: why the calculator failed on frames that runs were to begin at, by their number.
+        n_before: runs that were finished before.
+        seconds: of each of the others.
     """
 
-    start: int = 0
-    temperature: float = 0.0
-    n: int = 0
-    seed: tuple[int, ...] = ()
-
-    @property
-    def key(self) -> str:  # type: ignore[override]
-        """Identifies the run."""
-        own = f"{self.start} {self.temperature} {self.n} {self.seed}".encode()
-        return hashlib.sha256(super().key.encode() + own).hexdigest()[:32]
+    collection: Collection
+    cut: list[tuple[Run, str]] = dataclasses.field(default_factory=list)
+    failures: dict[int, str] = dataclasses.field(default_factory=dict)
+    n_before: int = 0
+    seconds: list[float] = dataclasses.field(default_factory=list)
 
 
-def plan(frames: Sequence[Frame], settings: PoolSettings) -> list[Trajectory]:
-    """The runs: every frame at every temperature, in turn, as many as there are structures.
+def run_all(
+    source: CalculatorSource,
+    starts: Starts,
+    settings: PoolSettings,
+    store: Store,
+    device: str = "cpu",
+    workers: int = 1,
+    executor: str = PROCESSES,
+) -> Trajectories:
+    """Run what ``store`` does not hold; each run is kept when it is finished.
 
-    Each keeps as many structures as another, or one more.
+    For structures that cut runs, failures and repetitions left out there are further runs, up to
+    :data:`ROUNDS` times, from frames on which the calculator did not fail.
+
+    Args:
+        source: the calculator.
+        starts: the frames.
+        settings: how the dynamics run.
+        store: where finished runs are.
+        device: torch device of MACE and NequIP models.
+        workers: number of processes of this machine.
+        executor: where runs are worked on, see :func:`..parallel.outcomes`.
+
+    Raises:
+        InputError: if the calculator cannot be loaded.
+        RunError: if no run gives a structure, or a process dies.
     """
-    pairs = [(i, t) for t in settings.temperatures for i in range(len(frames))][: settings.n]
-    whole, more = divmod(settings.n, len(pairs))
-    return [
-        Trajectory(
-            **{field.name: getattr(frames[i], field.name) for field in dataclasses.fields(Frame)},
-            start=i,
-            temperature=temperature,
-            n=whole + (number < more),
-            seed=(settings.seed, number),
+    function = Simulation(source, elements_of(starts.frames.values()), settings, device)
+    done = Trajectories(Collection(starts.taken))
+    wanted, n_runs = quotas(settings), 0
+    for _ in range(ROUNDS):
+        sound = {n: frame for n, frame in starts.frames.items() if n not in done.failures}
+        runs = plan(sound, wanted, settings, n_runs) if sound else []
+        if not runs:
+            break
+        n_runs += len(runs)
+        _run(runs, function, store, done, workers, executor)
+        n_cut, n_structures = len(done.cut), len(done.collection.structures)
+        for run in runs:
+            arrays = store.finished(run)
+            if arrays is not None:
+                done.collection.add(run, arrays)
+                if str(arrays["end"]):
+                    done.cut.append((run, str(arrays["end"])))
+        wanted = done.collection.missing(quotas(settings))
+        if len(done.collection.structures) == n_structures and len(done.cut) - n_cut == len(runs):
+            break
+    if not done.collection.structures:
+        raise RunError(_nothing(source, done, n_runs))
+    return done
+
+
+def _run(
+    runs: list[Run],
+    function: Simulation,
+    store: Store,
+    done: Trajectories,
+    workers: int,
+    executor: str,
+) -> None:
+    missing = [run for run in runs if store.finished(run) is None]
+    done.n_before += len(runs) - len(missing)
+    total = sum(run.n_frames for run in runs)
+    with Progress() as progress, progress.stage("structures", total) as advance:
+        advance(total - sum(run.n_frames for run in missing))
+        try:
+            for outcome in outcomes(function, missing, workers, executor):
+                run = outcome.frame
+                assert isinstance(run, Run)
+                if outcome.failure:
+                    done.failures[run.start] = f"{run.where}: {outcome.failure}"
+                else:
+                    store.keep(run, outcome.result)
+                    done.seconds.append(outcome.seconds)
+                advance(run.n_frames)
+        finally:
+            store.flush()
+
+
+def _nothing(source: CalculatorSource, done: Trajectories, n_runs: int) -> str:
+    """Why there is no structure at all."""
+    parts = []
+    if done.failures:
+        parts.append(
+            f"{source.called} failed on {len(done.failures)} frames: {_spelled(done.failures)}"
         )
-        for number, (i, temperature) in enumerate(pairs)
-    ]
-
-
-class Dynamics:
-    """A function of trajectories for :func:`piwsl_plugins.tools.labelling.label`."""
-
-    def __init__(
-        self,
-        source: CalculatorSource,
-        elements: Sequence[int],
-        settings: PoolSettings,
-        device: str = "cpu",
-    ) -> None:
-        """Take what is needed; the calculator is loaded when first needed, in each process.
-
-        Args:
-            source: the calculator.
-            elements: atomic numbers that occur.
-            settings: of the dynamics.
-            device: torch device of MACE and NequIP models.
-        """
-        self._arguments, self._settings = (source, elements, device), settings
-        self._calculator: LoadedCalculator | None = None
-
-    def __call__(self, run: Trajectory) -> Arrays:
-        """Run until its end, or until it is no longer sound.
-
-        Returns:
-            ``positions`` ``(n, n_atoms, 3)`` and ``cells`` ``(n, 3, 3)`` in Å, ``energies``
-            ``(n,)`` in eV and ``times`` ``(n,)`` in fs of the structures; ``start_energy`` in eV;
-            ``failure`` in words, empty if there was none.
-
-        Raises:
-            Exception: of the calculator, if it fails on the start.
-        """
-        if self._calculator is None:
-            self._calculator = load(*self._arguments)
-        settings = self._settings
-        atoms = run.atoms.copy()
-        atoms.calc = self._calculator.calculator_for(atoms)
-        start_energy = float(atoms.get_potential_energy())
-        rng = np.random.default_rng(run.seed)
-        draw_velocities(atoms, run.temperature, rng)
-        integrator = _integrator(atoms, run.temperature, settings, rng)
-        sound = Soundness(atoms, settings.bond_factor, run.temperature)
-        volume = atoms.get_volume() if atoms.pbc.all() else None
-        steps = max(1, round(settings.spacing / settings.timestep))
-        waiting = max(0, round(settings.equilibration / settings.timestep) - steps)
-        kept: dict[str, list[Any]] = {name: [] for name in ("positions", "cells", "energies")}
-        times, failure = [], ""
-        # the time before the first structure, checked as often as the structures are
-        blocks = [steps] * (waiting // steps) + [waiting % steps] * (waiting % steps > 0)
-        for number, block in enumerate([*blocks, *[steps] * run.n]):
-            try:
-                integrator.run(block)
-                failure = sound.problem(atoms) or _volume_problem(atoms, volume) or ""
-            except Exception as error:
-                failure = f"the calculator failed ({reason_of(error)})"
-            if failure:
-                break
-            if number >= len(blocks):
-                kept["positions"].append(atoms.positions.copy())
-                kept["cells"].append(atoms.cell.array.copy())
-                kept["energies"].append(float(atoms.get_potential_energy()))
-                times.append(float(integrator.nsteps * settings.timestep))
-        shapes = {"positions": (-1, len(atoms), 3), "cells": (-1, 3, 3), "energies": (-1,)}
-        arrays = {name: np.array(kept[name]).reshape(shape) for name, shape in shapes.items()}
-        return {
-            **arrays,
-            "times": np.array(times),
-            "start_energy": np.array(start_energy),
-            "failure": np.array(failure),
-        }
-
-
-def _integrator(
-    atoms: Atoms, temperature: float, settings: PoolSettings, rng: np.random.Generator
-) -> Any:
-    timestep = settings.timestep * units.fs
-    if settings.pressure is None:
-        from ase.md.langevin import Langevin
-
-        friction = settings.friction / units.fs
-        return Langevin(
-            atoms, timestep, temperature_K=temperature, friction=friction, rng=rng, fixcm=False
+    if done.cut:
+        reasons = collections.Counter(reason for _, reason in done.cut)
+        words = ", ".join(f"{reason} ({count})" for reason, count in reasons.most_common())
+        parts.append(
+            f"{len(done.cut)} of {n_runs} runs ended before their first structure: {words}; try a "
+            "shorter --timestep, lower --temperatures, or --relax"
         )
-    from ase.md.langevinbaoab import LangevinBAOAB
-
-    return LangevinBAOAB(
-        atoms,
-        timestep,
-        temperature_K=temperature,
-        externalstress=-settings.pressure * units.GPa,
-        hydrostatic=True,
-        T_tau=units.fs / settings.friction,
-        rng=rng,
-    )
+    if done.collection.n_left_out:
+        parts.append(f"{done.collection.n_left_out} structures repeat given or excluded frames")
+    return "no structures: " + "; ".join(parts)
 
 
-def _volume_problem(atoms: Atoms, start: float | None) -> str | None:
-    if start is None:
-        return None
-    ratio = atoms.get_volume() / start
-    if 1 / _VOLUME < ratio < _VOLUME:
-        return None
-    return f"the volume became {ratio:.2g} times that of the start"
+def _spelled(failures: dict[int, str]) -> str:
+    shown = "; ".join(failures[start] for start in sorted(failures)[:_SHOWN])
+    more = len(failures) - _SHOWN
+    return shown + (f"; and {more} more" if more > 0 else "")

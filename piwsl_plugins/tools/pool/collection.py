@@ -1,0 +1,81 @@
+"""The structures of a pool, each geometry once."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+from collections.abc import Mapping, Sequence, Set
+
+import numpy as np
+from ase import Atoms
+
+from ..labelling import Arrays
+from .runs import Run
+from .starts import place
+
+
+@dataclasses.dataclass(frozen=True)
+class Structure:
+    """One structure of a pool.
+
+    Attributes:
+        run: its trajectory.
+        atoms: bare, with charge and spin of the frame that the trajectory began at.
+        time: since the start of the trajectory, in fs.
+        kinetic_temperature: in K.
+        energy: of the calculator, in eV.
+        forces: ``(n_atoms, 3)``, in eV/Å.
+        stress: ``(6,)`` in eV/Å³ in ASE's order and sign, or None.
+    """
+
+    run: Run
+    atoms: Atoms
+    time: float
+    kinetic_temperature: float
+    energy: float
+    forces: np.ndarray
+    stress: np.ndarray | None
+
+
+class Collection:
+    """Structures without repetitions, and without geometries that a pool must not hold."""
+
+    def __init__(self, taken: Set[bytes]) -> None:
+        """Args: taken: keys (:func:`.starts.place`) of geometries that must not be in it."""
+        self.structures: list[Structure] = []
+        self.n_left_out = 0
+        self._taken = set(taken)
+
+    def add(self, run: Run, arrays: Arrays) -> None:
+        """Take the structures of one run, as :class:`.simulation.Simulation` gives them."""
+        stresses = arrays.get("stresses")
+        for n in range(len(arrays.get("times", ()))):
+            atoms = run.atoms.copy()
+            atoms.set_cell(arrays["cells"][n])
+            atoms.positions = arrays["positions"][n]
+            here = place(atoms)
+            if here in self._taken:
+                self.n_left_out += 1
+                continue
+            self._taken.add(here)
+            self.structures.append(
+                Structure(
+                    run,
+                    atoms,
+                    float(arrays["times"][n]),
+                    float(arrays["kinetic_temperatures"][n]),
+                    float(arrays["energies"][n]),
+                    arrays["forces"][n],
+                    None if stresses is None else stresses[n],
+                )
+            )
+
+    def missing(self, wanted: Mapping[float, int]) -> dict[float, int]:
+        """How many structures of each temperature are still missing, where some are."""
+        n_there = collections.Counter(s.run.temperature for s in self.structures)
+        return {t: n - n_there[t] for t, n in wanted.items() if n > n_there[t]}
+
+    def in_order(self, temperatures: Sequence[float]) -> list[Structure]:
+        """All structures by temperature, in the order of ``temperatures``, run and time."""
+        places = {temperature: place for place, temperature in enumerate(temperatures)}
+        return sorted(self.structures, key=lambda s: (places[s.run.temperature], s.run.number))

@@ -1,0 +1,81 @@
+"""Energies of the given frames by the calculator, beside those of the pool."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from ase import Atoms
+
+from ..calculators import CalculatorSource
+from ..loading import LoadedCalculator, load
+from ..parallel import outcomes
+from ..progress import Progress
+from ..structures import Frame, elements_of
+from ..workers import PROCESSES
+from .collection import Structure
+from .coverage import evenly
+
+#: so many given frames, evenly spaced, speak for all
+_EVALUATED = 200
+
+
+class _Energy:
+    """A function of frames: the energy (eV)."""
+
+    def __init__(self, source: CalculatorSource, elements: Sequence[int], device: str) -> None:
+        self._arguments = source, elements, device
+        self._calculator: LoadedCalculator | None = None
+
+    def __call__(self, frame: Frame) -> float:
+        if self._calculator is None:
+            self._calculator = load(*self._arguments)
+        atoms = frame.atoms.copy()
+        atoms.calc = self._calculator.calculator_for(atoms)
+        return float(atoms.get_potential_energy())
+
+
+def relative_energies(
+    source: CalculatorSource,
+    given: Sequence[Frame],
+    pool: Sequence[Structure],
+    device: str = "cpu",
+    workers: int = 1,
+    executor: str = PROCESSES,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Energies relative to the mean of the given frames of the same formula, per atom.
+
+    Args:
+        source: the calculator.
+        given: the given frames; those on which the calculator fails are passed over.
+        pool: the pool.
+        device: torch device of MACE and NequIP models.
+        workers: number of processes of this machine.
+        executor: where frames are worked on, see :func:`..parallel.outcomes`.
+
+    Returns:
+        of given frames and of the pool, in meV/atom; NaN for formulas without given frames.
+    """
+    frames = evenly(given, _EVALUATED)
+    function = _Energy(source, elements_of(frames), device)
+    energies: dict[str, float] = {}
+    with Progress() as progress, progress.stage("given frames", len(frames)) as advance:
+        for outcome in outcomes(function, frames, workers, executor):
+            if not outcome.failure and np.isfinite(outcome.result):
+                energies[outcome.frame.key] = outcome.result
+            advance()
+    by_formula: dict[str, list[float]] = {}
+    for frame in frames:
+        if frame.key in energies:
+            formula = frame.atoms.get_chemical_formula()
+            by_formula.setdefault(formula, []).append(energies[frame.key])
+    centres = {formula: float(np.mean(values)) for formula, values in by_formula.items()}
+
+    def relative(energy: float, atoms: Atoms) -> float:
+        centre = centres.get(atoms.get_chemical_formula(), np.nan)
+        return 1000 * (energy - centre) / len(atoms)
+
+    return (
+        np.array([relative(energies[f.key], f.atoms) for f in frames if f.key in energies]),
+        np.array([relative(structure.energy, structure.atoms) for structure in pool]),
+    )
