@@ -14,6 +14,8 @@ METHODS = {
     "random": "drawn by --seed",
 }
 _ENDINGS = (".xyz", ".extxyz")
+#: cutoffs that make sense (Å): beyond a bond, and below what takes hours
+SHORTEST, LONGEST = 2.0, 12.0
 
 _EPILOG = """\
 examples:
@@ -79,7 +81,13 @@ def build_parser() -> argparse.ArgumentParser:
         "--model",
         metavar="FILE",
         help="a MACE .model, or a NequIP .nequip.zip or .ckpt: its invariant node features "
-        "(default: SOAP power spectra, cutoff 5 Å)",
+        "(default: SOAP power spectra)",
+    )
+    described.add_argument(
+        "--cutoff",
+        type=float,
+        metavar="Å",
+        help="of SOAP: how far an environment reaches (default: 5)",
     )
     described.add_argument("--head", help="head of a multihead MACE model")
     described.add_argument("--device", default="cpu", help="of the model (default: cpu)")
@@ -106,6 +114,13 @@ def check(options: argparse.Namespace) -> None:
         raise InputError(f"--n={options.n} needs --out, the file for the chosen frames")
     if options.head is not None and options.model is None:
         raise InputError("--head is the head of a MACE model; give it as --model")
+    if options.cutoff is not None:
+        if options.model is not None:
+            raise InputError("--cutoff is that of SOAP; a model has its own, so leave it out")
+        if not SHORTEST <= options.cutoff <= LONGEST:
+            raise InputError(
+                f"--cutoff={options.cutoff:g}: allowed is {SHORTEST:g} to {LONGEST:g} Å"
+            )
     if options.figure is not None and options.figure.suffix not in (".png", ".pdf", ".svg"):
         raise InputError(f"--figure={options.figure}: allowed are names in .png, .pdf or .svg")
     inputs = {path.resolve() for path in (options.pool, *options.given)}

@@ -26,10 +26,12 @@ def main(given: list[str]) -> None:
 
     from ..progress import Progress
     from ..structures import elements_of
-    from .coverage import follow
+    from .coverage import follow, most_alone
     from .descriptors import descriptor
     from .features import compute
-    from .pool import read_pool, write_frames
+    from .output import write_frames
+    from .pool import read_pool
+    from .soap import CUTOFF
     from .summary import summarise
 
     pool = read_pool(options.pool, options.given)
@@ -39,7 +41,10 @@ def main(given: list[str]) -> None:
             f"({pool.size}, less {pool.already_given} identical to given ones and "
             f"{pool.repeated} that are there twice)"
         )
-    describe = descriptor(options.model, options.head, options.device, elements_of(pool.frames))
+    options.cutoff = options.cutoff or CUTOFF
+    describe = descriptor(
+        options.model, options.head, options.device, options.cutoff, elements_of(pool.frames)
+    )
     labelled = range(pool.candidates, len(pool.frames))
     with Progress() as progress:
         with progress.stage("descriptors", len(pool.frames)) as advance:
@@ -47,6 +52,7 @@ def main(given: list[str]) -> None:
         order = _choose(options, pool, features, progress)
         with progress.stage("what they span", len(order)) as advance:
             course = follow(features, labelled, pool.pooled, order, advance)
+        alone = most_alone(features, pool.pooled)
         chance = None
         if options.figure is not None and order and options.method != "random":
             from .rivals import random
@@ -68,8 +74,8 @@ def main(given: list[str]) -> None:
     if options.figure is not None:
         from .figure import draw
 
-        draw(options.figure, course, chance, options.method)
-    print(summarise(options, pool, features, order, course))
+        draw(options.figure, course, chance, alone, options.method)
+    print(summarise(options, pool, features, course, alone))
 
 
 def _choose(

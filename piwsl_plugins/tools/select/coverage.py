@@ -41,6 +41,11 @@ class Course:
         return np.asarray(atoms / sum(counts.values()))
 
 
+def most_alone(features: Features, pooled: int) -> float:
+    """The most that a structure of the pool, the first ``pooled``, gains if there is no other."""
+    return float(Information(features).gains(np.arange(pooled)).max())
+
+
 def follow(
     features: Features,
     given: Sequence[int],

@@ -59,18 +59,21 @@ class Information:
             first = starts[structures]
             counts = starts[structures + 1] - first
             for count in np.unique(counts[counts > 0]):
-                alike = counts == count
-                rows = self._features.rows[z][first[alike, None] + np.arange(count)]
-                width = rows.shape[2]
-                # det(A + XᵀX) / det A = det(1 + XA⁻¹Xᵀ), in the smaller dimension
-                scaled = rows.reshape(-1, width).astype(np.float64) @ self._inverse_factors[z].T
-                scaled = scaled.reshape(-1, count, width)
-                turned = scaled.transpose(0, 2, 1)
-                small = scaled @ turned if count <= width else turned @ scaled
-                small += np.eye(small.shape[1])
-                diagonals = np.diagonal(np.linalg.cholesky(small), axis1=1, axis2=2)
-                totals[alike] += 2 * np.log(diagonals).sum(axis=1)
+                alike = np.flatnonzero(counts == count)
+                for block in np.array_split(alike, -(-len(alike) * count // _BLOCK)):
+                    totals[block] += self._gains_of(z, first[block], count)
         return totals
+
+    def _gains_of(self, z: int, first: np.ndarray, count: int) -> np.ndarray:
+        """Increase of log det A of an element by ``count`` rows each, beginning at ``first``."""
+        rows = self._features.rows[z][first[:, None] + np.arange(count)].astype(np.float64)
+        # det(A + XᵀX) / det A = det(1 + XA⁻¹Xᵀ), in the smaller dimension
+        scaled = (rows.reshape(-1, rows.shape[2]) @ self._inverse_factors[z].T).reshape(rows.shape)
+        turned = scaled.transpose(0, 2, 1)
+        small = scaled @ turned if count <= rows.shape[2] else turned @ scaled
+        small += np.eye(small.shape[1])
+        diagonals = np.diagonal(np.linalg.cholesky(small), axis1=1, axis2=2)
+        return 2 * np.log(diagonals).sum(axis=1)
 
     def log_determinant(self) -> float:
         """Σ log det A over the elements."""

@@ -1,4 +1,4 @@
-"""Descriptors of all structures, reduced per element to a few components of a linear design."""
+"""Descriptors of all structures, reduced per element to the rows of a linear design."""
 
 from __future__ import annotations
 
@@ -7,19 +7,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from ..errors import RunError
+from ..errors import RunError, ToolError, reason_of
 from ..parallel import outcomes
 from ..structures import Frame
 from .descriptors import Descriptor
+from .reduction import Reduction
 
-#: components per element, beside a constant
-COMPONENTS = 64
-#: share of the variance that components may leave out: 1 % of the root mean square
-LEFT_OUT = 1e-4
-#: atoms of an element from which its components are found
+#: atoms of an element from which its components are found, if memory allows
 _FITTED_ATOMS = 5000
-#: structures per call of a descriptor
-CHUNK = 50
+#: single-precision numbers of descriptors that are kept at a time (1 GiB), about
+_FITTED_NUMBERS = 2**28
+#: structures, and double-precision numbers (256 MiB), of one call of a descriptor
+CHUNK, _CHUNK_NUMBERS = 50, 2**25
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,8 +26,7 @@ class Features:
     """The rows of each element's linear design, gathered by structure.
 
     Attributes:
-        rows: of each element ``(n_atoms, 1 + n_components)``, float32; the first column is 1, and
-            the mean square of the others together is 1 over the pool.
+        rows: of each element ``(n_atoms, width)``, float32 (:meth:`Reduction.rows`).
         starts: of each element ``(n_structures + 1,)``: rows of structure ``s`` are
             ``starts[s]:starts[s + 1]``.
     """
@@ -37,55 +35,13 @@ class Features:
     starts: Mapping[int, np.ndarray]
 
     def of(self, structure: int) -> list[tuple[int, np.ndarray]]:
-        """Element and rows ``(n_atoms, 1 + n_components)`` of one structure."""
-        found = []
+        """Element and rows ``(n_atoms, width)`` of one structure."""
+        held = []
         for element, starts in self.starts.items():
             first, last = starts[structure], starts[structure + 1]
             if last > first:
-                found.append((element, self.rows[element][first:last]))
-        return found
-
-
-@dataclasses.dataclass(frozen=True)
-class Reduction:
-    """Principal components of one element's descriptors, as few as hold nearly all variance.
-
-    Attributes:
-        mean: ``(n_features,)``.
-        components: ``(n_features, n_components)``, scaled so that the reduced descriptors have a
-            mean square of 1 in total.
-    """
-
-    mean: np.ndarray
-    components: np.ndarray
-
-    @classmethod
-    def of(cls, descriptors: np.ndarray) -> Reduction:
-        """Find the components of ``descriptors``, ``(n_atoms, n_features)``."""
-        from scipy.linalg import eigh
-
-        mean = descriptors.mean(axis=0, dtype=np.float64)
-        centred = descriptors - mean
-        atoms, features = centred.shape
-        # the smaller of the two matrices with the same eigenvalues
-        matrix = centred.T @ centred if features <= atoms else centred @ centred.T
-        variance = float(np.trace(matrix))
-        number = min(COMPONENTS, len(matrix))
-        if variance <= 1e-20 * atoms * max(1.0, float(mean @ mean)):
-            return cls(mean, np.zeros((features, 0)))
-        values, vectors = eigh(matrix, subset_by_index=(len(matrix) - number, len(matrix) - 1))
-        values, vectors = values[::-1], vectors[:, ::-1]
-        before = variance - np.concatenate([[0], np.cumsum(values)[:-1]])
-        needed = before > LEFT_OUT * variance
-        values, vectors = values[needed], vectors[:, needed]
-        if features > atoms:
-            vectors = centred.T @ vectors / np.sqrt(values)
-        return cls(mean, vectors * np.sqrt(atoms / variance))
-
-    def rows(self, descriptors: np.ndarray) -> np.ndarray:
-        """Rows of the linear design, ``(n_atoms, 1 + n_components)``, float32."""
-        reduced = (descriptors - self.mean) @ self.components
-        return np.hstack([np.ones((len(reduced), 1)), reduced]).astype(np.float32)
+                held.append((element, self.rows[element][first:last]))
+        return held
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,26 +54,29 @@ class Chunk:
     @property
     def where(self) -> str:
         """File and frames, for messages."""
-        return f"{self.frames[0].where} and {len(self.frames) - 1} others"
+        others = len(self.frames) - 1
+        return self.frames[0].where + (f" or one of {others} described with it" if others else "")
 
 
 @dataclasses.dataclass(frozen=True)
 class _Describe:
-    """Descriptors of a chunk by structure and element; reduced, if components are given."""
+    """What describes a chunk, by structure and element; reduced where components are known."""
 
     descriptor: Descriptor
-    reductions: Mapping[int, Reduction] | None = None
+    reductions: Mapping[int, Reduction]
 
     def __call__(self, chunk: Chunk) -> list[dict[int, np.ndarray]]:
-        """One mapping by atomic number for each structure."""
+        """One mapping by atomic number for each structure: descriptors, or rows of the design."""
         described = []
         for frame, descriptors in zip(chunk.frames, self.descriptor(chunk.frames)):
             if not np.isfinite(descriptors).all():
                 raise RunError(f"{frame.where}: its descriptors are not finite")
+            # the same precision for all, whether they are kept for a while or reduced at once
+            single = descriptors.astype(np.float32)
             numbers = frame.atoms.numbers
-            parts = {int(z): descriptors[numbers == z] for z in np.unique(numbers)}
-            if self.reductions is not None:
-                parts = {z: self.reductions[z].rows(part) for z, part in parts.items()}
+            parts = {int(z): single[numbers == z] for z in np.unique(numbers)}
+            for z in self.reductions.keys() & parts.keys():
+                parts[z] = self.reductions[z].rows(parts[z])
             described.append(parts)
         return described
 
@@ -129,11 +88,11 @@ def compute(
     executor: str,
     advance: Callable[[float], None],
 ) -> Features:
-    """Describe structures and reduce their descriptors, in chunks.
+    """Describe structures and reduce their descriptors, in chunks; none is described twice.
 
-    The components are found from up to :data:`_FITTED_ATOMS` atoms per element, of the structures
-    that come first in the order of their keys, which is as good as random and depends neither on
-    the order of the file nor on chunks. No structure is described twice.
+    An element's components are found from its first atoms, in the order of the structures, and its
+    later ones are reduced as soon as they are described. For components of a representative part,
+    the order should be as good as random; the result depends on nothing else.
 
     Args:
         frames: all structures.
@@ -149,61 +108,77 @@ def compute(
         z: np.array([np.count_nonzero(frame.atoms.numbers == z) for frame in frames])
         for z in sorted({int(z) for frame in frames for z in np.unique(frame.atoms.numbers)})
     }
-    order = sorted(range(len(frames)), key=lambda number: frames[number].key)
-    fitted = _enough(order, counts)
-    raw = {}
-    for number, parts in _described(fitted, frames, _Describe(descriptor), workers, executor):
-        raw[number] = parts
-        advance(1)
-    reductions = {
-        z: Reduction.of(np.concatenate([raw[number][z] for number in fitted if z in raw[number]]))
-        for z in counts
-    }
     starts = {z: np.concatenate([[0], np.cumsum(count)]) for z, count in counts.items()}
-    rows = {
-        z: np.empty((starts[z][-1], 1 + reductions[z].components.shape[1]), np.float32)
-        for z in counts
-    }
+    size = _size(frames[0], descriptor)
+    fitted_atoms = min(_FITTED_ATOMS, max(1, _FITTED_NUMBERS // (size * len(counts))))
+    enough = {z: _stage(start, fitted_atoms) for z, start in starts.items()}
+    reductions: dict[int, Reduction] = {}
+    rows: dict[int, np.ndarray] = {}
+    first = 0
+    for last in sorted({*enough.values(), len(frames)}):
+        chunks = _chunks(range(first, last), frames, size)
+        describe = _Describe(descriptor, dict(reductions))
+        for z, count in starts.items():
+            if z not in reductions:
+                # what is not reduced yet, of all stages before it has enough
+                rows.setdefault(z, np.empty((0, size), np.float32))
+                kept = np.empty((count[last], size), np.float32)
+                kept[: len(rows[z])] = rows[z]
+                rows[z] = kept
+        for number, parts in _described(chunks, describe, workers, executor):
+            for z, part in parts.items():
+                rows[z][starts[z][number] : starts[z][number + 1]] = part
+            advance(1)
+        for z in [z for z, stage in enough.items() if stage == last]:
+            descriptors = rows.pop(z)
+            reductions[z] = Reduction.of(descriptors)
+            rows[z] = np.empty((starts[z][-1], reductions[z].width), np.float32)
+            for number in range(last):
+                here = slice(starts[z][number], starts[z][number + 1])
+                rows[z][here] = reductions[z].rows(descriptors[here])
+        first = last
+    return Features({z: rows[z] for z in counts}, starts)
 
-    def place(number: int, parts: Mapping[int, np.ndarray]) -> None:
-        for z, part in parts.items():
-            rows[z][starts[z][number] : starts[z][number + 1]] = part
 
-    for number in fitted:
-        place(number, {z: reductions[z].rows(part) for z, part in raw.pop(number).items()})
-    others = sorted(set(order) - set(fitted))
-    describe = _Describe(descriptor, reductions)
-    for number, parts in _described(others, frames, describe, workers, executor):
-        place(number, parts)
-        advance(1)
-    return Features(rows, starts)
+def _size(frame: Frame, descriptor: Descriptor) -> int:
+    """Numbers that describe an atom."""
+    try:
+        return max(1, descriptor([frame])[0].shape[1])
+    except ToolError:
+        raise
+    except Exception as error:
+        raise RunError(f"{frame.where}: no descriptors ({reason_of(error)})") from error
 
 
-def _enough(order: Sequence[int], counts: Mapping[int, np.ndarray]) -> list[int]:
-    """The first structures in ``order`` with enough atoms of every element."""
-    missing = dict.fromkeys(counts, _FITTED_ATOMS)
-    enough = []
-    for number in order:
-        held = [z for z, count in counts.items() if count[number]]
-        if any(missing[z] > 0 for z in held):
-            enough.append(number)
-            for z in held:
-                missing[z] -= int(counts[z][number])
-    return enough
+def _stage(starts: np.ndarray, atoms: int) -> int:
+    """How many structures are described before an element has enough atoms.
+
+    They are a power of two, or all, so that there are few stages.
+    """
+    needed = int(np.searchsorted(starts, min(atoms, starts[-1])))
+    return min(1 << (max(1, needed) - 1).bit_length(), len(starts) - 1)
+
+
+def _chunks(numbers: Sequence[int], frames: Sequence[Frame], size: int) -> list[Chunk]:
+    """Structures in order, in chunks that need little memory."""
+    chunks: list[Chunk] = []
+    part: list[int] = []
+    held = 0
+    for number in numbers:
+        held += size * len(frames[number].atoms)
+        if part and (len(part) == CHUNK or held > _CHUNK_NUMBERS):
+            chunks.append(Chunk(part, [frames[n] for n in part]))
+            part, held = [], size * len(frames[number].atoms)
+        part.append(number)
+    if part:
+        chunks.append(Chunk(part, [frames[n] for n in part]))
+    return chunks
 
 
 def _described(
-    numbers: Sequence[int],
-    frames: Sequence[Frame],
-    describe: _Describe,
-    workers: int,
-    executor: str,
+    chunks: Sequence[Chunk], describe: _Describe, workers: int, executor: str
 ) -> Iterator[tuple[int, dict[int, np.ndarray]]]:
-    """Number and descriptors by element of each structure, as they come."""
-    chunks = [
-        Chunk(part, [frames[number] for number in part])
-        for part in (numbers[i : i + CHUNK] for i in range(0, len(numbers), CHUNK))
-    ]
+    """Number and what describes each structure, as they come."""
     for outcome in outcomes(describe, chunks, workers, executor):  # type: ignore[arg-type]
         if outcome.failure:
             raise RunError(f"{outcome.frame.where}: no descriptors ({outcome.failure})")

@@ -16,19 +16,20 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-def draw(path: Path, course: Course, chance: Course | None, method: str) -> None:
+def draw(path: Path, course: Course, chance: Course | None, alone: float, method: str) -> None:
     """Draw and save.
 
     Args:
         path: file to write.
         course: of what was chosen.
         chance: of as many structures chosen by chance, to compare with.
+        alone: what a structure gains at most if there is no other.
         method: by which the structures were chosen.
     """
     with styled(), written_whole(path) as partial:
         if len(course.gains):
             figure, (gained, spanned) = panels(2, width=4.4, height=3.4)
-            _gains(gained, course, chance, method)
+            _gains(gained, course, chance, alone, method)
             _shares(spanned, course, chance)
         else:
             figure, (alone,) = panels(1, width=4.4)
@@ -36,15 +37,18 @@ def draw(path: Path, course: Course, chance: Course | None, method: str) -> None
         figure.savefig(partial, format=path.suffix[1:])
 
 
-def _gains(axes: Axes, course: Course, chance: Course | None, method: str) -> None:
+def _gains(axes: Axes, course: Course, chance: Course | None, alone: float, method: str) -> None:
     numbers = np.arange(1, len(course.gains) + 1)
     if chance is not None:
         axes.plot(numbers, chance.gains, ".", color=REFERENCE, alpha=0.4, label="random")
     axes.plot(numbers, course.gains, "o-", color=COLOURS[0], markersize=3, label=method)
-    little = LITTLE * course.gains[0]
-    axes.axhline(little, color=REFERENCE, linestyle=":", label="a tenth of the first")
-    until = pays_until(course.gains)
-    title = "every structure still pays" if until is None else f"more than {until} say little"
+    label = "a tenth of one alone"
+    axes.axhline(LITTLE * alone, color=REFERENCE, linestyle=":", label=label)
+    until = pays_until(course.gains, alone)
+    if until is None:
+        title = "each of them still says much"
+    else:
+        title = f"after {until}, each says little" if until else "each of them says little"
     axes.set(title=title, xlabel="structures chosen", ylabel="information gained by the structure")
     axes.set_ylim(bottom=0)
     axes.legend()

@@ -3,74 +3,84 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 
 import numpy as np
 
 from .coverage import Course
-from .descriptors import SOAP_CUTOFF
 from .features import Features
 from .pool import Pool
 
-#: a structure that gains less than this share of what the first gains says little
+#: a structure that gains less than this share of what one would gain alone says little
 LITTLE = 0.1
 
 
-def pays_until(gains: np.ndarray) -> int | None:
-    """How many structures gain :data:`LITTLE` of the first's gain or more; None: all of them."""
-    little = np.flatnonzero(gains < LITTLE * gains[0])
+def pays_until(gains: np.ndarray, alone: float) -> int | None:
+    """How many structures come before the first that says little; None: all say more."""
+    little = np.flatnonzero(gains < LITTLE * alone)
     return int(little[0]) if len(little) else None
 
 
 def summarise(
-    options: argparse.Namespace,
-    pool: Pool,
-    features: Features,
-    order: Sequence[int],
-    course: Course,
+    options: argparse.Namespace, pool: Pool, features: Features, course: Course, alone: float
 ) -> str:
-    """Pool, choice, gains and what is not spanned, in words."""
-    from ase.data import chemical_symbols
+    """Pool, choice, gains and what is not spanned, in words.
 
-    given = len(pool.frames) - pool.candidates
-    components = ", ".join(
-        f"{chemical_symbols[z]} {rows.shape[1] - 1}" for z, rows in features.rows.items()
-    )
-    described = options.model or f"SOAP (cutoff {SOAP_CUTOFF:g} Å)"
+    Args:
+        options: of the command.
+        pool: the structures.
+        features: of the structures.
+        course: of what was chosen.
+        alone: what a structure gains at most if there is no other.
+    """
+    components = ", ".join(f"{_symbol(z)} {rows.shape[1] - 2}" for z, rows in features.rows.items())
+    described = options.model or f"SOAP (cutoff {options.cutoff:g} Å)"
     lines = [
         f"{options.pool}: {pool.size} structures, {pool.candidates} to choose from"
         f"; left out: {pool.already_given} identical to given ones, {pool.repeated} repeated",
         f"described by {described}, components per element: {components}",
     ]
-    if len(order):
-        lines += _choice(options, course)
+    given, chosen = len(pool.frames) - pool.candidates, len(course.gains)
+    if chosen:
+        lines += _choice(options.method, course, alone)
     lines += ["", "environments of the pool that are not spanned (leverage above 1):"]
-    heads = [f"{given} given"] if given else []
-    if len(order):
-        heads.append(f"{given} given + {len(order)}" if given else f"{len(order)} chosen")
-    marks = ([0] if given else []) + ([-1] if len(order) else [])
-    lines.append("element       atoms" + "".join(f"{head:>20}" for head in heads))
-    shares = {chemical_symbols[z]: share for z, share in course.shares.items()}
+    columns = [(0, f"{given} given")] if given else []
+    if chosen:
+        columns.append((-1, f"{given} given + {chosen}" if given else f"{chosen} chosen"))
+    lines.append(f"element{'atoms':>12}" + "".join(f"{head:>20}" for _, head in columns))
+    shares = {_symbol(z): share for z, share in course.shares.items()} | {"all": course.overall}
     atoms = [*course.environments.values(), sum(course.environments.values())]
-    for (name, share), number in zip([*shares.items(), ("all", course.overall)], atoms):
-        cells = "".join(f"{100 * share[mark]:>18.1f} %" for mark in marks)
-        lines.append(f"{name:<8}{number:>11}{cells}")
-    if len(order):
-        lines += ["", f"{options.out}: {len(order)} frames in the order chosen"]
+    for (name, share), number in zip(shares.items(), atoms):
+        cells = "".join(f"{_percent(share[mark]):>20}" for mark, _ in columns)
+        lines.append(f"{name:<7}{number:>12}{cells}")
+    if chosen:
+        lines += ["", f"{options.out}: {chosen} frames in the order chosen"]
     return "\n".join(lines)
 
 
-def _choice(options: argparse.Namespace, course: Course) -> list[str]:
+def _choice(method: str, course: Course, alone: float) -> list[str]:
     gains = course.gains
-    until = pays_until(gains)
-    paying = (
-        f"all {len(gains)} gain a tenth of the first or more: further labels still pay"
-        if until is None
-        else f"from number {until + 1} on, a structure gains less than a tenth of the first"
-    )
+    after = f", after {course.total:.1f} of those given" if course.total else ""
+    until = pays_until(gains, alone)
+    beginning = "all" if until is None else f"the first {until}" if until else "none"
     return [
-        f"{len(gains)} chosen by {options.method}: information gained {gains.sum():.1f} (first "
-        f"{gains[0]:.1f}, last {gains[-1]:.1f})"
-        + (f", after {course.total:.1f} of those given" if course.total else ""),
-        paying,
+        f"{len(gains)} chosen by {method}: information gained {gains.sum():.1f}{after} "
+        f"(first {gains[0]:.1f}, last {gains[-1]:.1f})",
+        f"{beginning} gain a tenth or more of the {alone:.1f} that a structure gains where there "
+        "is no other",
     ]
+
+
+def _percent(share: float) -> str:
+    """In words that say 0 or 100 only where it is so."""
+    percent = 100 * share
+    if 0 < percent < 0.05:
+        return "< 0.1 %"
+    if 99.95 <= percent < 100:
+        return "> 99.9 %"
+    return f"{percent:.1f} %"
+
+
+def _symbol(element: int) -> str:
+    from ase.data import chemical_symbols
+
+    return chemical_symbols[element]

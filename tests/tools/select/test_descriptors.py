@@ -8,7 +8,9 @@ import pytest
 from ase.build import bulk, fcc111
 from ase.io import write
 
-from piwsl_plugins.tools.select.descriptors import MaceFeatures, ModelSource, Soap, descriptor
+from piwsl_plugins.tools.select.descriptors import descriptor
+from piwsl_plugins.tools.select.model_features import MaceFeatures, ModelSource
+from piwsl_plugins.tools.select.soap import Soap
 from piwsl_plugins.tools.structures import Frame
 
 from .conftest import rattled
@@ -84,7 +86,7 @@ def test_mace(tmp_path, select, refused, pool):
     from ..report.test_mace_models import tiny_model
 
     path = tiny_model(tmp_path / "tiny.model")
-    described = descriptor(str(path), None, "cpu", [1, 6, 8])
+    described = descriptor(str(path), None, "cpu", 5.0, [1, 6, 8])
     assert isinstance(described, MaceFeatures)
     check_invariance(described, rattled(seed=0), rattled(seed=1), 1e-8)
     assert describe(described, rattled())[0].shape == (9, 8)
@@ -112,7 +114,7 @@ def saved_nequip(tmp_path, model):
 @nequip_only
 def test_nequip(tmp_path, select, refused, pool):
     path = saved_nequip(tmp_path, "nequip")
-    described = descriptor(str(path), None, "cpu", [1, 6, 8])
+    described = descriptor(str(path), None, "cpu", 5.0, [1, 6, 8])
     check_invariance(described, rattled(seed=0), rattled(seed=1), 1e-8)
     # the scalars of both layers; the vectors of the first are left out
     assert describe(described, rattled())[0].shape == (9, 8)
