@@ -1,6 +1,6 @@
 """Every configuration that we ship trains, shortened, through the real command.
 
-Those of fine-tuning do so in ``test_fine_tuning.py``.
+Those of fine-tuning do so in ``test_fine_tuning.py`` and ``test_hessian_fine_tuning.py``.
 """
 
 from pathlib import Path
@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 CONFIGS = sorted(
     path
     for path in (ROOT / "configs" / "mace").glob("*.yaml")
-    if not path.stem.startswith("finetune")
+    if not path.stem.startswith(("finetune", "soften"))
 )
 
 pytestmark = pytest.mark.slow

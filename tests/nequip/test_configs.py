@@ -13,7 +13,9 @@ from .command_line import ROOT, metrics, run
 pytestmark = pytest.mark.slow
 
 CONFIGS = ROOT / "configs/nequip"
-NAMES = sorted(path.stem for path in CONFIGS.glob("*.yaml") if not path.stem.startswith("finetune"))
+NAMES = sorted(
+    path.stem for path in CONFIGS.glob("*.yaml") if not path.stem.startswith(("finetune", "soften"))
+)
 TERMS = ("pitc", "hessian", "pool")
 SHORT = ["trainer.max_epochs=1", "+trainer.limit_train_batches=3"]
 

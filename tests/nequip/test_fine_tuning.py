@@ -17,6 +17,8 @@ from .command_line import DATA, ROOT, checkpoint, metrics, run, same, weights
 
 CONFIGS = ROOT / "configs/nequip"
 MODES = ["finetune", "finetune_checkpoint"]
+#: with Hessian labels beside energies and forces, and their numbers of frames
+HESSIAN_MODES = {"finetune_hessian": 10, "soften_one_frame": 1}
 SHORT = ["trainer.max_epochs=2"]
 SMALL = ["num_features=4", "radial_mlp_width=8", "model_dtype=float64"]
 SCALE_SHIFT = "model.sole_model.model.func.per_type_energy_scale_shift"
@@ -51,9 +53,9 @@ def pretrained(tmp_path_factory):
 
 
 def source(mode, pretrained):
-    if mode == "finetune":
-        return f"package={pretrained / 'pretrained.nequip.zip'}"
-    return f"checkpoint={pretrained / 'best.ckpt'}"
+    if mode == "finetune_checkpoint":
+        return f"checkpoint={pretrained / 'best.ckpt'}"
+    return f"package={pretrained / 'pretrained.nequip.zip'}"
 
 
 @pytest.fixture(scope="session")
@@ -88,6 +90,21 @@ def test_energies_and_pitc_alone_are_trained(mode, tuned):
     assert len(found["train_loss_epoch/pitc"]) == 2
     for penalty in found["train_loss_epoch/pitc"]:
         assert 1e-4 < penalty**0.5 < 0.1, "eV per atom, the curvature of a molecule"
+
+
+@pytest.mark.parametrize("mode", HESSIAN_MODES)
+def test_hessians_are_learned(mode, tuned):
+    """The recipes with Hessian labels: in every epoch, and the residual falls."""
+    folder = tuned(mode, "trainer.max_epochs=4")
+    found = metrics(folder)
+    terms = {name.partition("/")[2] for name in found if name.startswith("train_loss_epoch")}
+    assert terms == {"per_atom_energy_mse", "forces_mse", "hessian", "weighted_sum"}
+    penalties = found["train_loss_epoch/hessian"]
+    assert len(penalties) == 4
+    assert penalties[-1] < penalties[0]
+    number = HESSIAN_MODES[mode]
+    log = (folder / "train.log").read_text()
+    assert f"Hessian labels for {number} of {number} training structures" in log
 
 
 @pytest.fixture(scope="session")

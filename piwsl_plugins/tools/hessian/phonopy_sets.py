@@ -33,12 +33,12 @@ def from_phonopy(path: Path) -> Converted:
     Raises:
         InputError: without phonopy, and for files that it cannot read or that hold neither.
     """
-    phonon = _load(path)
+    phonon = load_phonopy(path, "--from_phonopy")
     from phonopy.interface.calculator import get_calculator_physical_units
 
     units = get_calculator_physical_units(phonon.calculator)
     length, force = units.distance_to_A, units.force_to_eVperA
-    supercell = _supercell(phonon, length)
+    supercell = as_atoms(phonon.supercell, length)
     if phonon.force_constants is not None:
         label = _rows(supercell, phonon, force / length)
         notes = [f"phonopy's force constants of {len(label.rows)} of {len(supercell)} atoms"]
@@ -49,18 +49,42 @@ def from_phonopy(path: Path) -> Converted:
     return Converted([label], [str(path)], f"phonopy: {path.name}", notes=notes)
 
 
-def _load(path: Path) -> Any:
-    if not path.is_file():
-        raise InputError(f"{path}: there is no such file")
+def require_phonopy(option: str) -> None:
+    """Refuse an option where phonopy is not installed, or too old.
+
+    Raises:
+        InputError: with the remedy.
+    """
     if importlib.util.find_spec("phonopy") is None:
-        raise InputError(f"--from_phonopy reads {path} through phonopy: pip install phonopy")
+        raise InputError(f"{option} works through phonopy: pip install phonopy")
     import phonopy
 
     if int(phonopy.__version__.partition(".")[0]) < 4:
         raise InputError(
-            f"--from_phonopy needs phonopy 4 or newer, not {phonopy.__version__}: "
+            f"{option} needs phonopy 4 or newer, not {phonopy.__version__}: "
             "pip install --upgrade phonopy"
         )
+
+
+def load_phonopy(path: Path, option: str) -> Any:
+    """phonopy's object from a file, with the forces or force constants in it or beside it.
+
+    Args:
+        path: ``phonopy_disp.yaml``, ``phonopy_params.yaml``, ``phonopy.yaml`` or the like.
+        option: who asks, for messages.
+
+    Returns:
+        a ``phonopy.Phonopy`` in the units of its calculator; without the non-analytical term, and
+        without force constants unless the files hold some.
+
+    Raises:
+        InputError: without phonopy, and for files that it cannot read.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: there is no such file")
+    require_phonopy(option)
+    import phonopy
+
     try:
         with _inside(path.resolve().parent):
             return phonopy.load(path.name, is_nac=False, produce_fc=False, log_level=0)
@@ -79,10 +103,10 @@ def _inside(folder: Path) -> Iterator[None]:
         os.chdir(before)
 
 
-def _supercell(phonon: Any, length: float) -> Atoms:
+def as_atoms(cell: Any, length: float) -> Atoms:
+    """A ``PhonopyAtoms`` as ASE's, periodic; ``length`` is phonopy's unit of length in Å."""
     from ase import Atoms
 
-    cell = phonon.supercell
     return Atoms(cell.numbers, cell.positions * length, cell=cell.cell * length, pbc=True)
 
 

@@ -57,6 +57,16 @@ def build_parser() -> argparse.ArgumentParser:
         help="labels of 'piwsl hessian', or frames with REF_hessian (eV/Å²): adds the vibrations",
     )
     parser.add_argument(
+        "--phonons",
+        nargs="+",
+        default=[],
+        type=Path,
+        metavar="FILE",
+        help="crystals: phonopy_params.yaml or the like with forces or force constants in it or "
+        "beside it, or Hessian labels of supercells; adds band structures and densities of states "
+        "to the vibrations",
+    )
+    parser.add_argument(
         "--head",
         action="append",
         default=[],
@@ -120,7 +130,7 @@ def settings_from(options: argparse.Namespace) -> ReportSettings:
         InputError: for a value that is not allowed.
     """
     given = chosen(options, ReportSettings)
-    if options.hessians is not None:
+    if options.hessians is not None or options.phonons:
         given.setdefault("parts", tuple(PARTS))
     return ReportSettings.create(given, quick=options.quick)
 

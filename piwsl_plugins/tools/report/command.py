@@ -37,6 +37,7 @@ def _report(given: list[str]) -> None:
             options.data,
             paths,
             options.hessians,
+            options.phonons,
             options.out,
             settings,
             progress,
@@ -59,8 +60,8 @@ def _merge(given: list[str]) -> None:
 def _training(given: list[str]) -> None:
     options = training_parser().parse_args(given)
 
+    from ..figure_style import save, styled
     from . import training
-    from .figures.style import save, styled
     from .figures.training import overview
 
     curves = training.read(training.find(options.logs))

@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+from .analysis.phonons import UNSTABLE
+
 #: kind and text of each sentence
 Sentences = Iterator[tuple[str, str]]
 
@@ -16,6 +18,8 @@ MISMATCH_LIMIT = 0.01
 EXPONENT_LIMIT = 1.8
 #: an energy jump along a scan beyond this is no error of the integration (meV)
 JUMP_LIMIT = 10.0
+#: slopes nearer to 1 than this are exact
+ROUNDING = 1e-6
 #: a mean energy error beyond this multiple of its scatter looks like another level of theory
 OFFSET_LIMIT = 5.0
 
@@ -31,6 +35,7 @@ def findings(summary: dict[str, Any]) -> list[dict[str, str]]:
             _scans(model),
             _dynamics(model),
             _vibrations(model),
+            _phonons(model),
             _compared(model, summary["baseline"]),
         )
         for kind, text in sentences
@@ -132,11 +137,32 @@ def _vibrations(model: dict[str, Any]) -> Sentences:
         )
 
 
+def _phonons(model: dict[str, Any]) -> Sentences:
+    slope = model["values"].get("phonon_slope")
+    if slope is None:
+        return
+    text = f"phonon frequency slope {slope['value']:.3f} [{slope['low']:.3f}, {slope['high']:.3f}]"
+    if slope["high"] < 1 - ROUNDING:
+        yield "bad", f"{text}: phonons are too low, the potential is too soft"
+    elif slope["low"] > 1 + ROUNDING:
+        yield "bad", f"{text}: phonons are too high, the potential is too stiff"
+    for crystal in model["phonons"]:
+        lowest, expected = crystal["lowest"], crystal["lowest_reference"]
+        if (lowest < UNSTABLE) != (expected < UNSTABLE):
+            yield (
+                "bad",
+                f"{crystal['formula']} is {'unstable' if lowest < UNSTABLE else 'stable'}, unlike "
+                f"the reference: the lowest frequency is {lowest:.2f} THz instead of "
+                f"{expected:.2f} THz".replace("-", "−"),
+            )
+
+
 def _compared(model: dict[str, Any], baseline: str) -> Sentences:
     for key, words, unit in (
         ("energy_rmse", "energy RMSE", "meV/atom"),
         ("force_rmse", "force RMSE", "meV/Å"),
         ("frequency_mae", "frequency MAE", "cm⁻¹"),
+        ("phonon_mae", "phonon frequency MAE", "THz"),
     ):
         change = model["differences"].get(key)
         if change is None or not math.isfinite(change["low"]):

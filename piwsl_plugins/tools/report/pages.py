@@ -32,13 +32,14 @@ CAPTIONS = {
     "Off equilibrium they are local normal modes. Middle: each point is a mode, lines are medians; "
     "below zero the model is too soft. The largest 1 % of errors lie beyond the middle panel, and "
     "in the outermost bins of the right one.",
+    "scans": "Smooth lines without jumps are wanted; the force is the component along the scan and "
+    "should be minus the slope of the energy.",
+    "phonons": "All at the reference's geometry, from the same displaced supercells; negative: "
+    "imaginary. Bands below the reference's are too soft. A crystal with imaginary frequencies is "
+    "unstable.",
 }
 #: size of the figures in the HTML, the same for all, so that their letters are
 PIXELS_PER_INCH = 86
-_SCAN_CAPTION = (
-    "Smooth lines without jumps are wanted; the force is the component along the scan and should "
-    "be minus the slope of the energy."
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +83,8 @@ def write_html(summary: dict[str, Any], figures: Sequence[Drawn], folder: Path) 
     pictures = [
         {
             "title": figure.title,
-            "caption": CAPTIONS.get(figure.path.stem, _SCAN_CAPTION),
+            # of several with one subject, figures are numbered
+            "caption": CAPTIONS[figure.path.stem.rstrip("0123456789").rstrip("_")],
             "width": round(PIXELS_PER_INCH * figure.width),
             "data": base64.b64encode(figure.path.read_bytes()).decode(),
         }

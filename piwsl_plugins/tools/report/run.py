@@ -16,16 +16,20 @@ from ..errors import InputError
 from ..loading import LoadedCalculator, load
 from ..structures import elements_of
 from .data import Frames, read_labelled, read_path
-from .measure import consistency, dynamics, labels, scans, vibrations
+from .measure import consistency, dynamics, labels, phonons, scans, vibrations
 from .parts import Store
 from .settings import ReportSettings
 
 if TYPE_CHECKING:
     from ..progress import Progress
     from .hessians import LabelledHessian
+    from .phonons import Crystal
 
 #: distributions whose versions a report records, if they are installed
-RECORDED = ("piwsl-plugins", "ase", "numpy", "scipy", "torch", "mace-torch", "nequip", "tblite")
+RECORDED = (
+    *("piwsl-plugins", "ase", "numpy", "scipy", "torch", "mace-torch", "nequip"),
+    *("tblite", "phonopy"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +51,7 @@ def measure(
     data: Sequence[Path],
     paths: Mapping[str, Path],
     hessians: Path | None,
+    crystal_files: Sequence[Path],
     out: Path,
     settings: ReportSettings,
     progress: Progress,
@@ -58,7 +63,8 @@ def measure(
         sources: the models; the first is the one that others are compared with.
         data: files with labelled frames.
         paths: files with paths of frames, by name.
-        hessians: file with Hessian labels, which the part "vibrations" needs.
+        hessians: file with Hessian labels, for the part "vibrations".
+        crystal_files: files with phonons of crystals, for the same; it needs one or the other.
         out: folder of the report.
         settings: what to compute.
         progress: shows how far it is.
@@ -76,7 +82,12 @@ def measure(
         consistency.require_torch()
     frames = read_labelled(data, settings)
     lines = _scans(frames, paths, settings)
-    labelled = _hessians(hessians, settings)
+    if "vibrations" in settings.parts and hessians is None and not crystal_files:
+        raise InputError(
+            "--parts=vibrations: give the file of Hessian labels with --hessians (from 'piwsl "
+            "hessian', or frames with REF_hessian), or phonopy's files of crystals with --phonons"
+        )
+    labelled, crystals = _hessians(hessians, settings), _crystals(crystal_files, settings)
     store = Store(out, resume)
     store.begin(
         {
@@ -87,9 +98,10 @@ def measure(
             "data": labels.reference(frames),
         }
     )
-    tasks = list(_tasks(frames, lines, labelled, settings))
+    tasks = list(_tasks(frames, lines, labelled, crystals, settings))
     elements = set(elements_of(frames.frames))
     others = [line.structures[0] for line in lines] + [found.atoms for found in labelled]
+    others += [crystal.supercell for crystal in crystals]
     elements |= {int(z) for atoms in others for z in atoms.numbers}
     for source in sources:
         _measure_model(source, tasks, store, settings, sorted(elements), progress)
@@ -135,23 +147,27 @@ def _scans(frames: Frames, paths: Mapping[str, Path], settings: ReportSettings) 
 
 
 def _hessians(path: Path | None, settings: ReportSettings) -> list[LabelledHessian]:
-    if "vibrations" not in settings.parts:
+    if "vibrations" not in settings.parts or path is None:
         return []
-    if path is None:
-        raise InputError(
-            "--parts=vibrations: give the file of Hessian labels with --hessians (from 'piwsl "
-            "hessian', or frames with REF_hessian)"
-        )
     # reading labels needs torch, and the other parts can do without
     from .hessians import read_hessians
 
     return read_hessians(path, settings.vibration_structures)
 
 
+def _crystals(paths: Sequence[Path], settings: ReportSettings) -> list[Crystal]:
+    if "vibrations" not in settings.parts or not paths:
+        return []
+    from .phonons import read_crystals
+
+    return read_crystals(paths)
+
+
 def _tasks(
     frames: Frames,
     lines: Sequence[scans.Scan],
     labelled: Sequence[LabelledHessian],
+    crystals: Sequence[Crystal],
     settings: ReportSettings,
 ) -> Iterator[_Task]:
     """All parts of a model, in order; ``inputs`` holds everything that a part depends on."""
@@ -200,6 +216,14 @@ def _tasks(
             {"hessian": found.digest, "step": vibrations.STEP},
             3 * len(found.atoms),
             functools.partial(vibrations.second_derivatives, labelled=found),
+        )
+    for crystal in crystals:
+        yield _Task(
+            crystal.name,
+            "phonons",
+            {"crystal": crystal.digest},
+            1 + len(crystal.displaced),
+            functools.partial(phonons.spectra, crystal=crystal),
         )
 
 

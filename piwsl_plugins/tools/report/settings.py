@@ -15,7 +15,7 @@ PARTS = {
     "consistency": "PITC and PISC residuals, curvature, symmetry of the Jacobian",
     "scans": "bond stretches and paths",
     "dynamics": "short molecular dynamics",
-    "vibrations": "Hessians and frequencies against Hessian labels",
+    "vibrations": "Hessians and frequencies against Hessian labels, phonons against phonopy's",
 }
 ENSEMBLES = {"nve": "constant energy", "langevin": "constant temperature"}
 _DTYPES = {"float64": "", "float32": "", "model": "as stored"}
@@ -43,7 +43,7 @@ class ReportSettings(CheckedSettings):
     )
     parts: tuple[str, ...] = option(
         tuple(part for part in PARTS if part != "vibrations"),
-        "what to compute; vibrations need --hessians, and come with it",
+        "what to compute; vibrations need --hessians or --phonons, and come with them",
         kind=str,
         choices=PARTS,
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .analysis import consistency, dynamics, labels, scans, vibrations
+from .analysis import consistency, dynamics, labels, phonons, scans, vibrations
 from .analysis.collect import Collected, ModelParts
 from .analysis.quantities import BY_KEY, QUANTITIES
 from .analysis.statistics import Estimate, Ratio, difference, estimate, proportion
@@ -85,6 +85,8 @@ def _ratios(model: ModelParts, collected: Collected) -> dict[str, Ratio]:
         found |= dynamics.ratios(model.runs)
     if model.vibrations:
         found |= vibrations.ratios(model.vibrations)
+    if model.phonons:
+        found |= phonons.ratios(model.phonons)
     return found
 
 
@@ -118,6 +120,9 @@ def _single_values(model: ModelParts) -> dict[str, Estimate]:
     if model.vibrations:
         right = [v.n_imaginary == v.n_imaginary_reference for v in model.vibrations]
         found["imaginary_right"] = proportion(right)
+    if model.phonons:
+        right = [p.model.is_unstable == p.reference.is_unstable for p in model.phonons]
+        found["stability_right"] = proportion(right)
     return found
 
 
@@ -174,4 +179,6 @@ def _details(model: ModelParts, resamples: int, seed: int) -> dict[str, Any]:
     ]
     if model.vibrations:
         details["vibrations"] = [found.overview() for found in model.vibrations]
+    if model.phonons:
+        details["phonons"] = [found.overview() for found in model.phonons]
     return details

@@ -137,21 +137,18 @@ class NequipFeatures(ModelFeatures):
     @functools.cached_property
     def calculator(self) -> Any:
         """NequIP's ASE calculator, whose model computes no forces."""
-        from nequip.nn import ForceStressOutput
-
         loaded = super().calculator
-        for module in loaded.model.modules():
-            if isinstance(module, ForceStressOutput):
-                module.do_derivatives = False
+        for module in _modules(loaded.model, "ForceStressOutput"):
+            module.do_derivatives = False
         return loaded
 
     @functools.cached_property
     def _layers(self) -> list[tuple[Any, list[slice]]]:
         """Each interaction layer, and where its even scalars stand."""
-        from nequip.nn.convnetlayer import ConvNetLayer
-
-        layers = [m for m in self.calculator.model.modules() if isinstance(m, ConvNetLayer)]
-        return [(layer, _even_scalars(layer.irreps_out["node_features"])) for layer in layers]
+        return [
+            (layer, _even_scalars(layer.irreps_out["node_features"]))
+            for layer in _modules(self.calculator.model, "ConvNetLayer")
+        ]
 
     def of_batch(self, frames: Sequence[Frame]) -> Any:
         """A tensor ``(n_atoms, n_features)`` of all atoms of some structures."""
@@ -187,6 +184,11 @@ def _batches(frames: Sequence[Frame]) -> Iterator[list[Frame]]:
             batch, atoms = [], len(frame.atoms)
         batch.append(frame)
     yield batch
+
+
+def _modules(model: Any, name: str) -> list[Any]:
+    """The modules of a class of NequIP's, known by its name: packaged models bring their own."""
+    return [module for module in model.modules() if type(module).__name__ == name]
 
 
 def _even_scalars(irreps: Any) -> list[slice]:

@@ -1,9 +1,12 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from ase.calculators.emt import EMT
 
 from piwsl_plugins.tools.report.analysis import labels
 from piwsl_plugins.tools.report.data import read_labelled
+from piwsl_plugins.tools.report.figures.labels import force_slope
 from piwsl_plugins.tools.report.measure.labels import predictions, reference
 from piwsl_plugins.tools.report.settings import ReportSettings
 
@@ -91,3 +94,20 @@ def test_fitted_offsets_are_those_of_the_elements(compare):
     fitted = compare(Changed(EMT(), change=shift), fit_offset=True)
     assert fitted.offset == pytest.approx({"Cu": -1.5, "Au": 3.0}, abs=1e-6)
     assert labels.overall(fitted)["energy_rmse"].value < 1e-3
+
+
+def test_figure_of_the_slope_shows_hot_frames_beside_others():
+    """... where data have several config_types."""
+    entry = {"value": 0.97, "low": 0.96, "high": 0.98}
+    model = {
+        "values": {"force_slope": entry},
+        "force_slope_by_magnitude": [{"mean_force": 500.0, "force_slope": entry}],
+        "by_config_type": {"cold": {"force_slope": entry}, "hot": {"force_slope": entry}},
+    }
+    collected = SimpleNamespace(models={"a": None, "b": None})
+    figure = force_slope(collected, {"models": {"a": model, "b": model}})
+    *_, last = figure.axes
+    assert last.get_title() == "By config_type"
+    assert [label.get_text() for label in last.get_xticklabels()] == ["cold", "hot"]
+    single = {**model, "by_config_type": {}}
+    assert len(force_slope(collected, {"models": {"a": single, "b": single}}).axes) == 2

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..parts import read_index, read_part
-from . import consistency, labels, vibrations
+from . import consistency, labels, phonons, vibrations
 
 
 @dataclasses.dataclass
@@ -23,6 +23,7 @@ class ModelParts:
         scans: its scans by name.
         runs: its molecular dynamics.
         vibrations: on the Hessian-labelled structures.
+        phonons: of the crystals.
     """
 
     source: str
@@ -33,6 +34,7 @@ class ModelParts:
     scans: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
     runs: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     vibrations: list[vibrations.Vibrations] = dataclasses.field(default_factory=list)
+    phonons: list[phonons.Phonons] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,5 +89,7 @@ def _add(model: ModelParts, part: str, result: dict[str, Any], index: dict[str, 
         model.runs.append(result)
     elif part.startswith("vibrations-"):
         model.vibrations.append(vibrations.analyse(result))
+    elif part.startswith("phonons-"):
+        model.phonons.append(phonons.analyse(result))
     else:
         model.scans[part] = result

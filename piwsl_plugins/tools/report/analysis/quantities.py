@@ -30,7 +30,7 @@ class Quantity:
 
 
 _LABELS, _CONSISTENCY = "Labelled frames", "Consistency and curvature"
-_SCANS, _DYNAMICS, _VIBRATIONS = "Scans", "Dynamics", "Vibrations"
+_SCANS, _DYNAMICS, _VIBRATIONS, _PHONONS = "Scans", "Dynamics", "Vibrations", "Phonons"
 
 QUANTITIES: tuple[Quantity, ...] = (
     Quantity("energy_rmse", "Energy RMSE", "meV/atom", 0.0, _LABELS),
@@ -72,6 +72,11 @@ QUANTITIES: tuple[Quantity, ...] = (
     ),
     Quantity("zero_point_mae", "Zero-point energy MAE", "meV", 0.0, _VIBRATIONS),
     Quantity("free_energy_mae", "Vibrational free energy MAE, 300 K", "meV", 0.0, _VIBRATIONS),
+    Quantity("phonon_mae", "Phonon frequency MAE over the zone", "THz", 0.0, _PHONONS),
+    Quantity("phonon_rmse", "Phonon frequency RMSE over the zone", "THz", 0.0, _PHONONS),
+    Quantity("phonon_slope", "Phonon frequency slope (< 1: too soft)", "", 1.0, _PHONONS, 4),
+    Quantity("phonon_highest_mae", "Highest phonon frequency, MAE", "THz", 0.0, _PHONONS),
+    Quantity("stability_right", "Crystals rightly stable or unstable", "", 1.0, _PHONONS, 2),
 )
 
 BY_KEY = {quantity.key: quantity for quantity in QUANTITIES}

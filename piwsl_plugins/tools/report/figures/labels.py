@@ -106,31 +106,44 @@ def errors(collected: Collected, summary: dict[str, Any]) -> Figure | None:
 
 
 def force_slope(collected: Collected, summary: dict[str, Any]) -> Figure | None:
-    """Force slope overall and by the size of the labelled force."""
+    """Force slope overall, by the size of the labelled force, and by ``config_type`` if several."""
     models = {n: m for n, m in summary["models"].items() if m.get("force_slope_by_magnitude")}
     if not models:
         return None
-    figure, (left, right) = panels(2, width=4.0)
+    kinds = list(_first(models)["by_config_type"])
+    figure, axes = panels(3 if kinds else 2, width=4.0)
     style = looks(collected.models, "color", "marker", "linestyle")
     for number, (name, model) in enumerate(models.items()):
         whole = model["values"]["force_slope"]
-        left.errorbar([number], [whole["value"]], yerr=_bars([whole]), **style[name])
+        axes[0].errorbar([number], [whole["value"]], yerr=_bars([whole]), **style[name])
         groups = model["force_slope_by_magnitude"]
-        right.errorbar(
+        _slopes(
+            axes[1],
             # a little apart, as the groups of all models have the same forces
             [group["mean_force"] / 1000 * (1 + 0.012 * number) for group in groups],
-            [group["force_slope"]["value"] for group in groups],
-            yerr=_bars([group["force_slope"] for group in groups]),
-            **style[name],
+            groups,
+            style[name],
         )
-    for panel in (left, right):
+        if kinds:
+            shift = 0.12 * (number - (len(models) - 1) / 2)
+            groups = [model["by_config_type"][kind] for kind in kinds]
+            _slopes(axes[2], np.arange(len(kinds)) + shift, groups, style[name] | {"linestyle": ""})
+    for panel in axes:
         panel.axhline(1, color=REFERENCE, linewidth=0.8)
         panel.set_ylabel("Force slope (1: exact, < 1: too soft)")
-    left.set_xticks(range(len(models)), list(models))
-    left.set(xlim=(-0.6, len(models) - 0.4), title="All atoms")
-    right.set(xlabel="Mean |F| of the group (eV/Å)", title="By size of the labelled force")
-    right.legend()
+    axes[0].set_xticks(range(len(models)), list(models))
+    axes[0].set(xlim=(-0.6, len(models) - 0.4), title="All atoms")
+    axes[1].set(xlabel="Mean |F| of the group (eV/Å)", title="By size of the labelled force")
+    axes[1].legend()
+    if kinds:
+        axes[2].set_xticks(range(len(kinds)), kinds, rotation=20 if len(kinds) > 3 else 0)
+        axes[2].set(xlim=(-0.5, len(kinds) - 0.5), title="By config_type")
     return figure
+
+
+def _slopes(axes: Axes, x: Any, groups: list[dict[str, Any]], look: dict[str, str]) -> None:
+    found = [group["force_slope"] for group in groups]
+    axes.errorbar(x, [entry["value"] for entry in found], yerr=_bars(found), **look)
 
 
 def _first(models: dict[str, Any]) -> dict[str, Any]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...figure_style import REFERENCE, legend_below, looks
 from ..analysis.collect import Collected
-from .style import REFERENCE, legend_below, looks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,6 +46,9 @@ def bands(collected: Collected, crystal: str) -> Figure:
     for name, phonons in found.items():
         _draw(left, right, phonons, phonons.model, {**style[name], "linewidth": 1.1})
     _corners(left, first)
+    spectra = [first.reference, *(phonons.model for phonons in found.values())]
+    ends = np.array([[min(s.bands.min(), 0), s.bands.max()] for s in spectra])
+    left.set_ylim(1.04 * ends[:, 0].min(), 1.04 * ends[:, 1].max())
     left.axhline(0, color=REFERENCE, linewidth=0.8)
     left.set(ylabel="Frequency (THz)", title=f"Phonons of {first.title}")
     right.set(xlabel="Density of states (1/THz)", title="Whole Brillouin zone")
@@ -57,7 +60,9 @@ def bands(collected: Collected, crystal: str) -> Figure:
     return figure
 
 
-def _draw(left: Axes, right: Axes, phonons: Phonons, spectrum: Spectrum, look: dict) -> None:
+def _draw(
+    left: Axes, right: Axes, phonons: Phonons, spectrum: Spectrum, look: dict[str, Any]
+) -> None:
     # a path may leave the boundary of the zone at one point and go on at another
     gaps = np.flatnonzero(np.diff(phonons.distance) == 0) + 1
     segments = zip(np.split(phonons.distance, gaps), np.split(spectrum.bands, gaps), strict=True)

@@ -1,0 +1,168 @@
+"""Hessian labels in fine-tuning: beside multihead replay and LoRA, and the recipes of configs/.
+
+A tiny pretrained model, in this process but for the recipes.
+"""
+
+import ase.io
+import numpy as np
+import pytest
+import torch
+import yaml
+from mace.calculators import MACECalculator
+
+from piwsl_plugins.core.hessian_labels import HessianLabel, read_labels, write_labels
+
+from .conftest import DATA, frames, isolated_atoms, run_command, train, write_files
+from .test_trainer import entries, log
+
+CONFIGS = DATA.parent / "configs" / "mace"
+#: name, and number of frames with Hessians
+RECIPES = {"finetune_hessian": 10, "finetune_hessian_replay": 10, "soften_one_frame": 1}
+N_TRAIN = 8
+BUNDLED = read_labels(DATA / "ethanol_gfn2_hessian.npz")[: 2 * N_TRAIN]
+
+
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory):
+    """A model of GFN1-xTB."""
+    folder = tmp_path_factory.mktemp("pretrained")
+    files = write_files(folder, "ethanol_gfn1", 12, 4)
+    train(folder, files, loss="weighted", max_num_epochs=2, lr=0.02, save_cpu=True)
+    return folder / "run.model"
+
+
+@pytest.fixture
+def tune(pretrained, tmp_path):
+    """``tune(name, …)`` fine-tunes on GFN2-xTB frames, all of which have Hessian labels."""
+    ase.io.write(tmp_path / "train.xyz", frames("ethanol_gfn2_train", N_TRAIN))
+    ase.io.write(tmp_path / "valid.xyz", frames("ethanol_gfn2_valid", 4))
+    files = {name: tmp_path / f"{name}.xyz" for name in ("train", "valid")}
+
+    def run(name, labels=BUNDLED, **options):
+        write_labels(tmp_path / "labels.npz", labels, "GFN2-xTB")
+        options = {"E0s": "estimated", "multiheads_finetuning": False} | options
+        return train(
+            tmp_path / name,
+            {"train_file": files["train"], "valid_file": files["valid"]},
+            foundation_model=pretrained,
+            piwsl_hessian_file=tmp_path / "labels.npz",
+            **options,
+        )
+
+    return run
+
+
+@pytest.fixture
+def replay(tmp_path):
+    """Other structures, with GFN1-xTB energies and forces; they have Hessian labels, too."""
+    files = write_files(tmp_path, "ethanol_gfn1", N_TRAIN, 4, suffix="_replay")
+    replayed = frames("ethanol_gfn1_train", 2 * N_TRAIN)[N_TRAIN:]
+    ase.io.write(files["train_file"], isolated_atoms("ethanol_gfn1_train") + replayed)
+    return {
+        "multiheads_finetuning": True,
+        "pt_train_file": files["train_file"],
+        "pt_valid_file": files["valid_file"],
+        "atomic_numbers": "[1, 6, 8]",
+        "force_mh_ft_lr": True,
+        "E0s": "foundation",
+    }
+
+
+def probe(label, number):
+    """One displacement with the change of the forces along it, as phonopy sets have it."""
+    field = np.random.default_rng(number).normal(scale=0.01, size=(1, *label.positions.shape))
+    change = -(field.reshape(1, -1) @ label.hessian).reshape(field.shape)
+    return HessianLabel(label.numbers, label.positions, displacements=field, force_changes=change)
+
+
+def residual(model, head, labels):
+    """RMS over all components of [F(r) − F(r+δ) + ΔF] per RMS component of δ, in eV/Å²."""
+    calculator = MACECalculator(str(model), device="cpu", default_dtype="float64", head=head)
+    errors = []
+    for label in labels:
+        atoms = ase.Atoms(label.numbers, label.positions, calculator=calculator)
+        at_rest = atoms.get_forces()
+        atoms.positions += label.displacements[0]
+        size = np.sqrt(np.mean(np.square(label.displacements[0])))
+        errors.append((at_rest - atoms.get_forces() + label.force_changes[0]) / size)
+    return np.sqrt(np.mean(np.square(errors)))
+
+
+@pytest.mark.parametrize("heads", [None, "pt_head,Default"])
+def test_beside_replay_terms_act_on_the_new_head(heads, tune, replay, tmp_path):
+    """The structures of both heads have labels; only the new head's carry the term.
+
+    With a learning rate of 0 the logged residual is that of one model; it is worked out again here
+    for the structures of each head.
+    """
+    labels = [probe(label, number) for number, label in enumerate(BUNDLED)]
+    options = {"lr": 0.0, "max_num_epochs": 1, "batch_size": 2 * N_TRAIN, "piwsl_heads": heads}
+    tune("still", labels, **options, **replay)
+    text = log(tmp_path / "still")
+    assert "base_loss: universal (MACE replaced 'weighted'" in text
+    carrying = N_TRAIN if heads is None else 2 * N_TRAIN
+    assert f"Hessian labels for {carrying} of {carrying} training structures" in text
+    (entry,) = entries(tmp_path / "still", "piwsl")
+    model = tmp_path / "still" / "run.model"
+    new = residual(model, "Default", labels[:N_TRAIN])
+    old = residual(model, "pt_head", labels[N_TRAIN:])
+    assert abs(old / new - 1) > 1e-3
+    expected = new if heads is None else np.sqrt(0.5 * (new**2 + old**2))
+    assert entry["hessian_rms"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_beside_replay_hessians_are_learned(tune, replay, tmp_path):
+    options = {"max_num_epochs": 6, "lr": 0.02, "batch_size": 4}
+    tune("run", **options, **replay)
+    found = entries(tmp_path / "run", "piwsl")
+    assert found[-1]["hessian_rms"] < 0.9 * found[0]["hessian_rms"]
+    assert not any("pitc" in entry for entry in found), "off by default beside Hessians"
+
+
+def test_beside_lora(tune, tmp_path):
+    """Hessians are learned by the corrections alone; the saved model has them added in."""
+    lora = {"lora": True, "lora_rank": 2}
+    before = tune("before", lr=0.0, max_num_epochs=1, **lora)
+    after = tune("after", lr=0.05, max_num_epochs=8, **lora)
+    start, *_, end = [entry["hessian_rms"] for entry in entries(tmp_path / "after", "piwsl")]
+    (still,) = entries(tmp_path / "before", "piwsl")
+    # in the first epoch the corrections begin at zero
+    assert start == pytest.approx(still["hessian_rms"], rel=0.2)
+    assert end < 0.9 * start
+    trained = dict(after.named_parameters())
+    assert not any("lora" in name for name in trained)
+    changed = {name for name, v in before.named_parameters() if not torch.equal(v, trained[name])}
+    assert any("linear" in name for name in changed)
+    assert not any("symmetric_contractions" in name for name in changed)
+    assert len(changed) < len(trained)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_recipes(recipe, pretrained, tmp_path):
+    """Each configuration through the real command, shortened."""
+    config = CONFIGS / f"{recipe}.yaml"
+    given = yaml.safe_load(config.read_text())
+    number = RECIPES[recipe]
+    first = 5 if number == 1 else 3
+    everything = ase.io.read(DATA / "ethanol_gfn2_train.xyz", index=":")
+    ase.io.write(tmp_path / "frames.xyz", everything[first : first + number])
+    shorter = {
+        "work_dir": tmp_path,
+        "foundation_model": pretrained,
+        "max_num_epochs": 2,
+        "eval_interval": 1,
+    }
+    if "heads" in given:
+        shorter["heads"] = given["heads"].replace("finetune/ten.xyz", str(tmp_path / "frames.xyz"))
+        shorter["atomic_numbers"] = "[1, 6, 8]"
+    for name in ("train_file", "valid_file"):
+        if given.get(name, "").startswith("finetune/"):
+            shorter[name] = tmp_path / "frames.xyz"
+    arguments = [f"--config={config}", *(f"--{name}={value}" for name, value in shorter.items())]
+    done = run_command(arguments, DATA.parent)
+    assert "Error-table" in done.stdout
+    assert f"Hessian labels for {number} of {number} training structures" in done.stdout
+    found = entries(tmp_path, "piwsl", f"{given['name']}_run-1")
+    assert [entry["epoch"] for entry in found] == [0, 1]
+    assert all(entry["hessian"] > 0 for entry in found)
