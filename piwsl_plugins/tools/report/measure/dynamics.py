@@ -8,10 +8,14 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms, units
+from ase.data import covalent_radii
+from ase.geometry import find_mic
 from ase.md.langevin import Langevin
 from ase.md.verlet import VelocityVerlet
+from ase.neighborlist import neighbor_list
 
-from ...dynamics import Soundness, draw_velocities
+from ...bonds import bonds
+from ...dynamics import COLLAPSE_FACTOR, RUNAWAY_FACTOR, draw_velocities
 from ...errors import RunError, reason_of
 from ...loading import LoadedCalculator
 from ..data import Frames, spread
@@ -70,7 +74,7 @@ def simulate(
     """
     frame = frames.frames[run.frame]
     atoms = frame.atoms.copy()
-    sound = Soundness(atoms, settings.bond_factor, run.temperature)
+    intact = _Intact(atoms, settings.bond_factor, run.temperature)
     atoms.calc = model.calculator_for(atoms)
     rng = np.random.default_rng(run.seed)
     draw_velocities(atoms, run.temperature, rng)
@@ -84,7 +88,7 @@ def simulate(
         try:
             if number:
                 dynamics.run(interval)
-            failure = sound.problem(atoms)
+            failure = intact.problem(atoms)
         except Exception as error:
             if number <= 1:
                 raise RunError(
@@ -119,3 +123,46 @@ def _integrator(atoms: Atoms, run: Run, settings: ReportSettings, rng: np.random
     return Langevin(
         atoms, timestep, temperature_K=run.temperature, friction=friction, rng=rng, fixcm=False
     )
+
+
+class _Intact:
+    """Whether the molecules of a run still hold."""
+
+    def __init__(self, atoms: Atoms, bond_factor: float, temperature: float) -> None:
+        """Take the start of a run.
+
+        Args:
+            atoms: its structure, whose bonds must hold.
+            bond_factor: a bond is broken beyond this multiple of the sum of covalent radii; 0:
+                bonds may break.
+            temperature: of the run, in K.
+        """
+        first, second, _ = bonds(atoms)
+        once = (first < second) if bond_factor > 0 else np.zeros(len(first), dtype=bool)
+        self._first, self._second = first[once], second[once]
+        radii = covalent_radii[atoms.numbers]
+        self._limit = bond_factor * (radii[self._first] + radii[self._second])
+        self._temperature = temperature
+
+    def problem(self, atoms: Atoms) -> str | None:
+        """What is wrong with the structure, in words, or None."""
+        if not (np.isfinite(atoms.positions).all() and np.isfinite(atoms.get_potential_energy())):
+            return "positions or energy are not finite"
+        vectors = atoms.positions[self._second] - atoms.positions[self._first]
+        if len(vectors):
+            _, distances = find_mic(vectors, atoms.cell, atoms.pbc)
+            excess = distances / self._limit
+            worst = int(np.argmax(excess))
+            if excess[worst] > 1:
+                pair = [int(self._first[worst]), int(self._second[worst])]
+                symbols = [atoms.symbols[index] for index in pair]
+                what = "hydrogen detached" if "H" in symbols else "bond broken"
+                names = "–".join(f"{s}{i}" for s, i in zip(symbols, pair, strict=True))
+                return f"{what} ({names} at {distances[worst]:.2f} Å)"
+        close = neighbor_list("i", atoms, COLLAPSE_FACTOR * covalent_radii[atoms.numbers])
+        if len(close):
+            return "atoms collapsed onto each other"
+        found = atoms.get_temperature()
+        if found > RUNAWAY_FACTOR * self._temperature:
+            return f"temperature ran away ({found:.0f} K)"
+        return None
