@@ -107,7 +107,7 @@ class Report:
         """Log means and what the validation has found; every rank must call it."""
         found, warning = self._watch.take(module.device if self._distributed else None)
         if epoch % self._every == 0:
-            self.end(epoch, f", {found}" if str(found) else "")
+            self.end(epoch, f"; on validation data: {found}" if str(found) else "")
         if found.slope is not None:
             module.log(SLOPE, found.slope.value)
         if found.hessian_rms is not None:

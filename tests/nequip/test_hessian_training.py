@@ -61,7 +61,7 @@ def test_a_restart_repeats_an_uninterrupted_run_with_all_of_it(files, tmp_path):
         "pool_per_batch=2",
         "PIWSL: coefficients in the loss: per_atom_energy_mse 0.5, forces_mse 0.5, pitc 5",
         "PIWSL: epoch 2: base_loss=",
-        "eV/Å²), force slope 0.",
+        "eV/Å²); on validation data: force slope 0.",
     ):
         assert text in log
     train(tmp_path, made, "trainer.max_epochs=1", output="first")

@@ -71,7 +71,7 @@ def test_log(strong):
     assert "meV/atom, energy RMSE" in lines[2]
     epochs = [line for line in lines if line.startswith("epoch ")]
     assert [line[:18] for line in epochs] == ["epoch 0: base_loss", "epoch 1: base_loss"]
-    assert all("force slope on validation data" in line for line in epochs)
+    assert all("; on validation data: force slope" in line for line in epochs)
     columns = metrics(directory)
     for level, count in (("step", 6), ("epoch", 2)):
         for term in ("pitc", "pisc", "forces_mse", "per_atom_energy_mse", "weighted_sum"):
