@@ -78,12 +78,13 @@ def _with_processes(function: Function, frames: Sequence[Frame], workers: int) -
     """In processes of this machine; where one dies, its structure is begun anew.
 
     The death of one ends the whole pool, so another takes over what is not finished, what may have
-    been in work then as the last, until a pool has died without an outcome.
+    been in work then as the last. If a pool dies without an outcome, the next has one process, so
+    that it is known which structure it was; the others are done before this is an error.
     """
-    waiting = list(frames)
+    waiting, n, deadly = list(frames), workers, []
     while waiting:
         pool = concurrent.futures.ProcessPoolExecutor(
-            min(workers, len(waiting)),
+            min(n, len(waiting)),
             mp_context=multiprocessing.get_context("spawn"),
             initializer=_begin,
             initargs=(function,),
@@ -97,15 +98,20 @@ def _with_processes(function: Function, frames: Sequence[Frame], workers: int) -
                     yield future.result()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
-        left = [frame for place, frame in enumerate(waiting) if place not in finished]
-        if left and not finished:
-            raise RunError(
-                "worker processes die again and again (out of memory, or a crash inside the "
-                f"calculator) at {', '.join(frame.where for frame in left[:workers])}; finished "
-                "frames are kept, and the same command goes on; try fewer --workers, or leave "
-                "these frames out"
-            )
-        waiting = left[workers:] + left[:workers]
+        waiting = [frame for place, frame in enumerate(waiting) if place not in finished]
+        if finished:
+            waiting = waiting[n:] + waiting[:n]
+        elif n > 1 and len(waiting) > 1:
+            n = 1
+        else:
+            deadly.append(waiting.pop(0))
+            n = workers
+    if deadly:
+        raise RunError(
+            "worker processes die again and again (out of memory, or a crash inside the "
+            f"calculator) at {', '.join(frame.where for frame in deadly)}; the other frames are "
+            "kept, and the same command goes on; try fewer --workers, or leave these frames out"
+        )
 
 
 _function: Function | None = None

@@ -26,7 +26,7 @@ def main(given: list[str]) -> None:
 
     from ..progress import Progress
     from ..structures import elements_of
-    from .coverage import follow, most_alone
+    from .coverage import follow
     from .descriptors import descriptor
     from .features import compute
     from .output import write_frames
@@ -52,9 +52,8 @@ def main(given: list[str]) -> None:
         order = _choose(options, pool, features, progress)
         with progress.stage("what they span", len(order)) as advance:
             course = follow(features, labelled, pool.pooled, order, advance)
-        alone = most_alone(features, pool.pooled)
         chance = None
-        if options.figure is not None and order and options.method != "random":
+        if order and options.method != "random":
             from .rivals import random
 
             drawn = random(pool.candidates, options.n, options.seed)
@@ -74,8 +73,8 @@ def main(given: list[str]) -> None:
     if options.figure is not None:
         from .figure import draw
 
-        draw(options.figure, course, chance, alone, options.method)
-    print(summarise(options, pool, features, course, alone))
+        draw(options.figure, course, chance, options.method)
+    print(summarise(options, pool, features, course, chance))
 
 
 def _choose(

@@ -25,6 +25,7 @@ class Course:
         shares: of each element, the share of the pool's environments with a leverage above 1 at
             each mark.
         environments: of each element, its atoms in the pool.
+        unknowns: coefficients of the linear designs together.
     """
 
     gains: np.ndarray
@@ -32,6 +33,21 @@ class Course:
     marks: Sequence[int]
     shares: Mapping[int, np.ndarray]
     environments: Mapping[int, int]
+    unknowns: int
+
+    @property
+    def narrowing(self) -> np.ndarray:
+        """By which share each structure makes the coefficients' standard errors smaller.
+
+        The geometric mean over all coefficients: det A grows by exp(gain), and standard errors fall
+        with the square root of A.
+        """
+        return np.asarray(1 - np.exp(-self.gains / (2 * self.unknowns)))
+
+    def as_much_as(self, other: Course) -> int | None:
+        """How many of the structures gain as much as all of another order; None: all gain less."""
+        enough = np.flatnonzero(np.cumsum(self.gains) >= other.gains.sum())
+        return int(enough[0]) + 1 if len(enough) else None
 
     @property
     def overall(self) -> np.ndarray:
@@ -39,11 +55,6 @@ class Course:
         counts = self.environments
         atoms = sum(self.shares[z] * counts[z] for z in counts)
         return np.asarray(atoms / sum(counts.values()))
-
-
-def most_alone(features: Features, pooled: int) -> float:
-    """The most that a structure of the pool, the first ``pooled``, gains if there is no other."""
-    return float(Information(features).gains(np.arange(pooled)).max())
 
 
 def follow(
@@ -80,4 +91,5 @@ def follow(
             for z, known in shares.items():
                 known.append(float(np.mean(information.leverages(z, pooled) > 1)))
     arrays = {z: np.array(known) for z, known in shares.items()}
-    return Course(np.array(gains), total, marks, arrays, environments)
+    unknowns = sum(rows.shape[1] for rows in features.rows.values())
+    return Course(np.array(gains), total, marks, arrays, environments, unknowns)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from ..calculators import ENDINGS
 from ..errors import InputError
 from ..structures import Frame
 from .model_features import MaceFeatures, ModelSource, NequipFeatures
@@ -34,16 +35,16 @@ def descriptor(
     """
     if model is None:
         return Soap(tuple(elements), cutoff)
-    source = ModelSource.parse(model, head)
-    if source.kind == "nequip-compiled":
+    if model.endswith(ENDINGS["nequip-compiled"]):
         raise InputError(
-            f"{source.called}: a compiled model does not show its node features; give the "
+            f"--model={model}: a compiled model does not show its node features; give the "
             ".nequip.zip or .ckpt that it was compiled from"
         )
-    if source.kind not in ("mace", "nequip-saved"):
+    if not model.endswith(ENDINGS["mace"] + ENDINGS["nequip-saved"]):
         raise InputError(
-            f"{source.called}: allowed are a MACE .model and a NequIP .nequip.zip or .ckpt"
+            f"--model={model}: allowed are a MACE .model and a NequIP .nequip.zip or .ckpt"
         )
+    source = ModelSource.parse(model, head)
     source.require_package()
     kind = MaceFeatures if source.kind == "mace" else NequipFeatures
     features = kind(source, tuple(elements), device)

@@ -36,7 +36,7 @@ class ModelFeatures:
         device: torch device.
     """
 
-    source: ModelSource
+    source: CalculatorSource
     elements: tuple[int, ...]
     device: str
 
@@ -55,9 +55,12 @@ class ModelFeatures:
     @functools.cached_property
     def calculator(self) -> Any:
         """The framework's ASE calculator."""
+        from ase import Atoms
+
         from ..loading import load
 
-        return load(self.source, self.elements, self.device, dtype="model").calculator_for(None)
+        model = load(self.source, self.elements, self.device, dtype="model")
+        return model.calculator_for(Atoms())
 
     def __call__(self, frames: Sequence[Frame]) -> list[np.ndarray]:
         """The descriptors of each frame, ``(n_atoms, n_features)``."""

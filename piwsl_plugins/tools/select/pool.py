@@ -70,9 +70,9 @@ def read_pool(pool: Path, given: Sequence[Path]) -> Pool:
 
 
 def _place(frame: Frame) -> bytes:
-    """Identifies a structure, as files with few digits keep it.
+    """Identifies a structure, also where files keep other digits.
 
-    Identical are elements, positions up to 0.0005 Å, the cell where it is periodic, and total
+    Identical are elements, positions rounded to 0.001 Å, the cell where it is periodic, and total
     charge and spin, of which none are 0 and 1.
     """
     atoms = frame.atoms

@@ -4,24 +4,17 @@ from __future__ import annotations
 
 import argparse
 
-import numpy as np
-
 from .coverage import Course
 from .features import Features
 from .pool import Pool
 
-#: a structure that gains less than this share of what one would gain alone says little
-LITTLE = 0.1
-
-
-def pays_until(gains: np.ndarray, alone: float) -> int | None:
-    """How many structures come before the first that says little; None: all say more."""
-    little = np.flatnonzero(gains < LITTLE * alone)
-    return int(little[0]) if len(little) else None
-
 
 def summarise(
-    options: argparse.Namespace, pool: Pool, features: Features, course: Course, alone: float
+    options: argparse.Namespace,
+    pool: Pool,
+    features: Features,
+    course: Course,
+    chance: Course | None,
 ) -> str:
     """Pool, choice, gains and what is not spanned, in words.
 
@@ -30,7 +23,7 @@ def summarise(
         pool: the structures.
         features: of the structures.
         course: of what was chosen.
-        alone: what a structure gains at most if there is no other.
+        chance: of as many structures chosen by chance.
     """
     components = ", ".join(f"{_symbol(z)} {rows.shape[1] - 2}" for z, rows in features.rows.items())
     described = options.model or f"SOAP (cutoff {options.cutoff:g} Å)"
@@ -41,7 +34,7 @@ def summarise(
     ]
     given, chosen = len(pool.frames) - pool.candidates, len(course.gains)
     if chosen:
-        lines += _choice(options.method, course, alone)
+        lines += _choice(options.method, course, chance)
     lines += ["", "environments of the pool that are not spanned (leverage above 1):"]
     columns = [(0, f"{given} given")] if given else []
     if chosen:
@@ -57,17 +50,20 @@ def summarise(
     return "\n".join(lines)
 
 
-def _choice(method: str, course: Course, alone: float) -> list[str]:
-    gains = course.gains
+def _choice(method: str, course: Course, chance: Course | None) -> list[str]:
+    gains, narrowing = course.gains, course.narrowing
     after = f", after {course.total:.1f} of those given" if course.total else ""
-    until = pays_until(gains, alone)
-    beginning = "all" if until is None else f"the first {until}" if until else "none"
-    return [
+    lines = [
         f"{len(gains)} chosen by {method}: information gained {gains.sum():.1f}{after} "
         f"(first {gains[0]:.1f}, last {gains[-1]:.1f})",
-        f"{beginning} gain a tenth or more of the {alone:.1f} that a structure gains where there "
-        "is no other",
+        "standard errors of a linear potential's coefficients fall by "
+        f"{_percent(narrowing[0])} with the first, by {_percent(narrowing[-1])} with the last",
     ]
+    if chance is not None:
+        number = course.as_much_as(chance)
+        as_much = "more than all of these" if number is None else f"as much as the first {number}"
+        lines.insert(1, f"{len(gains)} random ones gain {chance.gains.sum():.1f}, {as_much}")
+    return lines
 
 
 def _percent(share: float) -> str:

@@ -9,7 +9,7 @@ import time
 import numpy as np
 from ase import Atoms
 
-from piwsl_plugins.tools.select.coverage import follow, most_alone
+from piwsl_plugins.tools.select.coverage import follow
 from piwsl_plugins.tools.select.design import Information, d_optimal
 from piwsl_plugins.tools.select.features import compute
 from piwsl_plugins.tools.structures import Frame
@@ -51,7 +51,6 @@ def main(structures: int, chosen: int) -> None:
     order = d_optimal(Information(features), range(structures), chosen)
     times.append(time.perf_counter())
     follow(features, [], structures, order)
-    most_alone(features, structures)
     times.append(time.perf_counter())
     print(
         f"begin {begin:.0f} frames {with_frames:.0f} peak {peak():.0f} MiB; components, choice, "

@@ -122,9 +122,44 @@ def test_is_the_training_set_enough(select, pool, frames, tmp_path):
     assert printed.rstrip().endswith(" 0.0 %")
 
 
+def test_files_with_other_digits_and_charges_hold_the_same_structures(select, frames, tmp_path):
+    write(tmp_path / "pool.xyz", frames, format="extxyz")
+    given = []
+    for atoms in frames[:4]:
+        atoms = atoms.copy()
+        atoms.positions = atoms.positions.round(7)
+        del atoms.info["charge"]
+        given.append(atoms)
+    frames[4].info["charge"] = 1
+    given.append(frames[4].copy())
+    write(tmp_path / "train.xyz", given, format="extxyz")
+    chosen, printed = select(tmp_path / "pool.xyz", "--n", 20, "--given", tmp_path / "train.xyz")
+    assert "left out: 4 identical to given ones" in printed
+    # the ion is another structure than the molecule, although the environments are the same
+    assert 4 in numbers(chosen) and not {0, 1, 2, 3} & set(numbers(chosen))
+
+
+def test_what_is_said_of_the_information(select, pool, tmp_path):
+    _, printed = select(pool, "--n", 8, "--method", "fps")
+    best, _ = select(pool, "--n", 8, out="best.xyz")
+    words = printed.splitlines()
+    gained = float(words[2].split("information gained ")[1].split()[0])
+    assert gained < sum(atoms.info["select_gain"] for atoms in best)
+    assert words[3].startswith("8 random ones gain ") and words[4].endswith(" with the last")
+    _, printed = select(pool, "--n", 8, "--method", "random", out="random.xyz")
+    assert "random ones" not in printed
+    write(tmp_path / "train.xyz", best[:4], format="extxyz")
+    _, printed = select(pool, "--n", 4, "--given", tmp_path / "train.xyz", out="more.xyz")
+    before = sum(atoms.info["select_gain"] for atoms in best[:4])
+    assert f", after {before:.1f} of those given" in printed
+    assert numbers(read(tmp_path / "more.xyz", ":")) == numbers(best[4:])
+
+
 def test_figure_of_a_choice(select, pool, tmp_path):
-    select(pool, "--n", 8, "--figure", tmp_path / "chosen.png")
-    assert (tmp_path / "chosen.png").read_bytes().startswith(b"\x89PNG")
+    for number, ending, magic in ((8, "png", b"\x89PNG"), (1, "pdf", b"%PDF")):
+        figure = tmp_path / f"chosen.{ending}"
+        select(pool, "--n", number, "--figure", figure, out=f"{number}.xyz")
+        assert figure.read_bytes().startswith(magic)
 
 
 def test_identical_environments_leave_only_the_constant(select, tmp_path):
@@ -150,10 +185,16 @@ def test_bad_calls_and_files(refused, pool, frames, tmp_path):
     assert "empty" in refused(tmp_path / "empty.xyz", "--n", 1, "--out", out)
     given = ("--given", tmp_path / "empty.xyz")
     assert "empty.xyz: the file is empty" in refused(pool, "--n", 1, "--out", out, *given)
+    for cutoff in ("1", "nan"):
+        error = refused(pool, "--n", 1, "--out", out, "--cutoff", cutoff)
+        assert f"--cutoff={cutoff}: allowed is 2 to 12" in error
+    both = ("--cutoff", "4", "--model", "a.model")
+    assert "that of SOAP" in refused(pool, "--n", 1, "--out", out, *both)
     assert "--head" in refused(pool, "--n", 1, "--out", out, "--head", "a")
     model = ("--model", tmp_path / "none.model")
     assert "--model=" in refused(pool, "--n", 1, "--out", out, *model)
     assert "allowed are a MACE .model" in refused(pool, "--n", 1, "--out", out, "--model", "m:f")
+    assert "allowed are a MACE .model" in refused(pool, "--n", 1, "--out", out, "--model", pool)
     assert not out.exists()
     out.write_text("kept")
     assert "--overwrite" in refused(pool, "--n", 1, "--out", out)

@@ -5,9 +5,11 @@ from importlib.util import find_spec
 
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.build import bulk, fcc111
 from ase.io import write
 
+from piwsl_plugins.tools.errors import InputError
 from piwsl_plugins.tools.select.descriptors import descriptor
 from piwsl_plugins.tools.select.model_features import MaceFeatures, ModelSource
 from piwsl_plugins.tools.select.soap import Soap
@@ -81,6 +83,83 @@ def test_a_molecule_in_a_box_without_periodicity_is_a_molecule():
     assert np.array_equal(first, second)
 
 
+def test_soap_reaches_as_far_as_its_cutoff():
+    pair = Atoms("H2", [[0, 0, 0], [0, 0, 5.5]])
+    alone = Atoms("H")
+    for cutoff, equal in ((5.0, True), (6.0, False)):
+        first, second = describe(Soap((1,), cutoff), pair, alone)
+        assert np.allclose(first[0], second[0], atol=1e-12) == equal
+
+
+def test_more_elements_have_a_coarser_basis():
+    width = {n: describe(Soap(tuple(range(1, n + 1))), Atoms("H"))[0].shape[1] for n in (4, 5, 11)}
+    assert width == {4: 10 * 216, 5: 15 * 80, 11: 66 * 36}
+    with pytest.raises(InputError, match="33 elements, too many for SOAP"):
+        Soap(tuple(range(1, 34)))
+
+
+def check_batches(described, atoms, tolerance):
+    """Together, in more than one batch and with crystals between, as one by one."""
+    boxed = atoms.copy()
+    boxed.set_cell([6.0, 6.5, 7.0])
+    boxed.pbc = True
+    structures = [atoms, boxed, atoms[:1], *(rattled(seed=seed) for seed in range(70))]
+    alone = [describe(described, structure)[0] for structure in structures]
+    together = describe(described, *structures)
+    assert [len(array) for array in together] == [len(structure) for structure in structures]
+    size = np.abs(alone[0]).max()
+    assert max(np.abs(a - b).max() for a, b in zip(alone, together)) < tolerance * size
+    assert np.abs(alone[0] - alone[1]).max() > 1e-3 * size
+
+
+def equivariant_mace(path):
+    """Two layers of scalars and vectors."""
+    import torch
+    from e3nn import o3
+    from mace import modules
+
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    torch.manual_seed(0)
+    block = modules.interaction_classes["RealAgnosticResidualInteractionBlock"]
+    model = modules.ScaleShiftMACE(
+        r_max=4.0,
+        num_bessel=4,
+        num_polynomial_cutoff=5,
+        max_ell=1,
+        interaction_cls=block,
+        interaction_cls_first=block,
+        num_interactions=2,
+        num_elements=3,
+        hidden_irreps=o3.Irreps("6x0e+6x1o"),
+        MLP_irreps=o3.Irreps("4x0e"),
+        gate=torch.nn.functional.silu,
+        atomic_energies=np.zeros(3),
+        avg_num_neighbors=5.0,
+        atomic_numbers=[1, 6, 8],
+        correlation=2,
+        atomic_inter_scale=1.0,
+        atomic_inter_shift=0.0,
+    )
+    torch.save(model, path)
+    torch.set_default_dtype(before)
+    return path
+
+
+@mace_only
+def test_mace_features_are_those_of_its_calculator(tmp_path):
+    from mace.calculators import MACECalculator
+
+    path = equivariant_mace(tmp_path / "vectors.model")
+    described = descriptor(str(path), None, "cpu", 5.0, [1, 6, 8])
+    check_invariance(described, rattled(seed=0), rattled(seed=1), 1e-8)
+    check_batches(described, rattled(), 1e-10)
+    calculator = MACECalculator(model_paths=str(path), device="cpu", default_dtype="float64")
+    expected = calculator.get_descriptors(rattled())
+    assert expected.shape == (9, 12)
+    assert np.allclose(describe(described, rattled())[0], expected, atol=1e-12)
+
+
 @mace_only
 def test_mace(tmp_path, select, refused, pool):
     from ..report.test_mace_models import tiny_model
@@ -111,6 +190,14 @@ def saved_nequip(tmp_path, model):
     return tmp_path / "out" / "last.ckpt"
 
 
+def packaged(checkpoint):
+    from ...nequip.command_line import ROOT, run
+
+    package = checkpoint.with_name("model.nequip.zip")
+    run("nequip-package", "build", checkpoint, package, directory=ROOT)
+    return package
+
+
 @nequip_only
 def test_nequip(tmp_path, select, refused, pool):
     path = saved_nequip(tmp_path, "nequip")
@@ -118,6 +205,11 @@ def test_nequip(tmp_path, select, refused, pool):
     check_invariance(described, rattled(seed=0), rattled(seed=1), 1e-8)
     # the scalars of both layers; the vectors of the first are left out
     assert describe(described, rattled())[0].shape == (9, 8)
+    check_batches(described, rattled(), 1e-10)
+    # a package brings classes of its own
+    from_package = descriptor(str(packaged(path)), None, "cpu", 5.0, [1, 6, 8])
+    arrays = [describe(d, rattled())[0] for d in (described, from_package)]
+    assert np.allclose(*arrays, atol=1e-10)
     write(tmp_path / "ethanol.xyz", [rattled(seed=seed) for seed in range(6)])
     chosen, printed = select(tmp_path / "ethanol.xyz", "--n", 3, "--model", path)
     assert len(chosen) == 3 and "last.ckpt" in printed

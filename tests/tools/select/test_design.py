@@ -60,6 +60,31 @@ def test_gains_are_differences_of_log_determinants():
     )
 
 
+def test_gains_as_a_share_of_standard_errors():
+    features = random_features()
+    course = follow(features, [38, 39], 38, [5, 3])
+    expected = []
+    for structures in ([38, 39], [38, 39, 5], [38, 39, 5, 3]):
+        inverses = []
+        for z, rows in features.rows.items():
+            x = design(features, z, structures)
+            inverses.append(np.linalg.inv(x.T @ x + RIDGE * np.eye(rows.shape[1])))
+        # principal standard errors of the coefficients
+        errors = np.sqrt(np.concatenate([np.linalg.eigvalsh(i) for i in inverses]))
+        expected.append(np.exp(np.log(errors).mean()))
+    assert course.unknowns == 12
+    assert np.allclose(course.narrowing, 1 - np.divide(expected[1:], expected[:-1]), rtol=1e-6)
+
+
+def test_how_many_say_as_much_as_others():
+    features = random_features()
+    best = follow(features, [], 40, d_optimal(Information(features), range(40), 10))
+    chance = follow(features, [], 40, random(40, 10, 0))
+    number = best.as_much_as(chance)
+    assert best.gains[: number - 1].sum() < chance.gains.sum() <= best.gains[:number].sum()
+    assert chance.as_much_as(best) is None and best.as_much_as(best) == 10
+
+
 def test_fewer_are_the_first_of_more():
     features = random_features()
     few = d_optimal(Information(features), range(40), 4)
