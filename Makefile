@@ -10,9 +10,10 @@ export MPLBACKEND := Agg
 # MACE and NequIP call what torch, e3nn and ASE deprecate; the logs are easier to read without
 export PYTHONWARNINGS := ignore
 
-.PHONY: quickstart quickstart-mace quickstart-nequip test test-mace test-nequip lint environments clean
+.PHONY: quickstart quickstart-mace mace-begin mace-baseline mace-hessians mace-weak quickstart-nequip
+.PHONY: nequip-begin nequip-baseline nequip-hessians nequip-weak test test-mace test-nequip lint environments clean
 
-# side by side: each takes one core
+# two trainings side by side: each takes one core
 quickstart: environments
 	@$(MAKE) --no-print-directory -j 2 quickstart-mace quickstart-nequip
 	@for framework in mace nequip; do \
@@ -52,35 +53,49 @@ REPORT := --quick --data data/ethanol_gfn2_test.xyz --hessians data/ethanol_gfn2
 
 # the commands of the README, at about equal cost: labels alone, with Hessians, with weak labels of the
 # other frames (GFN1-xTB, corrected; their GFN2-xTB labels are not used), and a report on all
-quickstart-mace: quickstart/ethanol_10.xyz
+quickstart-mace: mace-baseline mace-hessians mace-weak
+	$(MACE)/bin/piwsl report $(REPORT) --out quickstart/report-mace --model baseline=quickstart/mace/baseline.model \
+	    --model hessians=quickstart/mace/hessians.model --model weak=quickstart/mace/weak.model
+	$(MACE)/bin/piwsl report training quickstart/mace/results --out quickstart/report-mace/training
+
+mace-begin: quickstart/ethanol_10.xyz
 	rm -rf quickstart/mace quickstart/weak-mace quickstart/report-mace
+
+mace-baseline: mace-begin
 	$(MACE)/bin/mace_run_train --config configs/mace/quickstart.yaml --name=baseline \
 	    --piwsl_hessian_weight=0 --max_num_epochs=801 --lr_scheduler_gamma=0.99426
+
+mace-hessians: mace-begin
 	$(MACE)/bin/mace_run_train --config configs/mace/quickstart.yaml
+
+mace-weak: mace-begin
 	$(MACE)/bin/piwsl weak quickstart/ethanol_10.xyz data/ethanol_gfn1_train.xyz --out quickstart/weak-mace/weak.xyz \
 	    --cheap_labels data/ethanol_gfn1_train.xyz --models 2 --train "mace_run_train \
 	    --config configs/mace/correction.yaml --max_ell=2 --correlation=2 --max_num_epochs=150 --lr_scheduler_gamma=0.96977"
 	$(MACE)/bin/mace_run_train --config configs/mace/quickstart.yaml --name=weak --piwsl_hessian_weight=0 \
 	    --piwsl_pool_file=quickstart/weak-mace/weak.xyz --piwsl_pool_per_batch=8 --max_num_epochs=281 --lr_scheduler_gamma=0.98374
-	$(MACE)/bin/piwsl report $(REPORT) --out quickstart/report-mace --model baseline=quickstart/mace/baseline.model \
-	    --model hessians=quickstart/mace/hessians.model --model weak=quickstart/mace/weak.model
-	$(MACE)/bin/piwsl report training quickstart/mace/results --out quickstart/report-mace/training
 
-quickstart-nequip: $(NEQUIP)/ready
+quickstart-nequip: nequip-baseline nequip-hessians nequip-weak
+	$(NEQUIP)/bin/piwsl report $(REPORT) --out quickstart/report-nequip --model baseline=quickstart/nequip/baseline/best.ckpt \
+	    --model hessians=quickstart/nequip/hessians/best.ckpt --model weak=quickstart/nequip/weak/best.ckpt
+	$(NEQUIP)/bin/piwsl report training quickstart/nequip --out quickstart/report-nequip/training
+
+nequip-begin: quickstart/ethanol_10.xyz $(NEQUIP)/ready
 	rm -rf quickstart/nequip quickstart/weak-nequip quickstart/report-nequip
-	mkdir -p quickstart/weak-nequip
-	$(NEQUIP)/bin/ase convert --image-number 3:13 data/ethanol_gfn2_train.xyz quickstart/weak-nequip/ethanol_10.xyz
+
+nequip-baseline: nequip-begin
 	$(NEQUIP)/bin/nequip-train configs/nequip/quickstart.yaml hydra.run.dir=quickstart/nequip/baseline \
 	    +training_module.loss.hessian_weight=0 epochs=800
+
+nequip-hessians: nequip-begin
 	$(NEQUIP)/bin/nequip-train configs/nequip/quickstart.yaml hydra.run.dir=quickstart/nequip/hessians
-	$(NEQUIP)/bin/piwsl weak quickstart/weak-nequip/ethanol_10.xyz data/ethanol_gfn1_train.xyz --out quickstart/weak-nequip/weak.xyz \
+
+nequip-weak: nequip-begin
+	$(NEQUIP)/bin/piwsl weak quickstart/ethanol_10.xyz data/ethanol_gfn1_train.xyz --out quickstart/weak-nequip/weak.xyz \
 	    --cheap_labels data/ethanol_gfn1_train.xyz --models 2 --train "nequip-train configs/nequip/correction.yaml epochs=150"
 	$(NEQUIP)/bin/nequip-train configs/nequip/quickstart.yaml hydra.run.dir=quickstart/nequip/weak epochs=280 \
 	    +training_module.loss.hessian_weight=0 +training_module.loss.pool_file=quickstart/weak-nequip/weak.xyz \
 	    +training_module.loss.pool_per_batch=8
-	$(NEQUIP)/bin/piwsl report $(REPORT) --out quickstart/report-nequip --model baseline=quickstart/nequip/baseline/best.ckpt \
-	    --model hessians=quickstart/nequip/hessians/best.ckpt --model weak=quickstart/nequip/weak/best.ckpt
-	$(NEQUIP)/bin/piwsl report training quickstart/nequip --out quickstart/report-nequip/training
 
 test-mace: $(MACE)/ready
 	$(MACE)/bin/python -m pytest tests/core tests/mace tests/tools
