@@ -100,6 +100,24 @@ def iterate_frames(path: Path, keys: LabelKeys | None = None) -> Iterator[Frame]
         yield _frame(atoms, f"{path} frame {number}", keys or LabelKeys())
 
 
+def place(frame: Frame) -> bytes:
+    """Identifies a structure, also where files keep other digits.
+
+    Identical are elements, positions rounded to 0.001 Å, the cell where it is periodic, and total
+    charge and spin, of which none are 0 and 1.
+    """
+    from ..core.frame_checks import geometry_key
+
+    atoms = frame.atoms
+    rows = np.concatenate([atoms.positions, atoms.cell.array[atoms.pbc]])
+    state = atoms.pbc.tobytes()
+    for name, default in (("charge", 0), ("spin", 1)):
+        value = atoms.info.get(name, default)
+        value = float(value) if isinstance(value, int | float | np.number) else value
+        state += f" {name} {value}".encode()
+    return hashlib.sha256(geometry_key(atoms.numbers, rows) + state).digest()
+
+
 def elements_of(frames: Iterable[Frame]) -> list[int]:
     """The atomic numbers that occur, sorted."""
     return sorted({int(number) for frame in frames for number in frame.atoms.numbers})

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
-from ...core.frame_checks import geometry_key
-from ..structures import Frame, iterate_frames
+from ..structures import Frame, iterate_frames, place
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,40 +42,24 @@ def read_pool(pool: Path, given: Sequence[Path]) -> Pool:
     Raises:
         InputError: for files that cannot be read.
     """
-    labelled = {_place(frame): frame for path in given for frame in iterate_frames(path)}
+    labelled = {place(frame): frame for path in given for frame in iterate_frames(path)}
     candidates: dict[bytes, tuple[int, Frame]] = {}
     size, already_given, met = 0, 0, set()
     for number, frame in enumerate(iterate_frames(pool)):
         size += 1
-        place = _place(frame)
-        if place in labelled:
+        here = place(frame)
+        if here in labelled:
             already_given += 1
-            met.add(place)
+            met.add(here)
         else:
-            candidates.setdefault(place, (number, frame))
+            candidates.setdefault(here, (number, frame))
     places = sorted(candidates)
     both, given_alone = sorted(met), sorted(set(labelled) - met)
     return Pool(
-        [candidates[place][1] for place in places] + [labelled[p] for p in [*both, *given_alone]],
-        [candidates[place][0] for place in places],
+        [candidates[here][1] for here in places] + [labelled[p] for p in [*both, *given_alone]],
+        [candidates[here][0] for here in places],
         len(places) + len(both),
         size,
         already_given,
         size - already_given - len(places),
     )
-
-
-def _place(frame: Frame) -> bytes:
-    """Identifies a structure, also where files keep other digits.
-
-    Identical are elements, positions rounded to 0.001 Å, the cell where it is periodic, and total
-    charge and spin, of which none are 0 and 1.
-    """
-    atoms = frame.atoms
-    rows = np.concatenate([atoms.positions, atoms.cell.array[atoms.pbc]])
-    state = atoms.pbc.tobytes()
-    for name, default in (("charge", 0), ("spin", 1)):
-        value = atoms.info.get(name, default)
-        value = float(value) if isinstance(value, int | float | np.number) else value
-        state += f" {name} {value}".encode()
-    return hashlib.sha256(geometry_key(atoms.numbers, rows) + state).digest()

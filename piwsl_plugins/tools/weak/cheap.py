@@ -10,9 +10,9 @@ from pathlib import Path
 from ..calculators import CalculatorSource
 from ..errors import InputError
 from ..labelling import Arrays
-from ..structures import Frame, LabelKeys, read_frames
+from ..structures import Frame, LabelKeys, place, read_frames
 from .evaluation import Evaluated, evaluate
-from .inputs import Inputs, place
+from .inputs import Inputs
 from .labels import carried
 from .stages import Stages
 

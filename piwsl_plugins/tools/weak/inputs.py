@@ -8,9 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ...core.frame_checks import geometry_key
 from ..errors import InputError
-from ..structures import Frame, LabelKeys, elements_of, read_frames
+from ..structures import Frame, LabelKeys, elements_of, place, read_frames
 
 #: neighbours of an element in one file may be this many times farther apart than in the other
 _SPACING = 1.6
@@ -62,14 +61,6 @@ def read_inputs(training: Path, pool: Path, keys: LabelKeys, labelled: bool) -> 
     _require_one_length_unit(given, structures, pool)
     # so that no label depends on the order of the training file
     return Inputs(sorted(given, key=lambda frame: frame.key), structures, notes)
-
-
-def place(frame: Frame) -> bytes:
-    """Identifies a structure: geometry up to 0.0005 Å, its cell where it is periodic, its state."""
-    atoms = frame.atoms
-    cell = atoms.cell.array[atoms.pbc]
-    state = f"{atoms.info.get('charge', 0):g} {atoms.info.get('spin', 1):g}"
-    return geometry_key(atoms.numbers, np.concatenate([atoms.positions, cell])) + state.encode()
 
 
 def _each_once(frames: Sequence[Frame], path: Path, notes: list[str]) -> list[Frame]:
