@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import functools
 from collections.abc import Iterator, Sequence
@@ -27,7 +28,7 @@ class ModelSource(CalculatorSource):
 
 
 @dataclasses.dataclass
-class ModelFeatures:
+class ModelFeatures(abc.ABC):
     """Node features of a model, which is loaded once per process.
 
     Attributes:
@@ -74,9 +75,9 @@ class ModelFeatures:
             arrays += np.split(features, ends[:-1])
         return arrays
 
+    @abc.abstractmethod
     def of_batch(self, frames: Sequence[Frame]) -> Any:
         """A tensor ``(n_atoms, n_features)`` of all atoms of some structures."""
-        raise NotImplementedError
 
 
 class MaceFeatures(ModelFeatures):
