@@ -4,6 +4,7 @@
 PYTHON ?= python3
 MACE := .venv-mace
 NEQUIP := .venv-nequip
+DOCS := .venv-docs
 # two cores are enough for everything here; threads of two processes would get in each other's way
 export OMP_NUM_THREADS ?= 1
 export MPLBACKEND := Agg
@@ -11,7 +12,7 @@ export MPLBACKEND := Agg
 export PYTHONWARNINGS := ignore
 
 .PHONY: quickstart quickstart-mace mace-begin mace-baseline mace-hessians mace-weak quickstart-nequip
-.PHONY: nequip-begin nequip-baseline nequip-hessians nequip-weak test test-mace test-nequip lint environments clean
+.PHONY: nequip-begin nequip-baseline nequip-hessians nequip-weak test test-mace test-nequip lint docs environments clean
 
 # two trainings side by side: each takes one core
 quickstart: environments
@@ -38,6 +39,11 @@ $(NEQUIP)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(NEQUIP)
 	$(NEQUIP)/bin/pip install --quiet --constraint constraints.txt torch
 	$(NEQUIP)/bin/pip install --quiet --constraint constraints.txt --editable '.[nequip,tools,test]' nequip-allegro schedulefree
+	touch $@
+
+$(DOCS)/ready: pyproject.toml
+	$(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/pip install --quiet --editable '.[docs]'
 	touch $@
 
 lint: $(MACE)/ready
@@ -103,5 +109,10 @@ test-mace: $(MACE)/ready
 test-nequip: $(NEQUIP)/ready
 	$(NEQUIP)/bin/python -m pytest tests/core tests/nequip tests/tools
 
+# warnings are errors: links, anchors, pages that are not in the navigation
+docs: $(DOCS)/ready
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict
+	@echo "Open site/index.html"
+
 clean:
-	rm -rf $(MACE) $(NEQUIP) quickstart
+	rm -rf $(MACE) $(NEQUIP) $(DOCS) quickstart site
