@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import numpy as np
@@ -91,3 +92,8 @@ def geometry_key(numbers: ArrayLike, positions: ArrayLike) -> bytes:
     """Identifies a geometry up to 0.0005 Å, to find frames that two files share."""
     rounded = np.round(np.asarray(positions, dtype=float), 3) + 0.0  # no minus zero
     return np.asarray(numbers, dtype=np.int64).tobytes() + rounded.tobytes()
+
+
+def geometry_digest(numbers: ArrayLike, positions: ArrayLike) -> bytes:
+    """The same in 16 bytes, to keep many."""
+    return hashlib.blake2b(geometry_key(numbers, positions), digest_size=16).digest()

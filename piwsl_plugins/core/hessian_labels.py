@@ -9,18 +9,23 @@ know of them.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .geometry_index import GeometryIndex
 from .options import SettingsError
+from .progress import shown
 from .structures import check_exists, read_structures
 
 FORMAT = "piwsl-hessian 1"
+#: endings of the names of HDF5 files
+HDF5 = (".h5", ".hdf5")
 #: key of a Hessian in frames of an extended XYZ file or ASE database
 HESSIAN_KEY = "REF_hessian"
 #: largest difference, per component in Å, of a structure from the one that was labelled
@@ -79,41 +84,66 @@ class HessianLabel:
         return self.hessian[:, (3 * self.rows[:, None] + np.arange(3)).ravel()]
 
 
-_PARTS = tuple(field.name for field in dataclasses.fields(HessianLabel))
+#: what a label can hold, by name
+PARTS = tuple(field.name for field in dataclasses.fields(HessianLabel))
 
 
-def write_labels(path: Path | str, labels: Sequence[HessianLabel], method: str) -> None:
-    """Write labels to an npz file, in which ``hessian.3`` is the Hessian of label 3, and so on.
+def write_labels(
+    path: Path | str, labels: Sequence[HessianLabel], method: str, hdf5: bool | None = None
+) -> None:
+    """Write labels to an npz file, or to an HDF5 file, which training reads label by label.
+
+    In an npz file ``hessian.3`` is the Hessian of label 3, and so on; HDF5:
+    :mod:`piwsl_plugins.core.hessian_hdf5`.
 
     Args:
         path: name of the file, as it is.
         labels: in the order of the frames.
         method: where they come from, in words.
+        hdf5: which of the two; by the ending of the name (.h5, .hdf5) if None.
     """
+    if Path(path).suffix in HDF5 if hdf5 is None else hdf5:
+        from .hessian_hdf5 import write
+
+        return write(path, labels, method)
     arrays = {
         f"{name}.{index}": getattr(label, name)
         for index, label in enumerate(labels)
-        for name in _PARTS
+        for name in PARTS
         if getattr(label, name) is not None
     }
     with open(path, "wb") as file:
         np.savez(file, format=FORMAT, method=method, n_labels=len(labels), **arrays)
 
 
-def read_labels(path: Path | str, option: str = "hessian_file") -> list[HessianLabel]:
+def read_labels(
+    path: Path | str,
+    option: str = "hessian_file",
+    check: Callable[[int, HessianLabel], None] | None = None,
+) -> Sequence[HessianLabel]:
     """Read labels from a file of ``piwsl hessian``, or from frames with ``REF_hessian``.
 
+    All labels are looked at once. Those of an HDF5 file are not kept in memory, but read again
+    when they are asked for.
+
     Args:
-        path: the npz file, or any file that ASE reads, whose frames carry ``REF_hessian`` in
-            eV/Å²: ``(3 n_atoms, 3 n_atoms)`` or flat in ``info``, or ``(n_atoms, 9 n_atoms)`` as
+        path: the npz or HDF5 file, or any file that ASE reads, whose frames carry ``REF_hessian``
+            in eV/Å²: ``(3 n_atoms, 3 n_atoms)`` or flat in ``info``, or ``(n_atoms, 9 n_atoms)`` as
             a column per atom.
         option: name of the option that gave the file.
+        check: called with the number of each label, from 0, and the label.
 
     Raises:
-        SettingsError: naming option and frame, if the file cannot be used.
+        SettingsError: naming option and frame, if the file cannot be used; those of ``check``.
     """
     check_exists(path, option)
-    labels = (_read_npz if zipfile.is_zipfile(path) else _read_frames)(path, option)
+    labels: Sequence[HessianLabel]
+    if Path(path).suffix in HDF5:
+        from .hessian_hdf5 import LabelFile
+
+        labels = LabelFile(path, option)
+    else:
+        labels = (_read_npz if zipfile.is_zipfile(path) else _read_frames)(path, option)
     if not labels:
         raise SettingsError(
             option,
@@ -121,10 +151,12 @@ def read_labels(path: Path | str, option: str = "hessian_file") -> list[HessianL
             f"no frame has a Hessian label; frames need '{HESSIAN_KEY}' (eV/Å²), or make labels "
             "with 'piwsl hessian'",
         )
-    for index, label in enumerate(labels):
+    for index, label in enumerate(shown(labels, "checking Hessian labels", len(labels))):
         problem = _problem_of(label)
         if problem:
             raise SettingsError(option, str(path), f"label {index} (from 0): {problem}")
+        if check is not None:
+            check(index, label)
     return labels
 
 
@@ -137,7 +169,7 @@ def _read_npz(path: Path | str, option: str) -> list[HessianLabel]:
     if str(data.get("format")) != FORMAT:
         raise SettingsError(option, str(path), f"this is not a file of the format '{FORMAT}'")
     return [
-        HessianLabel(**{name: data.get(f"{name}.{index}") for name in _PARTS})  # type: ignore
+        HessianLabel(**{name: data.get(f"{name}.{index}") for name in PARTS})  # type: ignore
         for index in range(int(data["n_labels"]))
     ]
 
@@ -170,7 +202,10 @@ def _read_frames(path: Path | str, option: str) -> list[HessianLabel]:
 
 def _problem_of(label: HessianLabel) -> str | None:
     """What is wrong with a label, in words; None if nothing is."""
-    for name in ("positions", "hessian", "displacements", "force_changes", "curvatures"):
+    problem = _wrong_shape(label)
+    if problem:
+        return problem
+    for name in ("positions", "cell", "hessian", "displacements", "force_changes", "curvatures"):
         value = getattr(label, name)
         if value is not None and not np.isfinite(value).all():
             return f"its {name} are not all finite; remove it or make it anew"
@@ -179,6 +214,32 @@ def _problem_of(label: HessianLabel) -> str | None:
             return "it has neither a Hessian nor probes; make it anew"
         return None
     return asymmetry_of(label)
+
+
+def _wrong_shape(label: HessianLabel) -> str | None:
+    """Which part of a label has not the shape that its atoms need, in words."""
+    n = np.size(label.numbers)
+    if label.atoms is not None and not np.isin(label.atoms, np.arange(n)).all():
+        return f"its atoms are not all from 0 to {n - 1}; make it anew"
+    n_rows = 3 * (n if label.atoms is None else np.size(label.atoms))
+    n_probes = 0 if label.displacements is None else len(label.displacements)
+    needed: dict[str, list[tuple[int, ...]]] = {
+        "numbers": [(n,)],
+        "positions": [(n, 3)],
+        "cell": [(3, 3)],
+        "pbc": [(3,)],
+        "hessian": [(n_rows, n_rows), (n_rows, 3 * n)],
+        "displacements": [(n_probes, n, 3)],
+        "force_changes": [(n_probes, n, 3)],
+        "curvatures": [(n_probes,)],
+    }
+    for name, shapes in needed.items():
+        value = getattr(label, name)
+        if value is None and name not in ("numbers", "positions"):
+            continue
+        if np.shape(value) not in shapes:
+            return f"its {name} have shape {np.shape(value)}, but {n} atoms need {shapes[-1]}"
+    return None
 
 
 def asymmetry_of(label: HessianLabel) -> str | None:
@@ -197,18 +258,19 @@ class HessianLabels:
     """Labels to be found by the geometry of a structure."""
 
     def __init__(self, labels: Iterable[HessianLabel]) -> None:
-        """Args: labels: from :func:`read_labels`."""
-        self._by_numbers: dict[bytes, list[HessianLabel]] = {}
-        self._positions: dict[bytes, Array] = {}
-        self._found: dict[bytes, HessianLabel | None] = {}
-        for label in labels:
-            numbers = np.asarray(label.numbers, dtype=np.int64).tobytes()
-            self._by_numbers.setdefault(numbers, []).append(label)
-        for numbers, group in self._by_numbers.items():
-            self._positions[numbers] = np.stack([label.positions for label in group])
+        """Args: labels: from :func:`read_labels`; those of an HDF5 file stay in it."""
+        from .hessian_hdf5 import LabelFile  # which needs this module
+
+        self._labels = labels if isinstance(labels, LabelFile) else list(labels)
+        if isinstance(self._labels, LabelFile):
+            geometries = self._labels.geometries()
+        else:
+            geometries = ((label.numbers, label.positions) for label in self._labels)
+        self._index = GeometryIndex(geometries, TOLERANCE)
+        self._matches: dict[bytes, int] = {}
 
     def __len__(self) -> int:
-        return sum(map(len, self._by_numbers.values()))
+        return len(self._labels)
 
     def find(self, numbers: Tensor, positions: Tensor) -> HessianLabel | None:
         """The label of a structure with the same atoms in the same order, within 1e-3 Å.
@@ -217,17 +279,23 @@ class HessianLabels:
             numbers: ``(n_atoms,)``, atomic numbers, on the CPU.
             positions: ``(n_atoms, 3)`` in Å, on the CPU.
         """
-        elements = numbers.detach().numpy().astype(np.int64).tobytes()
-        points = positions.detach().numpy()
-        key = elements + points.tobytes()
-        if key not in self._found:
-            self._found[key] = None
-            if elements in self._positions:
-                difference = np.abs(self._positions[elements] - points).max(axis=(1, 2))
-                nearest = int(difference.argmin())
-                if difference[nearest] <= TOLERANCE:
-                    self._found[key] = self._by_numbers[elements][nearest]
-        return self._found[key]
+        index = self._match(numbers, positions)
+        return None if index is None else self._labels[index]
+
+    def has(self, numbers: Tensor, positions: Tensor) -> bool:
+        """Whether :meth:`find` would find one; nothing is read from a file for it."""
+        return self._match(numbers, positions) is not None
+
+    def _match(self, numbers: Tensor, positions: Tensor) -> int | None:
+        """Number of a structure's label; those that have one are searched for once."""
+        elements, points = numbers.detach().numpy(), positions.detach().numpy()
+        key = hashlib.blake2b(elements.tobytes() + points.tobytes(), digest_size=16).digest()
+        index = self._matches.get(key)
+        if index is None:
+            index = self._index.find(elements, points)
+            if index is not None:
+                self._matches[key] = index
+        return index
 
     def find_all(
         self, numbers: Tensor, positions: Tensor, sizes: list[int]
@@ -241,5 +309,8 @@ class HessianLabels:
         Args:
             structures: numbers and positions (Å) of each, on the CPU.
         """
-        found = [self.find(*structure) is not None for structure in structures]
-        return sum(found), len(found)
+        n_found = n = 0
+        for structure in structures:
+            n_found += self.has(*structure)
+            n += 1
+        return n_found, n

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Generator, Iterable, Mapping
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from .frame_checks import geometry_key
+from .frame_checks import geometry_digest
 from .options import SettingsError
 
 
@@ -33,21 +35,24 @@ def look_through(
     path: str,
     frames: Iterable[PoolFrame],
     elements: Iterable[int],
-    held_out: Mapping[bytes, str],
+    held_out: Mapping[bytes, tuple[str, int]],
     training: Container[bytes],
-) -> str:
+) -> Generator[tuple[Tensor, Tensor], None, str]:
     """Refuse a pool that cannot be trained on, or that a model is validated or tested on.
 
     Args:
         path: its file.
         frames: its structures.
         elements: atomic numbers that the model knows.
-        held_out: where validation and test frames stand, in words, by their
-            :func:`~piwsl_plugins.core.frame_checks.geometry_key`.
-        training: keys of the training frames.
+        held_out: in which data, in words, and as what number of it validation and test frames
+            stand, by their :func:`~piwsl_plugins.core.frame_checks.geometry_digest`.
+        training: digests of the training frames.
+
+    Yields:
+        numbers and positions (Å) of each frame, after it was looked at.
 
     Returns:
-        what it holds, for the log.
+        what the pool holds, for the log.
 
     Raises:
         SettingsError: naming ``pool_file`` and the frame.
@@ -55,13 +60,14 @@ def look_through(
     known = {int(z) for z in elements}
     n = n_labelled = n_shared = 0
     for frame in frames:
-        key = geometry_key(frame.numbers, frame.positions)
+        key = geometry_digest(frame.numbers, frame.positions)
         if key in held_out:
+            place, number = held_out[key]
             raise SettingsError(
                 "pool_file",
                 path,
-                f"frame {frame.index} (from 0) is {held_out[key]}; remove it from the pool, or "
-                "errors on such data mean nothing",
+                f"frame {frame.index} (from 0) is frame {number} (from 0) of {place}; remove it "
+                "from the pool, or errors on such data mean nothing",
             )
         unknown = set(np.asarray(frame.numbers).tolist()) - known
         if unknown:
@@ -75,6 +81,7 @@ def look_through(
         n += 1
         n_labelled += frame.labelled
         n_shared += key in training
+        yield torch.from_numpy(frame.numbers), torch.from_numpy(frame.positions)
     if n == 0:
         raise SettingsError("pool_file", path, "there is no structure in this file")
     return (

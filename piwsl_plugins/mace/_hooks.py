@@ -104,6 +104,9 @@ HOOK_POINTS: dict[str, dict[str, Hook]] = {
         # the first function that sees data, elements and heads together
         "configure_model": _handed_over("data", "prepare", _selected)
     },
+    "mace.tools.run_train_utils": {
+        "load_dataset_for_path": _handed_over("lazy_files", "load_dataset", _in_this_process),
+    },
     "mace.tools.scripts_utils": {
         "get_loss_fn": _handed_over("loss", "build_loss", _selected),
         "get_swa": _handed_over("loss", "build_stage_two", _selected),

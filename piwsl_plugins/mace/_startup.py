@@ -17,6 +17,7 @@ HOOKED_MODULES = frozenset(
         "mace.tools.arg_parser",
         "mace.tools.arg_parser_tools",
         "mace.tools.model_script_utils",
+        "mace.tools.run_train_utils",
         "mace.tools.scripts_utils",
         "mace.tools.train",
     }

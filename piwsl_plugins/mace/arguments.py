@@ -200,7 +200,7 @@ def resolve(args: Namespace) -> list[tuple[str, int]]:
     _check_model(args, settings)
     heads = ast.literal_eval(args.heads) if args.heads else {}
     _check_heads(args, settings.mace.heads, list(heads))
-    _check_lazy_files([vars(args), *heads.values()], settings.pool.pool_file)
+    _check_lazy_files([vars(args), *heads.values()])
     store(args, settings)
     os.environ[_SELECTED] = "1"
     args.piwsl = True
@@ -243,19 +243,18 @@ def _check_model(args: Namespace, settings: MaceSettings) -> None:
         fail("--compute_forces=False: --loss=piwsl needs the model's forces; leave this option out")
 
 
-def _check_lazy_files(given: list[dict[str, Any]], pool_file: str | None) -> None:
+def _check_lazy_files(given: list[dict[str, Any]]) -> None:
     """Check data that is read one by one in training; other data is checked where MACE reads it.
 
     Args:
         given: arguments that name data, those of the run and of its heads.
-        pool_file: the pool, if there is one.
     """
     from mace.tools.scripts_utils import check_path_ase_read
 
     from .files import HELD_OUT, TRAINING, check_lazy_file, data_files
 
     paths = [path for one in given for path in data_files(one, TRAINING + HELD_OUT)]
-    for path in dict.fromkeys([*paths, pool_file] if pool_file else paths):
+    for path in dict.fromkeys(paths):
         if not check_path_ase_read(path):
             check_lazy_file(path)
 

@@ -1,27 +1,25 @@
-"""Data files as MACE reads them: what is wrong in one, and those read structure by structure."""
+"""Data files as MACE reads them: what is wrong in one, and what each head has of them."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-from mace import data
-from mace.tools.run_train_utils import load_dataset_for_path
 from mace.tools.scripts_utils import check_path_ase_read
-from torch.utils.data import ConcatDataset
 
 from ..core.frame_checks import problem_of
 from ..core.options import SettingsError
-from ..core.structures import label_of, read_structures
+from ..core.progress import shown
+from ..core.structures import read_structures
 from . import arguments
+from .lazy_files import LABELS, LazyFile
 
 #: MACE's options that name data
 TRAINING = ("train_file", "pt_train_file")
 HELD_OUT = ("valid_file", "test_file", "test_dir", "pt_valid_file")
-_LABELS = ("energy", "forces", "stress", "virials", "dipole")
 
 
 def load_checked(run: Callable[[], Any], given: dict[str, Any]) -> Any:
@@ -35,20 +33,22 @@ def load_checked(run: Callable[[], Any], given: dict[str, Any]) -> Any:
     names = {**keys.info_keys, **keys.arrays_keys}
     try:
         atomic_energies, configs = run()
-        if np.isfinite(list(atomic_energies.values())).all() and not any(map(_problem, configs)):
+        finite = np.isfinite(list(atomic_energies.values())).all()
+        if finite and not any(map(problem_of_config, configs)):
             return atomic_energies, configs
         reason = "it cannot be used"
     except Exception as error:  # ASE's readers raise errors of every kind
         reason = str(error) or type(error).__name__
     try:  # once more, to say where it is; MACE leaves frames out
-        read_structures(path, "train_file", {n: names[n] for n in _LABELS if n in names})
+        read_structures(path, "train_file", {n: names[n] for n in LABELS if n in names})
     except ValueError as error:
         reason = error.remedy if isinstance(error, SettingsError) else reason
     arguments.fail(f"{path}: {reason}")
 
 
-def _problem(config: Any) -> str | None:
-    labels = {name: config.properties.get(name) for name in _LABELS}
+def problem_of_config(config: Any) -> str | None:
+    """What is wrong with a configuration of MACE's, in words; None if nothing is."""
+    labels = {name: config.properties.get(name) for name in LABELS}
     return problem_of(config.atomic_numbers, config.positions, config.cell, config.pbc, **labels)
 
 
@@ -74,60 +74,35 @@ def check_lazy_file(path: str) -> None:
 
     MACE reads its structures one by one in training, so that they are looked at beforehand.
     """
-    index, problem = -1, None
     try:
-        for config in configurations(path):
-            index += 1
-            problem = _problem(config)
-            if problem:
-                break
-    except Exception as error:  # those of HDF5 and LMDB are of every kind
-        problem = f"it cannot be read ({str(error) or type(error).__name__})"
-    if problem:
-        arguments.fail(f"{path}: frame {max(index, 0)} (from 0): {problem}")
+        deque(checked(path, f"checking {path}"), maxlen=0)
+    except ValueError as error:
+        arguments.fail(f"{path}: {error}")
 
 
-class _Unchanged:
-    """Stands for MACE's AtomicData where no neighbour list is wanted."""
-
-    @staticmethod
-    def from_config(config: Any, **keywords: Any) -> Any:
-        return config
-
-
-def dataset_of(path: str, r_max: float, z_table: Any, heads: list[str], head: str) -> Any:
-    """MACE's dataset of an HDF5 or LMDB file or folder, which reads a structure when asked for.
+def checked(path: str, what: str) -> Iterator[tuple[int, Any]]:
+    """Number and configuration of all that is in an HDF5 or LMDB file or folder, looked at.
 
     Args:
         path: the file or folder.
-        r_max: cutoff of the model in Å.
-        z_table: MACE's table of the elements.
-        heads: all heads of the run.
-        head: the structures' one.
+        what: happens to it, for the progress bar.
+
+    Raises:
+        ValueError: with the frame, and what is wrong with it.
     """
-    return load_dataset_for_path(path, r_max, z_table, heads, SimpleNamespace(head_name=head))
-
-
-def configurations(path: str) -> Iterator[Any]:
-    """What is in an HDF5 or LMDB file or folder, as MACE's configurations, one by one."""
-    dataset = dataset_of(path, 0.0, None, ["Default"], "Default")
-    for part in dataset.datasets if isinstance(dataset, ConcatDataset) else [dataset]:
-        if isinstance(part, data.HDF5Dataset):
-            part.atomic_dataclass = _Unchanged
-            yield from map(part.__getitem__, range(len(part)))
+    number = 0
+    try:
+        for config in shown(LazyFile(path), what):
+            problem = problem_of_config(config)
+            if problem:
+                break
+            yield number, config
+            number += 1
         else:
-            yield from map(_configuration, map(part.AseDB.get_atoms, part.AseDB.ids))
-
-
-def _configuration(atoms: Any) -> Any:
-    return data.Configuration(
-        atomic_numbers=atoms.numbers,
-        positions=atoms.positions,
-        properties={name: label_of(atoms, name) for name in _LABELS},
-        property_weights={},
-        cell=atoms.cell.array,
-        pbc=atoms.pbc,
-    )
+            return
+    except Exception as error:  # those of HDF5 and LMDB are of every kind
+        problem = f"it cannot be read ({str(error) or type(error).__name__})"
+    raise ValueError(f"frame {number} (from 0): {problem}")
 
 
 def training_data(heads: Iterable[Any]) -> Iterator[Any]:
@@ -154,16 +129,16 @@ def held_out_data(heads: Iterable[Any]) -> Iterator[tuple[str, int, Any]]:
             tests = [config for _, configs in head.collections.tests or () for config in configs]
             sets |= {"the validation data": _validation_of(head), "the test data": iter(tests)}
         for name, configs in sets.items():
-            for index, config in enumerate(configs):
-                yield f"{name}, head '{head.head_name}'", index, config
+            place = f"{name}, head '{head.head_name}'"
+            yield from ((place, index, config) for index, config in enumerate(configs))
 
 
 def _validation_of(head: Any) -> Iterator[Any]:
     return iter(head.collections.valid or () if head.collections is not None else ())
 
 
-def _lazily_read(head: Any, options: Iterable[str]) -> Iterator[tuple[str, Iterator[Any]]]:
+def _lazily_read(head: Any, options: Iterable[str]) -> Iterator[tuple[str, Iterable[Any]]]:
     """Paths and configurations of a head's data of HDF5 and LMDB."""
     for path in data_files(vars(head), options):
         if not check_path_ase_read(path):
-            yield path, configurations(path)
+            yield path, LazyFile(path, labels=False)

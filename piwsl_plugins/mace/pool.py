@@ -11,67 +11,86 @@ from mace import data
 from mace.tools.scripts_utils import check_path_ase_read, get_config_type_weights
 from mace.tools.torch_geometric.batch import Batch
 
-from ..core.frame_checks import geometry_key
+from ..core.frame_checks import geometry_digest
 from ..core.hessian_targets import Geometry
+from ..core.options import SettingsError
 from ..core.pool import Pool
 from ..core.pool_checks import PoolFrame, look_through
 from . import files
 from .arguments import MaceSettings
+from .lazy_files import dataset_of
 
 
-def read_pool(
-    settings: MaceSettings, given: dict[str, Any], head: str
-) -> tuple[Pool, Iterator[Geometry]]:
-    """The pool, and the geometries of its structures.
+class PoolFile:
+    """The pool's file: to be looked through first, then to be trained on."""
 
-    Args:
-        settings: names the file.
-        given: the arguments of MACE's ``configure_model`` by name.
-        head: of its structures, whose keys and weights MACE reads their labels with.
+    def __init__(self, settings: MaceSettings, given: dict[str, Any], head: str) -> None:
+        """
+        Args:
+            settings: name the file.
+            given: the arguments of MACE's ``configure_model`` by name.
+            head: of its structures, whose keys and weights MACE reads their labels with.
+        """
+        self._settings, self._given, self._head = settings, given, head
+        self._path = str(settings.pool.pool_file)
+        self._heads = {config.head_name: config for config in given["head_configs"]}
+        self._in_memory: list[tuple[int, Any]] | None = None
+        if check_path_ase_read(self._path):
+            every = enumerate(_read(self._path, self._heads[head]))
+            self._in_memory = [(index, one) for index, one in every if not _is_reference(one)]
 
-    Raises:
-        SettingsError: naming ``pool_file``, if it cannot be used.
-    """
-    path, per_batch = str(settings.pool.pool_file), settings.pool.pool_per_batch
-    args, heads, z_table = given["args"], given["heads"], given["z_table"]
-    configs = {config.head_name: config for config in given["head_configs"]}
-    lazily = not check_path_ase_read(path)
-    pool = [] if lazily else _read(path, configs[head])
+    def look_through(self) -> Iterator[Geometry]:
+        """The geometries of its structures, which are looked at on the way.
 
-    def frames() -> Iterator[tuple[int, Any]]:
-        every = enumerate(files.configurations(path) if lazily else pool)
-        return ((index, config) for index, config in every if not _is_reference(config))
+        Raises:
+            SettingsError: naming ``pool_file``, if it cannot be used.
+        """
+        heads = self._heads.values()
+        held_out = {
+            _digest(config): (place, index) for place, index, config in files.held_out_data(heads)
+        }
+        training = set(map(_digest, files.training_data(heads)))
+        given = self._one_by_one() if self._in_memory is None else self._in_memory
+        frames = (
+            PoolFrame(index, one.atomic_numbers, one.positions, _is_labelled(one))
+            for index, one in given
+        )
+        elements = self._given["z_table"].zs
+        summary = yield from look_through(self._path, frames, elements, held_out, training)
+        logging.info(summary)
+        per_batch = self._settings.pool.pool_per_batch
+        logging.info(f"PIWSL: {per_batch} of them with each batch, as of head '{self._head}'")
 
-    held_out = {
-        _key(config): f"frame {index} (from 0) of {place}"
-        for place, index, config in files.held_out_data(configs.values())
-    }
-    training = set(map(_key, files.training_data(configs.values())))
-    looked_at = (
-        PoolFrame(index, one.atomic_numbers, one.positions, _is_labelled(one))
-        for index, one in frames()
-    )
-    logging.info(look_through(path, looked_at, z_table.zs, held_out, training))
-    logging.info(f"PIWSL: {per_batch} of them with each batch, as of head '{head}'")
-    dataset: Any = (
-        files.dataset_of(path, args.r_max, z_table, heads, head)
-        if lazily
-        else [
-            data.AtomicData.from_config(one, z_table=z_table, cutoff=args.r_max, heads=heads)
-            for _, one in frames()
-        ]
-    )
-    distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
-    dealt = Pool(
-        dataset,
-        Batch.from_data_list,
-        per_batch,
-        settings.run.seed or 0,
-        torch.distributed.get_rank() if distributed else 0,
-        torch.distributed.get_world_size() if distributed else 1,
-        args.num_workers,
-    )
-    return dealt, geometries(config for _, config in frames())
+    def _one_by_one(self) -> Iterator[tuple[int, Any]]:
+        """Number and configuration of the structures of an HDF5 or LMDB file."""
+        try:
+            for index, config in files.checked(self._path, "looking through the pool"):
+                if not _is_reference(config):
+                    yield index, config
+        except ValueError as error:
+            raise SettingsError("pool_file", self._path, str(error)) from error
+
+    def pool(self) -> Pool:
+        """Its structures, dealt to ranks and loader workers."""
+        args, heads, z_table = (self._given[name] for name in ("args", "heads", "z_table"))
+        dataset: Any = (
+            dataset_of(self._path, args.r_max, z_table, heads, self._head)
+            if self._in_memory is None
+            else [
+                data.AtomicData.from_config(one, z_table=z_table, cutoff=args.r_max, heads=heads)
+                for _, one in self._in_memory
+            ]
+        )
+        distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+        return Pool(
+            dataset,
+            Batch.from_data_list,
+            self._settings.pool.pool_per_batch,
+            self._settings.run.seed or 0,
+            torch.distributed.get_rank() if distributed else 0,
+            torch.distributed.get_world_size() if distributed else 1,
+            args.num_workers,
+        )
 
 
 def geometries(configs: Iterable[Any]) -> Iterator[Geometry]:
@@ -105,5 +124,5 @@ def _is_labelled(config: Any) -> bool:
     return any(config.properties.get(name) is not None for name in ("energy", "forces"))
 
 
-def _key(config: Any) -> bytes:
-    return geometry_key(config.atomic_numbers, config.positions)
+def _digest(config: Any) -> bytes:
+    return geometry_digest(config.atomic_numbers, config.positions)

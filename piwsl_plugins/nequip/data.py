@@ -17,6 +17,7 @@ from ..core.frame_checks import problem_of, problem_of_atoms
 from ..core.hessian_labels import HessianLabels
 from ..core.hessian_targets import Geometry, matched_labels
 from ..core.pool import Pool
+from ..core.progress import shown
 from ..core.settings import Settings
 from .config import DataError
 from .structures import numbers_of
@@ -104,7 +105,7 @@ def check_data(datasets: Datasets, labels: Mapping[str, Collection[str]] | None 
         for name, dataset in named:
             if len(dataset) == 0:
                 raise DataError(f"{name}: there is no frame in it")
-            for number, frame in frames_of(dataset):
+            for number, frame in shown(frames_of(dataset), f"checking the {name}", len(dataset)):
                 problem = problem_of_frame(frame, (labels or {}).get(split, ()))
                 if problem:
                     raise DataError(f"{name}, frame {number} (from 0): {problem}")
@@ -198,7 +199,9 @@ def _matched(
     in_pool: Iterable[Geometry] = (),
 ) -> HessianLabels:
     frames = (frame for _, dataset in datasets[split] for _, frame in frames_of(dataset))
-    of_split = geometries(frames, type_names)
+    of_split: Iterable[Geometry] = geometries(frames, type_names)
+    n_frames = sum(len(dataset) for _, dataset in datasets[split])
+    of_split = shown(of_split, "matching Hessian labels", n_frames)
     labels, found = matched_labels(settings.hessian, option, of_split, in_pool)
     logger.info(found)
     return labels

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
@@ -12,10 +13,12 @@ import torch
 from nequip.data import AtomicDataDict, compute_neighborlist_, from_ase
 from nequip.data.dataset import NequIPLMDBDataset
 
-from ..core.frame_checks import geometry_key
+from ..core.frame_checks import geometry_digest
+from ..core.hessian_targets import Geometry
 from ..core.options import SettingsError
 from ..core.pool import Pool
 from ..core.pool_checks import PoolFrame, look_through
+from ..core.progress import shown
 from ..core.settings import PoolOptions
 from ..core.structures import check_exists, read_structures
 from .data import Datasets, Frame, frames_of, logger, problem_of_frame
@@ -83,36 +86,38 @@ class PoolFrames(torch.utils.data.Dataset):
         frame[WEIGHT] = torch.full((1, 1), _weight(raw), dtype=torch.float64)
         return AtomicDataDict.with_batch_(compute_neighborlist_(frame, self._r_max))
 
-    def check(self, datasets: Datasets) -> str:
-        """Refuse a pool that cannot be trained on, or that the model is validated or tested on.
+    def look_through(self, datasets: Datasets) -> Iterator[Geometry]:
+        """The geometries of the frames, which are looked at on the way.
 
         Args:
             datasets: of NequIP's datamodule.
 
-        Returns:
-            what it holds, for the log.
-
         Raises:
-            SettingsError: naming ``pool_file`` and the frame.
+            SettingsError: naming ``pool_file`` and the frame, for a pool that cannot be trained
+                on, or that the model is validated or tested on.
         """
         held_out = {
-            self._key(frame): f"frame {number} (from 0) of the {name}"
+            self._digest(frame): (place, number)
             for split in ("val", "test")
-            for name, dataset in datasets[split]
+            for place, dataset in ((f"the {name}", one) for name, one in datasets[split])
             for number, frame in frames_of(dataset)
         }
         training = {
-            self._key(frame) for _, dataset in datasets["train"] for _, frame in frames_of(dataset)
+            self._digest(frame)
+            for _, dataset in datasets["train"]
+            for _, frame in frames_of(dataset)
         }
         elements = [
             ase.data.atomic_numbers[name]
             for name in self.type_names
             if name in ase.data.atomic_numbers
         ]
-        return look_through(self.path, self._frames_to_check(), elements, held_out, training)
+        frames = self._frames_to_check()
+        logger.info((yield from look_through(self.path, frames, elements, held_out, training)))
 
     def _frames_to_check(self) -> Iterator[PoolFrame]:
-        for index, frame in enumerate(self.raw()):
+        raw = shown(self.raw(), "looking through the pool", len(self))
+        for index, frame in enumerate(raw):
             problem, weight = problem_of_frame(frame), _weight(frame)
             if not problem and not (math.isfinite(weight) and weight >= 0):
                 problem = f"its weight is {weight}; allowed is a number of at least 0"
@@ -124,9 +129,9 @@ class PoolFrames(torch.utils.data.Dataset):
             positions = frame[AtomicDataDict.POSITIONS_KEY].numpy()
             yield PoolFrame(index, numbers, positions, labelled)
 
-    def _key(self, frame: Frame) -> bytes:
+    def _digest(self, frame: Frame) -> bytes:
         positions = frame[AtomicDataDict.POSITIONS_KEY]
-        return geometry_key(numbers_of(frame, self.type_names), positions)
+        return geometry_digest(numbers_of(frame, self.type_names), positions)
 
 
 def _weight(frame: Frame) -> float:
@@ -146,7 +151,7 @@ def make_pool(
     datasets: Datasets,
     seed: int,
 ) -> Pool:
-    """The pool of a training, checked, dealt to ranks and loader workers.
+    """The pool of a training, looked through, dealt to ranks and loader workers.
 
     Args:
         options: ``pool_file`` and ``pool_per_batch`` are used.
@@ -163,7 +168,7 @@ def make_pool(
     datamodule = trainer.datamodule
     fields = {*labels, AtomicDataDict.FORCE_KEY}
     frames = PoolFrames(options.pool_file, model, fields, _reading_of(datamodule))
-    logger.info(frames.check(datasets))
+    deque(frames.look_through(datasets), maxlen=0)
     loader = getattr(datamodule, "train_dataloader_config", {})
     return Pool(
         frames,

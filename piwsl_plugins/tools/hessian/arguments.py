@@ -44,7 +44,10 @@ def build_parser() -> argparse.ArgumentParser:
         "data", type=Path, nargs="?", help="structures, in any of ASE's formats (extended XYZ, …)"
     )
     parser.add_argument(
-        "--out", type=Path, help="label file to write (default: DATA.hessian.npz beside the data)"
+        "--out",
+        type=Path,
+        help="label file to write: .npz, or .h5 for very many labels, which training reads one by "
+        "one (default: DATA.hessian.npz beside the data)",
     )
     parser.add_argument(
         "--index", default=":", help="frames to use, as ASE writes it: 0:100, ::10 (default: all)"

@@ -6,16 +6,17 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import h5py
 import numpy as np
 
-from ...core.hessian_labels import HessianLabel, read_labels, write_labels
+from ...core.hessian_labels import HDF5, HessianLabel, read_labels, write_labels
 from ...core.options import SettingsError
 from ..errors import InputError
 from ..labelling import Arrays, Labelled
 from ..storage import written_whole
 
 
-def read(path: Path) -> list[HessianLabel]:
+def read(path: Path) -> Sequence[HessianLabel]:
     """The labels of a label file, or of frames that carry Hessians.
 
     Raises:
@@ -34,8 +35,7 @@ def read_finished(path: Path) -> tuple[str, dict[str, Arrays]]:
         InputError: for a file of another kind.
     """
     try:
-        with np.load(path) as file:
-            run, keys, asymmetry = str(file["run"]), file["keys"], file["asymmetry"]
+        run, keys, asymmetry = _arrays(path, ("run", "keys", "asymmetry"))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         raise InputError(
             f"{path} exists and is not from a run of this command that could go on; give another "
@@ -45,9 +45,28 @@ def read_finished(path: Path) -> tuple[str, dict[str, Arrays]]:
     for key, label, value in zip(keys, read(path), asymmetry, strict=True):
         names = ("hessian", "displacements", "force_changes", "curvatures")
         arrays = {name: getattr(label, name) for name in names}
-        finished[str(key)] = {name: array for name, array in arrays.items() if array is not None}
-        finished[str(key)]["asymmetry"] = value
-    return run, finished
+        finished[_text(key)] = {name: array for name, array in arrays.items() if array is not None}
+        finished[_text(key)]["asymmetry"] = value
+    return _text(run), finished
+
+
+def largest_asymmetry(path: Path) -> float | None:
+    """Largest difference of elements before symmetrising in eV/Å², if the file knows it."""
+    try:
+        (asymmetry,) = _arrays(path, ("asymmetry",))
+    except KeyError:
+        return None
+    return float(np.nanmax(asymmetry))
+
+
+def _arrays(path: Path, names: Sequence[str]) -> list[np.ndarray]:
+    with h5py.File(path) if path.suffix in HDF5 else np.load(path) as file:
+        return [file[name][()] for name in names]
+
+
+def _text(value: object) -> str:
+    """A string of an npz file, or of an HDF5 file, where it is of bytes."""
+    return value.decode() if isinstance(value, bytes) else str(value)
 
 
 def write_finished(path: Path, labelled: Labelled, method: str, run: str) -> None:
@@ -81,8 +100,14 @@ def write(
     more: Mapping[str, np.ndarray] | None = None,
 ) -> None:
     """Write labels, and further arrays that readers of labels pass over."""
+    hdf5 = path.suffix in HDF5
     with written_whole(path) as partial:
-        write_labels(partial, labels, method)
+        write_labels(partial, labels, method, hdf5)
+        if hdf5:
+            with h5py.File(partial, "a") as file:
+                for name, array in (more or {}).items():
+                    file[name] = np.char.encode(array) if array.dtype.kind == "U" else array
+            return
         with zipfile.ZipFile(partial, "a") as archive:
             for name, array in (more or {}).items():
                 with archive.open(f"{name}.npy", "w") as file:

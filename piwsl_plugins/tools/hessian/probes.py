@@ -24,12 +24,12 @@ def draw_probes(atoms: Atoms, settings: HessianSettings) -> np.ndarray:
     """
     import torch
 
-    from ...core.displacements import generator, structure_keys, uniform
+    from ...core.displacements import epoch_keys, geometry_keys, uniform
 
     positions = torch.tensor(atoms.positions, dtype=torch.float64)
-    (key,) = structure_keys(positions, [len(atoms)], settings.seed, 0)
+    keys = epoch_keys(geometry_keys(positions, [len(atoms)]), settings.seed, 0)
     fields = [
-        uniform(len(atoms), settings.max_displacement, generator(key, f"probe {number}"))
+        uniform(keys, f"probe {number}", [len(atoms)], settings.max_displacement)
         for number in range(settings.probes)
     ]
     return torch.stack(fields).numpy()

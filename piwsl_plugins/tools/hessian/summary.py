@@ -9,7 +9,7 @@ import numpy as np
 
 from ...core.hessian_labels import ASYMMETRY, HessianLabel
 from .frequencies import imaginary_modes
-from .label_file import read
+from .label_file import largest_asymmetry, read
 from .sanity import translational_residue, unit_problem_of
 
 #: number of imaginary modes of each claim about the structures
@@ -103,10 +103,9 @@ def _hessians(labels: Sequence[HessianLabel], max_displacement: float) -> list[s
 
 def _asymmetry(path: Path, labels: Sequence[HessianLabel]) -> list[str]:
     """What the central differences gave before they were symmetrised."""
-    with np.load(path) as file:
-        if "asymmetry" not in file:
-            return []
-        worst = np.nanmax(file["asymmetry"])
+    worst = largest_asymmetry(path)
+    if worst is None:
+        return []
     lines = [f"  largest asymmetry before symmetrising: {worst:.2g} eV/Å²"]
     if worst > ASYMMETRY * max(np.abs(label.hessian).max() for label in labels):
         lines.append(

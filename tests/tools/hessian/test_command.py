@@ -135,6 +135,23 @@ def test_more_frames_reuse_what_is_there(labelled, data, count):
     assert count() == 6 * (9 + 4 + 9 + 16) and len(labels) == 4
 
 
+def test_an_hdf5_file_holds_the_same_and_is_gone_on_from(labelled, data, count):
+    options = (*COUNTING, "--max_hessian_atoms", 9, "--probes", 3)
+    labelled(data, *options, "--index", ":3", out="labels.h5")
+    done = count()
+    labels, printed = labelled(data, *options, out="labels.h5")
+    assert "2 frames were finished before" in printed
+    assert "largest asymmetry before symmetrising" in printed
+    only = count() - done
+    expected = labelled(data, *options, out="labels.npz")[0]
+    assert only == count() - done - only - done
+    assert len(labels) == len(expected) == 4
+    for label, other in zip(labels, expected, strict=True):
+        for name, value in vars(other).items():
+            assert np.array_equal(getattr(label, name), value) or value is None, name
+            assert (getattr(label, name) is None) == (value is None), name
+
+
 def test_fewer_frames_do_not_silently_shrink_the_file(labelled, refused, data):
     labelled(data, *EMT)
     assert "labels of 3 frames" in refused(data, *EMT, "--index", ":2")
