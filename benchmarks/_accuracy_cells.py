@@ -124,6 +124,7 @@ class Cell:
             "cheap" energies and forces.
         new: this many times ``frames`` more training frames, beyond the leading ones.
         copies: this many displaced copies of each training frame as more training frames.
+        probes: this many probes of each frame as its label, in place of the whole Hessian.
         hessians: whether Hessians of the trained model are tested.
         always: so many first frames of the file are in every training set, beside ``frames``.
     """
@@ -139,6 +140,7 @@ class Cell:
     pretrained: str | None = None
     new: int = 0
     copies: int = 0
+    probes: int = 0
     hessians: bool = False
     always: int = 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -10,12 +11,38 @@ import numpy as np
 import torch
 from ase.vibrations import VibrationsData
 
-from piwsl_plugins.core.hessian_labels import HessianLabels, read_labels
+from piwsl_plugins.core.hessian_labels import HessianLabels, read_labels, write_labels
 
 #: displacement of the central differences (Å)
 STEP = 0.005
+#: of probes, standard deviation per component (Å)
+PROBE_DISPLACEMENT = 0.002
 
 Forces = Callable[[list[ase.Atoms]], list[np.ndarray]]
+
+
+def write_probes(
+    source: Path, frames: Sequence[ase.Atoms], n_probes: int, seed: int, target: Path
+) -> None:
+    """Labels of n random probes each, H δ of frames that have a whole Hessian.
+
+    Args:
+        source: the Hessian labels.
+        frames: those to be labelled.
+        n_probes: of each.
+        seed: of the directions, normal with :data:`PROBE_DISPLACEMENT` per component.
+        target: the file to be written.
+    """
+    labels, random = HessianLabels(read_labels(source)), np.random.default_rng(seed)
+    found = []
+    for atoms in frames:
+        label = labels.find(torch.tensor(atoms.numbers), torch.tensor(atoms.positions))
+        assert label is not None and label.hessian is not None
+        fields = random.normal(scale=PROBE_DISPLACEMENT, size=(n_probes, len(atoms), 3))
+        changes = -(fields.reshape(n_probes, -1) @ label.hessian).reshape(fields.shape)
+        probes = {"displacements": fields, "force_changes": changes}
+        found.append(dataclasses.replace(label, hessian=None, **probes))
+    write_labels(target, found, "probes of the Hessians of the reference method")
 
 
 def model_hessian(forces: Forces, atoms: ase.Atoms) -> np.ndarray:

@@ -111,7 +111,6 @@ class Job:
             "pretrained": self.first and self.first.digest(sources),
             "mace-torch": importlib.metadata.version("mace-torch"),
         }
-        if cell.always:
-            facts["always"] = cell.always
+        facts |= {name: n for name in ("always", "probes") if (n := getattr(cell, name))}
         text = json.dumps(facts, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from _accuracy_cells import DATASETS, Arguments
 from _accuracy_data import Sources, computed, draw, labelled
+from _accuracy_hessian import write_probes
 from _accuracy_job import Job
 from _accuracy_test import predict, test
 from mace import tools
@@ -159,7 +160,14 @@ def _measure(job: Job, sources: Sources, runs: Path, folder: Path) -> dict[str, 
     ase.io.write(folder / "valid.xyz", data.structures(subset.valid, cell.labels, shift))
     arguments |= {"train_file": folder / "train.xyz", "valid_file": folder / "valid.xyz"}
     if job.variant.hessian is not None:
-        arguments["piwsl_hessian_file"] = sources.hessian_file(cell.dataset)
+        hessians = sources.hessian_file(cell.dataset)
+        arguments["piwsl_hessian_file"] = hessians
+        if cell.probes:
+            assert hessians is not None
+            arguments["piwsl_hessian_file"] = folder / "probes.npz"
+            labelled_frames = [data.frames[number] for number in subset.train]
+            probes = (hessians, labelled_frames, cell.probes, job.seed)
+            write_probes(*probes, arguments["piwsl_hessian_file"])
     path, total = train(arguments, folder)
     return {
         **test(job, sources, _load(path), shift),

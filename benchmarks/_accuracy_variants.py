@@ -73,7 +73,8 @@ CHEAP_FORCES = tuple(
     for weight in (0.1, 1, 10)
 )
 HESSIANS = (hessian(), hessian(0.1), hessian(0.3), hessian(3))
-#: as many force calls of the reference method as one-sided differences with one or two probes
+#: as many force calls of the reference method: probes, new frames, displaced copies
+PROBES = tuple(Variant(f"hessian probes={n}", changes={"probes": n}, hessian=1) for n in (1, 2))
 NEW_FRAMES = tuple(base(f"new frames ×{1 + n}", new=n) for n in (1, 2))
 COPIES = tuple(base(f"displaced copies ×{1 + n}", copies=n) for n in (1, 2))
 
@@ -114,6 +115,7 @@ VARIANTS: Mapping[str, tuple[Variant, ...]] = {
         hessian(form="symmetric"),
         hessian(form="energies"),
         hessian(displacement="column"),
+        *PROBES,
         *NEW_FRAMES,
         *COPIES,
     ),
