@@ -16,18 +16,24 @@ from mace import data, modules, tools
 from mace.tools import torch_geometric
 from step_cost import zero_hessians
 
-from piwsl_plugins.core.step import Selection
+from piwsl_plugins.core.host import STRUCTURES, Evaluated
+from piwsl_plugins.core.loading import Describing
+from piwsl_plugins.core.neighbours import DisplacedEdges
+from piwsl_plugins.core.step import Selection, Step
+from piwsl_plugins.core.term_table import terms_of
 from piwsl_plugins.mace import _hooks
 from piwsl_plugins.mace.arguments import MaceSettings
 from piwsl_plugins.mace.data import Companions
-from piwsl_plugins.mace.host import MACEHost
+from piwsl_plugins.mace.host import Describe, MACEHost
 from piwsl_plugins.mace.loss import EnergyLoss, PIWSLLoss
 
 R_MAX = 5.0
 #: what PIWSL runs outside the model
 OUTSIDE_THE_MODEL = (
     (Selection, "__init__"),
-    *((MACEHost, name) for name in ("describe", "displaced", "join", "split")),
+    (DisplacedEdges, "at"),
+    (Describe, "__call__"),
+    *((MACEHost, name) for name in ("displaced", "join", "split")),
 )
 
 
@@ -53,6 +59,21 @@ def make_model(numbers: list[int], channels: int) -> torch.nn.Module:
         atomic_inter_scale=1.0,
         atomic_inter_shift=0.0,
     )
+
+
+class NoModel(MACEHost):
+    """A host whose model answers with zeros."""
+
+    def evaluate(self, batch: dict, forces: bool) -> Evaluated:
+        """Likewise."""
+        return self.read(zeros(batch))
+
+
+def zeros(batch: dict) -> dict[str, torch.Tensor]:
+    """A model's output for a batch."""
+    energy = torch.zeros_like(batch["energy"])
+    forces = torch.zeros_like(batch["positions"])
+    return {"energy": energy, "interaction_energy": energy, "forces": forces}
 
 
 class NoLogger:
@@ -115,5 +136,21 @@ class Training:
                 device=self.device,
                 distributed=False,
             )
+
+        yield step
+
+    @contextlib.contextmanager
+    def without_model(self, options: Mapping[str, Any]) -> Iterator[Callable[[int], None]]:
+        """Gives the function that does all of a step but what the model does."""
+        settings = MaceSettings.create({"seed": 0, **options}).decided(True, 100.0)
+        terms = terms_of(settings, self.companions.labels)
+        host, loaded = NoModel(self.model), next(iter(self.loader))
+        describing = Describing(lambda _: loaded, host.description, host.lists, terms)
+        on_device = loaded.clone().to(self.device).to_dict()
+
+        def step(epoch: int) -> None:
+            batch = {**on_device, STRUCTURES: describing([])[STRUCTURES]}
+            acting = Step(host, terms, batch, None, 0, epoch, True)
+            acting.finish(zeros(acting.inputs))
 
         yield step

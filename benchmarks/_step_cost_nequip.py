@@ -18,12 +18,16 @@ from nequip.train import EnergyForceLoss, EnergyOnlyLoss
 from nequip.utils.global_state import set_global_state
 from step_cost import zero_hessians
 
+from piwsl_plugins.core.host import STRUCTURES, Evaluated
+from piwsl_plugins.core.loading import Describing
+from piwsl_plugins.core.neighbours import DisplacedEdges
 from piwsl_plugins.core.schedule import weight_factor
-from piwsl_plugins.core.step import Selection
+from piwsl_plugins.core.step import Selection, Step
 from piwsl_plugins.core.term_table import terms_of
 from piwsl_plugins.nequip import PIWSLLoss
 from piwsl_plugins.nequip.host import NequIPHost
 from piwsl_plugins.nequip.report import Report
+from piwsl_plugins.nequip.structures import Describe
 from piwsl_plugins.nequip.training import Moment, TrainingCalls
 
 R_MAX = 5.0
@@ -31,7 +35,9 @@ KEYS = {"REF_energy": "total_energy", "REF_forces": "forces"}
 #: what PIWSL runs outside the model
 OUTSIDE_THE_MODEL = (
     (Selection, "__init__"),
-    *((NequIPHost, name) for name in ("describe", "displaced", "join", "split")),
+    (DisplacedEdges, "at"),
+    (Describe, "__call__"),
+    *((NequIPHost, name) for name in ("displaced", "join", "split")),
 )
 
 
@@ -73,6 +79,20 @@ def make_batch(frames: list[ase.Atoms], type_names: list[str]) -> AtomicDataDict
     return AtomicDataDict.batched_from_list(structures)
 
 
+class NoModel(NequIPHost):
+    """A host whose model answers with zeros."""
+
+    def evaluate(self, batch: AtomicDataDict.Type, forces: bool) -> Evaluated:
+        """Likewise."""
+        return self.read(zeros(batch))
+
+
+def zeros(batch: AtomicDataDict.Type) -> AtomicDataDict.Type:
+    """A model's output for a batch."""
+    energy = batch["pos"].new_zeros(len(batch["num_atoms"]), 1)
+    return {"total_energy": energy, "forces": torch.zeros_like(batch["pos"])}
+
+
 class Training:
     """A model, its optimiser and one batch."""
 
@@ -86,7 +106,8 @@ class Training:
     ) -> None:
         set_global_state()
         type_names = sorted({symbol for atoms in frames for symbol in atoms.symbols})
-        self.batch = AtomicDataDict.to_(make_batch(frames, type_names), device)
+        self.loaded = make_batch(frames, type_names)
+        self.batch = AtomicDataDict.to_(self.loaded.copy(), device)
         self.labels = zero_hessians(frames)
         self.model = make_model(framework, type_names, channels, dtype).to(device).train()
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-5)
@@ -129,3 +150,18 @@ class Training:
         finally:
             if calls is not None:
                 calls.remove()
+
+    @contextlib.contextmanager
+    def without_model(self, options: Mapping[str, Any]) -> Iterator[Callable[[int], None]]:
+        """Gives the function that does all of a step but what the model does."""
+        terms = terms_of(PIWSLLoss(None, **options).settings, self.labels)
+        host = NoModel(self.model)
+        loaded = self.loaded.copy()
+        describing = Describing(lambda _: loaded, host.description, host.lists, terms)
+
+        def step(epoch: int) -> None:
+            batch = {**self.batch, STRUCTURES: describing([])[STRUCTURES]}
+            acting = Step(host, terms, batch, None, 0, epoch, True)
+            acting.finish(zeros(acting.inputs))
+
+        yield step

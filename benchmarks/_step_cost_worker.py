@@ -16,6 +16,7 @@ import os
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,8 @@ class Worker:
             checkout: root of the repository.
             options: of ``step_cost.py``.
         """
-        names = ("framework", "variants", "threads", "device", "energies_alone", "cpu_time")
+        names = ("framework", "variants", "threads", "device")
+        names += ("energies_alone", "cpu_time", "outside_model")
         chosen = {name: getattr(options, name) for name in names}
         self._process = subprocess.Popen(
             [sys.executable, __file__, str(checkout), json.dumps(chosen)],
@@ -103,6 +105,7 @@ class Steps:
         clock = time.process_time if options["cpu_time"] else time.perf_counter
         self._stopwatch = Stopwatch(clock, self._host.OUTSIDE_THE_MODEL)
         self._device = torch.device(options["device"])
+        self._without_model = options["outside_model"]
 
     def variants(self, nothing: None) -> list[str]:
         """Names of the steps."""
@@ -111,7 +114,8 @@ class Steps:
     def prepare(self, arguments: list[Any]) -> None:
         """Make the model and the batch: framework, size, channels, precision."""
         framework, size, channels, dtype = arguments
-        frames = self._module.structures(size)
+        table = {"table": self._module.WITHOUT_MODEL} if self._without_model else {}
+        frames = self._module.structures(size, **table)
         self._training = self._host.Training(framework, frames, channels, dtype, self._device)
 
     def steps(self, arguments: list[Any]) -> dict[str, float]:
@@ -129,6 +133,24 @@ class Steps:
                 seconds += self._stopwatch.clock() - start
                 outside += self._stopwatch.total
         return {"seconds": seconds / n, "outside": outside / n}
+
+    def outside(self, arguments: list[Any]) -> dict[str, float]:
+        """Seconds of a step that are not the model's, median of some from the second on."""
+        name, n = arguments
+        torch, seconds = self._torch, []
+        with self._training.without_model(self._variants[name]) as step, _warnings() as caught:
+            for epoch in range(n + 1):
+                self._synchronize()
+                if self._device.type == "cuda":
+                    torch.cuda.set_sync_debug_mode("warn")
+                    caught.clear()
+                start = self._stopwatch.clock()
+                step(epoch)
+                if self._device.type == "cuda":
+                    torch.cuda.set_sync_debug_mode("default")
+                self._synchronize()
+                seconds.append(self._stopwatch.clock() - start)
+        return {"seconds": sorted(seconds[1:])[n // 2], "synchronisations": len(caught)}
 
     def memory(self, name: str) -> float:
         """Peak of what torch allocates in a step, in MiB."""
@@ -155,6 +177,14 @@ class Steps:
     def _synchronize(self) -> None:
         if self._device.type == "cuda":
             self._torch.cuda.synchronize()
+
+
+@contextlib.contextmanager
+def _warnings() -> Iterator[list[Any]]:
+    """All warnings inside the context, repeated ones too."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield caught
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
     python benchmarks/step_cost.py [--framework mace] [--sizes 9 60 200] [--out FILE.csv]
     python benchmarks/step_cost.py [--framework mace] --energies-alone
+    python benchmarks/step_cost.py [--framework mace] --outside-model
     python benchmarks/step_cost.py [--framework mace] --against OTHER_CHECKOUT
 
 Works in an environment with MACE, and in one with NequIP and Allegro. For every size and
@@ -12,6 +13,10 @@ batches, copies to and from the CPU, as a share of a step with the base loss. "m
 largest amount that torch holds within a step beyond what it holds between steps, relative to the
 base loss. Times are wall times; on a shared machine ``--cpu-time`` counts the process's CPU time
 instead.
+
+With ``--outside-model`` the model answers with zeros at once, and what is left of a step is timed,
+per structure, from the second epoch on (the first makes neighbour lists); on a GPU, the
+synchronisations of such a step are counted.
 
 With ``--against``, another checkout of this repository takes turns with this one, each in a
 process of its own that imports its own package and its own ``benchmarks/step_cost.py``; "new/old"
@@ -57,6 +62,8 @@ DISTRIBUTIONS = {
 }
 #: supercells of wurtzite with four atoms a cell, and structures per batch
 SUPERCELLS = {9: (None, 10), 60: ((5, 3, 1), 4), 200: ((5, 5, 2), 2)}
+#: likewise for ``--outside-model``, where there is room for more structures
+WITHOUT_MODEL = {9: (None, 32), 60: ((5, 3, 1), 16), 200: ((5, 5, 2), 8), 1000: ((10, 5, 5), 2)}
 #: as many as ``interval`` of the variant that has one
 STEPS_IN_A_ROW = 4
 #: Hessian labels are not read from a file here, but without its name they have no weight
@@ -81,9 +88,9 @@ ENERGY_VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
-def structures(size: int) -> list[ase.Atoms]:
+def structures(size: int, table: dict[int, tuple[Any, int]] | None = None) -> list[ase.Atoms]:
     """Ethanol for 9 atoms, else rattled wurtzite; labels are zero, which costs the same."""
-    supercell, n = SUPERCELLS[size]
+    supercell, n = (table or SUPERCELLS)[size]
     if supercell is None:
         frames = [atoms for atoms in ase.io.read(ETHANOL, ":") if len(atoms) == size][:n]
     else:
@@ -154,6 +161,25 @@ def measure(
     return rows
 
 
+def measure_outside(
+    worker: Worker, options: argparse.Namespace, size: int, dtype: str
+) -> list[dict[str, object]]:
+    """Rows of the table of ``--outside-model``."""
+    worker.ask(prepare=[options.framework, size, options.channels, dtype])
+    rows = []
+    for name in worker.variants:
+        if name == "base" or "interval" in name:
+            continue
+        answer = worker.ask(outside=[name, STEPS_IN_A_ROW * options.rounds])
+        _, n = WITHOUT_MODEL[size]
+        row = {"framework": options.framework, "atoms": size, "batch": n, "precision": dtype}
+        row |= {"loss": name, "µs per structure": 1e6 * answer["seconds"] / n}
+        if options.device != "cpu":
+            row["synchronisations"] = answer["synchronisations"]
+        rows.append(row)
+    return rows
+
+
 def read_options() -> argparse.Namespace:
     """The command line; the framework is by default the one that is installed."""
     installed = [name for name in ("mace", "nequip") if importlib.util.find_spec(name)]
@@ -164,7 +190,7 @@ def read_options() -> argparse.Namespace:
         default=installed[0] if installed else None,
         help="default: what is installed here, MACE or NequIP",
     )
-    parser.add_argument("--sizes", type=int, nargs="+", choices=SUPERCELLS, default=[9, 60, 200])
+    parser.add_argument("--sizes", type=int, nargs="+", choices=WITHOUT_MODEL)
     parser.add_argument(
         "--dtypes", nargs="+", choices=["float32", "float64"], default=["float32", "float64"]
     )
@@ -181,6 +207,9 @@ def read_options() -> argparse.Namespace:
     parser.add_argument(
         "--energies-alone", action="store_true", help="steps with terms beside energies alone"
     )
+    parser.add_argument(
+        "--outside-model", action="store_true", help="time of all that is not the model"
+    )
     parser.add_argument("--against", type=Path, help="another checkout, measured in turns")
     parser.add_argument("--cpu-time", action="store_true", help="process CPU time, not wall time")
     parser.add_argument("--out", type=Path, help="CSV file for the table")
@@ -190,6 +219,12 @@ def read_options() -> argparse.Namespace:
             f"--framework {options.framework or ''}: not installed in this environment; install "
             "piwsl-plugins[mace], or piwsl-plugins[nequip] and, for allegro, nequip-allegro"
         )
+    if options.sizes is None:
+        options.sizes = list(WITHOUT_MODEL if options.outside_model else SUPERCELLS)
+    if options.outside_model and (options.against or options.energies_alone):
+        parser.error("--outside-model goes with neither --against nor --energies-alone")
+    if not options.outside_model and 1000 in options.sizes:
+        parser.error("--sizes 1000 goes with --outside-model only")
     if options.against and not (options.against / "benchmarks" / "step_cost.py").is_file():
         parser.error(f"--against {options.against}: not a checkout of this repository")
     known = ENERGY_VARIANTS if options.energies_alone else VARIANTS
@@ -208,7 +243,10 @@ def main() -> None:
     workers = [Worker(checkout, options) for checkout in checkouts]
     rows = []
     for dtype, size in itertools.product(options.dtypes, options.sizes):
-        rows += measure(workers, options, size, dtype)
+        if options.outside_model:
+            rows += measure_outside(workers[0], options, size, dtype)
+        else:
+            rows += measure(workers, options, size, dtype)
         print(".", end="", file=sys.stderr, flush=True)
     table = pd.DataFrame(rows)
     versions = ", ".join(

@@ -72,9 +72,11 @@ def moved(atoms: ase.Atoms, displacement: Tensor) -> ase.Atoms:
     return copy
 
 
-def key_of(atoms: ase.Atoms) -> int:
+def keys_of(atoms: ase.Atoms) -> displacements.Keys:
     positions = torch.from_numpy(atoms.positions)
-    return displacements.structure_keys(positions, [len(atoms)], SEED, EPOCH)[0]
+    return displacements.epoch_keys(
+        displacements.geometry_keys(positions, [len(atoms)]), SEED, EPOCH
+    )
 
 
 def rounded(atoms: ase.Atoms, field: Tensor) -> Tensor:
@@ -113,20 +115,19 @@ def labels_of(structures: list[ase.Atoms]) -> list[HessianLabel]:
 
 def probe_of(settings: Settings, label: HessianLabel, atoms: ase.Atoms) -> tuple[Tensor, Any]:
     """δ of a structure with a Hessian label, and the change of forces measured along it."""
-    n, key = len(atoms), key_of(atoms)
+    n, keys = len(atoms), keys_of(atoms)
+    number = int(displacements.random_bits(keys, "hessian", [1])[0])
     if label.hessian is None:
-        index = key % len(label.displacements)
+        index = number % len(label.displacements)
         return torch.from_numpy(label.displacements[index]), label.force_changes[index]
-    random = displacements.generator(key, "hessian")
     some = np.arange(n) if label.atoms is None else label.atoms
     field = torch.zeros(n, 3, dtype=torch.float64)
     step = settings.hessian.hessian_step
     if settings.hessian.hessian_displacement == "gaussian":
-        vectors = torch.randn(len(some), 3, generator=random, dtype=torch.float64)
-        field[torch.from_numpy(some)] = step * vectors
+        field[some] = step * displacements.normal(keys, "hessian", [n])[some]
     else:
-        component, sign = torch.randint(3 * len(some), (2,), generator=random).tolist()
-        field[some[component // 3], component % 3] = step if sign % 2 else -step
+        component = number // 2 % (3 * len(some))
+        field[some[component // 3], component % 3] = step if number % 2 else -step
     return field, None
 
 
@@ -141,14 +142,14 @@ class Reference:
 
     def consistency(self, atoms: ase.Atoms) -> dict[str, list[Tensor]]:
         """PITC and PISC in eV, one number per path."""
-        options, n, key = self.settings.consistency, len(atoms), key_of(atoms)
+        options, n, keys = self.settings.consistency, len(atoms), keys_of(atoms)
         energy, forces = self.at(atoms, torch.zeros(n, 3))
-        waypoint = rounded(atoms, displacements.draw(options, "waypoint", [key], [n]))
+        waypoint = rounded(atoms, displacements.draw(options, "waypoint", keys, [n]))
         if options.displacement == "adversarial":
             error = (forces - torch.from_numpy(atoms.arrays["REF_forces"])).detach()
             delta = options.max_displacement * error / error.norm(dim=1, keepdim=True)
         else:
-            delta = displacements.draw(options, "displaced", [key], [n])
+            delta = displacements.draw(options, "displaced", keys, [n])
         delta = rounded(atoms, delta)
         there, there_forces = self.at(atoms, delta)
         extrapolated = energy - (delta * forces).sum()

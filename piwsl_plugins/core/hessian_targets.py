@@ -1,16 +1,17 @@
-"""What one Hessian label says along one displacement."""
+"""What Hessian labels say along displacements of their structures."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Iterable
+import functools
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from .displacements import generator
+from .displacements import Keys, normal, random_bits
 from .hessian_labels import HessianLabel, HessianLabels, read_labels
 from .options import SettingsError
 from .settings import Hessian
@@ -20,88 +21,117 @@ Geometry = tuple[Tensor, Tensor]
 
 
 @dataclasses.dataclass(frozen=True)
-class Target:
-    """A label along a displacement δ of its structure.
+class Targets:
+    """Labels along displacements δ, of structures one after the other.
 
     Attributes:
-        label: the label.
+        labels: one per structure.
+        probes: which of its label's probes each is displaced along; None with a Hessian.
         displacement: δ as drawn, ``(n_atoms, 3)`` in Å, float64 on the CPU.
-        probe: which of the label's probes it is; None with a Hessian.
     """
 
-    label: HessianLabel
+    labels: Sequence[HessianLabel]
+    probes: Sequence[int | None]
     displacement: Tensor
-    probe: int | None
 
     @property
-    def measured(self) -> bool:
+    def measured(self) -> list[bool]:
         """Whether the change of the forces was measured along this very displacement."""
-        return self.probe is not None
+        return [probe is not None for probe in self.probes]
 
     @property
-    def columns(self) -> Tensor:
+    def columns(self) -> NDArray[np.int64]:
         """The atoms whose forces are known to change, ``(k,)``."""
-        return torch.from_numpy(np.asarray(self.label.columns))
+        parts = [label.columns + start for label, start in zip(self.labels, self._starts)]
+        return np.concatenate(parts)
 
     @property
-    def n_components(self) -> int:
-        """Number of components that δ may have, 3 m."""
-        return 3 * len(self.label.rows)
+    def n_columns(self) -> list[int]:
+        """How many of these atoms each structure has."""
+        return [len(label.columns) for label in self.labels]
 
-    def size(self, field: Tensor) -> float:
-        """Root mean square per component of the atoms that may be displaced, in Å."""
-        return math.sqrt(float(field.double().square().sum()) / self.n_components)
-
-    def force_difference(self, field: Tensor) -> Tensor:
-        """F(r) − F(r+δ) that the label demands, H δ, ``(k, 3)`` in eV/Å.
+    def sizes(self, field: Tensor) -> NDArray[np.float64]:
+        """Root mean square of δ per component of the atoms that may be displaced, in Å.
 
         Args:
             field: δ after rounding, ``(n_atoms, 3)`` in Å on the CPU.
         """
-        label = self.label
-        if self.probe is not None:
-            assert label.force_changes is not None
-            return -torch.from_numpy(label.force_changes[self.probe])
-        assert label.hessian is not None
-        vector = field.double()[torch.from_numpy(label.rows)].reshape(-1)
-        return (vector @ torch.from_numpy(label.hessian)).view(-1, 3)
+        n_rows = np.array([len(label.rows) for label in self.labels])
+        squares = field.double().square().sum(dim=-1).numpy()
+        sizes: NDArray[np.float64] = np.sqrt(np.add.reduceat(squares, self._starts) / (3 * n_rows))
+        return sizes
 
-    def curvature(self, field: Tensor) -> Tensor:
-        """½[E(r+δ) + E(r−δ)] − E(r) that the label demands, ½δᵀHδ, a scalar in eV."""
-        label = self.label
-        if self.probe is not None and label.curvatures is not None:
-            return torch.tensor(float(label.curvatures[self.probe]), dtype=torch.float64)
-        if self.probe is not None:
-            return 0.5 * (self.force_difference(field) * field.double()).sum()
-        vector = field.double()[torch.from_numpy(label.rows)].reshape(-1)
-        return 0.5 * vector @ torch.from_numpy(label.block) @ vector
+    def force_differences(self, field: Tensor) -> Tensor:
+        """F(r) − F(r+δ) that the labels demand, H δ, ``(k, 3)`` in eV/Å; argument as above."""
+        points = field.double().numpy()
+        found = []
+        for label, probe, start in zip(self.labels, self.probes, self._starts):
+            if probe is not None:
+                assert label.force_changes is not None
+                found.append(-label.force_changes[probe])
+            else:
+                assert label.hessian is not None
+                rows = points[start : start + len(label.numbers)]
+                vector = (rows if label.atoms is None else rows[label.atoms]).reshape(-1)
+                found.append((vector @ label.hessian).reshape(-1, 3))
+        return torch.from_numpy(np.concatenate(found))
+
+    def curvatures(self, field: Tensor) -> Tensor:
+        """½[E(r+δ) + E(r−δ)] − E(r) that the labels demand, ½δᵀHδ, ``(n_structures,)`` in eV."""
+        points = field.double().numpy()
+        found = []
+        for label, probe, start in zip(self.labels, self.probes, self._starts):
+            if probe is not None and label.curvatures is not None:
+                found.append(float(label.curvatures[probe]))
+                continue
+            rows = points[start : start + len(label.numbers)]
+            if probe is not None:
+                assert label.force_changes is not None
+                found.append(-0.5 * float((label.force_changes[probe] * rows).sum()))
+            else:
+                vector = rows[label.rows].reshape(-1)
+                found.append(0.5 * float(vector @ label.block @ vector))
+        return torch.tensor(found, dtype=torch.float64)
+
+    @functools.cached_property
+    def _starts(self) -> NDArray[np.int64]:
+        """The first atom of each structure."""
+        return np.cumsum([0, *(len(label.numbers) for label in self.labels[:-1])])
 
 
-def draw_target(options: Hessian, label: HessianLabel, key: int) -> Target:
-    """The displacement of a structure in an epoch, and what its label says along it.
+def draw_targets(options: Hessian, labels: Sequence[HessianLabel], keys: Keys) -> Targets:
+    """The displacements of structures in an epoch, and what their labels say along them.
 
     Args:
         options: ``hessian_displacement`` and ``hessian_step`` are used.
-        label: the structure's.
-        key: its random key (:func:`piwsl_plugins.core.displacements.structure_keys`).
+        labels: one per structure.
+        keys: random keys (:func:`piwsl_plugins.core.displacements.epoch_keys`).
     """
-    if label.hessian is None:
-        assert label.displacements is not None
-        probe = key % len(label.displacements)
-        return Target(label, torch.from_numpy(label.displacements[probe]).double(), probe)
-    random = generator(key, "hessian")
-    rows = torch.from_numpy(np.asarray(label.rows))
-    field = torch.zeros(len(label.numbers), 3, dtype=torch.float64)
-    step = options.hessian_step
+    step, sizes = options.hessian_step, [len(label.numbers) for label in labels]
     assert step is not None  # filled in by the options
-    if options.hessian_displacement == "gaussian":
-        vectors = torch.randn(len(rows), 3, generator=random, dtype=torch.float64)
-        field[rows] = step * vectors
+    gaussian = options.hessian_displacement == "gaussian"
+    if gaussian:
+        field = step * normal(keys, "hessian", sizes)
     else:
-        component, sign = torch.randint(3 * len(rows), (2,), generator=random).tolist()
-        atom, axis = divmod(component, 3)
-        field[rows[atom], axis] = step * (1 if sign % 2 else -1)
-    return Target(label, field, None)
+        field = torch.zeros(sum(sizes), 3, dtype=torch.float64)
+    numbers = random_bits(keys, "hessian", [1] * len(keys)).tolist()
+    probes: list[int | None] = []
+    for label, number, own in zip(labels, numbers, field.split(sizes), strict=True):
+        probe = None
+        if label.hessian is None:
+            assert label.displacements is not None
+            probe = number % len(label.displacements)
+            own.copy_(torch.from_numpy(label.displacements[probe]))
+        elif not gaussian:
+            number, sign = divmod(number, 2)
+            atom, axis = divmod(number % (3 * len(label.rows)), 3)
+            own[label.rows[atom], axis] = step if sign else -step
+        elif label.atoms is not None:
+            fixed = np.ones(len(own), dtype=bool)
+            fixed[label.atoms] = False
+            own[fixed] = 0.0
+        probes.append(probe)
+    return Targets(labels, probes, field)
 
 
 def matched_labels(
@@ -125,9 +155,8 @@ def matched_labels(
         SettingsError: naming the option, for a file that cannot be used or matches no structure.
     """
     path = getattr(options, option)
-    given = read_labels(path, option)
-    check_labels(options, given)
-    labels = HessianLabels(given)
+    check = functools.partial(check_label, options)
+    labels = HessianLabels(read_labels(path, option, check))
     split = "training" if option == "hessian_file" else "validation"
     n_found, n = labels.summary(structures)
     n_found_pool, n_pool = labels.summary(pool)
@@ -143,18 +172,22 @@ def matched_labels(
     return labels, f"PIWSL: Hessian labels for {n_found} of {n} {split} structures{of_pool}"
 
 
-def check_labels(options: Hessian, labels: list[HessianLabel]) -> None:
-    """Refuse labels that the form cannot be compared with.
+def check_label(options: Hessian, index: int, label: HessianLabel) -> None:
+    """Refuse a label that the form cannot be compared with.
+
+    Args:
+        options: ``hessian_form`` is used.
+        index: number of the label in its file.
+        label: the label.
 
     Raises:
         SettingsError: naming ``hessian_form``.
     """
-    for index, label in enumerate(labels):
-        of_energies = label.hessian is None and label.force_changes is None
-        if of_energies and options.hessian_form != "energies":
-            raise SettingsError(
-                "hessian_form",
-                options.hessian_form,
-                f"Hessian label {index} (from 0) has probes of energies alone; choose "
-                "'energies', or make labels of forces with 'piwsl hessian'",
-            )
+    of_energies = label.hessian is None and label.force_changes is None
+    if of_energies and options.hessian_form != "energies":
+        raise SettingsError(
+            "hessian_form",
+            options.hessian_form,
+            f"Hessian label {index} (from 0) has probes of energies alone; choose 'energies', or "
+            "make labels of forces with 'piwsl hessian'",
+        )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from .consistency import symmetric_residual
+from .displacements import Keys
 from .hessian_labels import HessianLabels
-from .hessian_targets import draw_target
+from .hessian_targets import draw_targets
 from .host import Evaluated, Structures
 from .settings import Hessian
 from .terms import Drawn, Points, Residual, Term
@@ -19,29 +22,33 @@ HESSIAN_LENGTH = 0.05
 class HessianDisplacements:
     """δ of Hessian labels, of the structures that have one."""
 
+    needs_force_labels = False
+
     def __init__(self, options: Hessian, labels: HessianLabels) -> None:
         self.options = options
         self.labels = labels
+        assert options.hessian_step is not None  # filled in by the options
+        # of normal components, the longest vector of ten million; lists for probes are made anew
+        self.reach = 6.0 * options.hessian_step
 
-    def choose(self, structures: Structures, numbers: Tensor, positions: Tensor) -> Tensor:
+    def choose(self, structures: Structures, force_labels: Tensor | None) -> NDArray[np.bool_]:
         """Those with a label."""
-        found = self.labels.find_all(numbers, positions, structures.n_atoms.tolist())
-        known = [label is not None for label in found]
-        return torch.tensor(known, dtype=torch.bool, device=structures.carry.device)
+        of_each = (
+            part.split(structures.sizes) for part in (structures.numbers, structures.positions)
+        )
+        return np.array([self.labels.has(*one) for one in zip(*of_each)], dtype=bool)
 
-    def draw(
-        self, structures: Structures, numbers: Tensor, positions: Tensor, keys: list[int]
-    ) -> Drawn:
+    def draw(self, structures: Structures, keys: Keys) -> Drawn:
         """δ ("probe"), and −δ ("mirrored_probe") where the form needs it."""
-        found = self.labels.find_all(numbers, positions, structures.n_atoms.tolist())
+        found = self.labels.find_all(structures.numbers, structures.positions, structures.sizes)
         labels = [label for label in found if label is not None]
-        targets = [draw_target(self.options, *pair) for pair in zip(labels, keys, strict=True)]
-        fields = {"probe": torch.cat([target.displacement for target in targets])}
+        targets = draw_targets(self.options, labels, keys)
+        fields = {"probe": targets.displacement}
         if self.options.hessian_form != "forces":
             fields["mirrored_probe"] = -fields["probe"]
         return Drawn(fields, targets)
 
-    def late(self, structures: Structures, origin: Evaluated) -> dict[str, Tensor]:
+    def late(self, origin: Evaluated, force_labels: Tensor | None) -> dict[str, Tensor]:
         """None."""
         return {}
 
@@ -72,26 +79,31 @@ class HessianForces(_Hessian):
 
     def residual(self, at: Points) -> Residual:
         """One residual per component of the atoms whose forces are known to change."""
-        targets, sizes = at.targets, at.n_atoms.tolist()
-        fields = at.displacement("probe").split(sizes)
+        targets = at.targets
+        assert targets is not None
+        field = at.displacement("probe")
         _, forces = at.with_forces("probe")
-        changes = (at.with_forces("origin")[1] - forces).split(sizes)
+        change = at.with_forces("origin")[1] - forces
         if self.symmetric:
-            mirrored = at.displacement("mirrored_probe").split(sizes)
-            halves = (0.5 * (at.with_forces("mirrored_probe")[1] - forces)).split(sizes)
+            mirrored = at.displacement("mirrored_probe")
+            half = 0.5 * (at.with_forces("mirrored_probe")[1] - forces)
             # a change of forces that was measured along a probe is one-sided itself
-            one_sided = [target.measured for target in targets]
-            changes = [a if one else b for one, a, b in zip(one_sided, changes, halves)]
-            fields = [a if one else 0.5 * (a - b) for one, a, b in zip(one_sided, fields, mirrored)]
-        values, structures = [], []
-        for index, (target, change, field) in enumerate(zip(targets, changes, fields)):
-            demanded = target.force_difference(field).to(change)
-            error = change[target.columns.to(change.device)] - demanded
-            values.append((error / target.size(field)).reshape(-1))
-            structures.append(torch.full_like(values[-1], index, dtype=torch.long))
-        value = torch.cat(values)
+            n_atoms = torch.tensor([len(label.numbers) for label in targets.labels])
+            one_sided = torch.tensor(targets.measured).repeat_interleave(n_atoms).unsqueeze(-1)
+            change = torch.where(one_sided.to(change.device, non_blocking=True), change, half)
+            field = torch.where(one_sided, field, 0.5 * (field - mirrored))
+        index = np.repeat(np.arange(len(targets.labels)), targets.n_columns)
+        size = torch.from_numpy(targets.sizes(field)[index]).to(change, non_blocking=True)
+        columns, structure = (
+            torch.from_numpy(array).to(change.device, non_blocking=True)
+            for array in (targets.columns, index)
+        )
+        demanded = targets.force_differences(field).to(change, non_blocking=True)
+        value = (change.index_select(0, columns) - demanded) / size.unsqueeze(-1)
+        value = value.reshape(-1)
         penalty = (HESSIAN_LENGTH * value).square()
-        return Residual(penalty, value.detach().unsqueeze(0), torch.cat(structures))
+        structure = structure.repeat_interleave(3)
+        return Residual(penalty, value.detach().unsqueeze(0), structure)
 
 
 class HessianEnergies(_Hessian):
@@ -108,12 +120,13 @@ class HessianEnergies(_Hessian):
         curvature = symmetric_residual(
             at.energy("origin"), at.energy("probe"), at.energy("mirrored_probe")
         )
-        fields = at.displacement("probe").split(at.n_atoms.tolist())
-        pairs = list(zip(at.targets, fields, strict=True))
-        demanded = torch.stack([target.curvature(field) for target, field in pairs])
+        assert at.targets is not None
+        field = at.displacement("probe")
+        demanded = at.targets.curvatures(field).to(curvature, non_blocking=True)
         # |δ|²: of a δ with n components of unit variance, vᵀHv grows as n
-        squares = torch.stack([field.double().square().sum() for field in fields])
-        value = 2.0 * (curvature - demanded.to(curvature)) / squares.to(curvature)
+        squares = field.double().square().sum(dim=-1).to(curvature, non_blocking=True)
+        squares = torch.zeros_like(curvature).index_add(0, at.structure_index, squares)
+        value = 2.0 * (curvature - demanded) / squares
         penalty = (HESSIAN_LENGTH * value).square()
-        structure = torch.arange(len(pairs), device=value.device)
+        structure = torch.arange(len(value), device=value.device)
         return Residual(penalty, value.detach().unsqueeze(0), structure)

@@ -10,10 +10,19 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+from .displacements import Keys, geometry_keys
+from .neighbours import Edges, NeighbourLists, SkinList
 
 Batch = Any
 Output = Any
+
+#: key under which a loader leaves the :class:`Structures` of a batch in it
+STRUCTURES = "piwsl_structures"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,43 +41,149 @@ class Evaluated:
 
 @dataclasses.dataclass(frozen=True)
 class Structures:
-    """What the core needs to know of the structures of a batch.
+    """What the core needs to know of the structures of a batch, on the CPU.
+
+    Made where the data is loaded, so that nothing is copied back from the model's device.
 
     Attributes:
-        n_atoms: ``(n_structures,)``, number of atoms of each.
-        positions: ``(n_atoms, 3)`` in Å.
+        sizes: number of atoms of each.
+        positions: ``(n_atoms, 3)`` in Å, in the precision in which the model gets them.
         numbers: ``(n_atoms,)``, atomic numbers.
-        carry: ``(n_structures,)`` bool, which may carry terms.
-        weight: ``(n_structures,)``, weight of each in the terms.
-        force_labels: ``(n_atoms, 3)`` in eV/Å, NaN where there is none; None without any.
+        cells: ``(n_structures, 3, 3)`` in Å.
+        pbc: ``(n_structures, 3)``.
+        carry: ``(n_structures,)``, which may carry terms.
+        keys: ``(n_structures,)``, from the positions (:func:`~.displacements.geometry_keys`).
+        lists: neighbours of each, or None where they have not been looked for.
     """
 
-    n_atoms: Tensor
+    sizes: list[int]
     positions: Tensor
     numbers: Tensor
-    carry: Tensor
-    weight: Tensor
-    force_labels: Tensor | None = None
+    cells: NDArray[np.float64]
+    pbc: NDArray[np.bool_]
+    carry: NDArray[np.bool_]
+    keys: Keys
+    lists: list[SkinList | None]
+
+    @classmethod
+    def of(
+        cls,
+        sizes: list[int],
+        positions: Tensor,
+        numbers: Tensor,
+        cells: NDArray[np.float64],
+        pbc: NDArray[np.bool_],
+        carry: NDArray[np.bool_],
+    ) -> Structures:
+        """Arguments as the attributes; lone atoms carry nothing."""
+        positions = positions.detach()
+        keys = geometry_keys(positions, sizes)
+        carry = carry & (np.asarray(sizes) > 1)
+        return cls(sizes, positions, numbers, cells, pbc, carry, keys, [None] * len(sizes))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Structures]) -> Structures:
+        """Those of several batches, in order."""
+        if len(parts) == 1:
+            return parts[0]
+        values = [[getattr(part, field.name) for part in parts] for field in _FIELDS]
+        return cls(*map(_concatenated, values))
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def to(self, device: Any, **keywords: Any) -> Structures:
+        """This stays on the CPU when a trainer moves a batch to another device."""
+        return self
+
+    def some(self, keep: NDArray[np.bool_]) -> Structures:
+        """Those with ``keep``, ``(n_structures,)``."""
+        if keep.all():
+            return self
+        atoms = np.repeat(keep, self.sizes)
+        chosen = np.flatnonzero(keep).tolist()
+        return Structures(
+            sizes=[self.sizes[index] for index in chosen],
+            positions=self.positions[atoms],
+            numbers=self.numbers[atoms],
+            cells=self.cells[keep],
+            pbc=self.pbc[keep],
+            carry=self.carry[keep],
+            keys=self.keys[keep],
+            lists=[self.lists[index] for index in chosen],
+        )
+
+    def with_lists(
+        self, lists: NeighbourLists, reach: float, which: NDArray[np.bool_]
+    ) -> Structures:
+        """With neighbours of some.
+
+        Args:
+            lists: where they are kept.
+            reach: how far atoms may move, at least, in Å.
+            which: ``(n_structures,)``, of which structures.
+        """
+        missing = [
+            index
+            for index in np.flatnonzero(which).tolist()
+            if (skin := self.lists[index]) is None or skin.reach < reach
+        ]
+        if not missing:
+            return self
+        found, positions = list(self.lists), self.positions.double().numpy()
+        ends = np.cumsum(self.sizes).tolist()
+        for index in missing:
+            points = positions[ends[index] - self.sizes[index] : ends[index]]
+            found[index] = lists.of(points, self.cells[index], self.pbc[index], reach)
+        return dataclasses.replace(self, lists=found)
+
+
+_FIELDS = dataclasses.fields(Structures)
+
+
+def _concatenated(values: list[Any]) -> Any:
+    if isinstance(values[0], list):
+        return [one for value in values for one in value]
+    return torch.cat(values) if isinstance(values[0], Tensor) else np.concatenate(values)
 
 
 class Host(Protocol):
-    """A framework's model in training."""
+    """A framework's model in training.
+
+    Attributes:
+        lists: neighbour lists, kept from step to step.
+    """
+
+    lists: NeighbourLists
 
     def describe(self, batch: Batch) -> Structures:
-        """What the core needs to know of a batch; tensors on any device."""
+        """What the core needs to know of a batch; as its loader left it there, if it did."""
 
-    def select(self, batch: Batch, keep: Tensor) -> Batch:
-        """The structures with ``keep``, ``(n_structures,)`` bool, for :meth:`displaced`."""
+    def weight(self, batch: Batch) -> Tensor:
+        """Weight of each structure in the terms, ``(n_structures,)``, on the model's device."""
 
-    def displaced(self, batch: Batch, positions: Tensor) -> Batch:
+    def force_labels(self, batch: Batch) -> Tensor | None:
+        """``(n_atoms, 3)`` in eV/Å, NaN where there is none; None without any."""
+
+    def select(self, batch: Batch, keep: NDArray[np.bool_], sizes: list[int]) -> Batch:
+        """Some structures, for :meth:`displaced`.
+
+        Args:
+            batch: any.
+            keep: ``(n_structures,)``, which.
+            sizes: numbers of atoms of all.
+        """
+
+    def displaced(self, batch: Batch, positions: Tensor, edges: Edges) -> Batch:
         """The selected structures at other positions.
 
         Args:
             batch: from :meth:`select`.
-            positions: ``(n_atoms, 3)`` in Å, on the CPU.
+            positions: ``(n_atoms, 3)`` in Å, on the model's device.
+            edges: those within the cutoff there.
 
         Returns:
-            a batch for the model; edges exactly those within its cutoff at these positions.
+            a batch for the model.
         """
 
     def join(self, batches: Sequence[Batch]) -> Batch:

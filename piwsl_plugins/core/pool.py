@@ -18,6 +18,9 @@ class Pool:
     restarted run repeats an uninterrupted one; all ranks together go through the pool without
     repetition, each time in a new random order. A dataset that reads its structures when asked
     for them is never in memory as a whole.
+
+    Attributes:
+        collate_fn: makes some structures of the dataset a batch.
     """
 
     def __init__(
@@ -42,7 +45,7 @@ class Pool:
         """
         self.dataset = dataset
         self._arguments = (len(dataset), per_batch, seed, rank, n_ranks)
-        self._collate, self._n_workers = collate, n_workers
+        self.collate_fn, self._n_workers = collate, n_workers
         self._number = -1
         self._batch: Batch = None
         self._batches: Iterator[Batch] = iter(())
@@ -64,7 +67,7 @@ class Pool:
         return torch.utils.data.DataLoader(
             self.dataset,  # type: ignore[arg-type]
             batch_sampler=_Order(first, *self._arguments),
-            collate_fn=self._collate,
+            collate_fn=self.collate_fn,
             num_workers=self._n_workers,
             # of its own, so that the trainer's random numbers are what they are without a pool
             generator=torch.Generator().manual_seed(0),

@@ -2,18 +2,23 @@
 
 A trainer calls its model once in a step. A framework's hooks hand the batch of this call to
 :class:`Step` before it, and the output after it; all else happens here, for every framework.
+Displacements and edges are worked out on the CPU, from what the loader left there, and copied to
+the model's device; nothing is copied back, but for adversarial displacements.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from .displacements import structure_keys
-from .hessian_targets import Target
+from .displacements import epoch_keys
+from .hessian_targets import Targets
 from .host import Batch, Evaluated, Host, Output, Structures
+from .neighbours import DisplacedEdges
 from .terms import Displacer, Residual, Term
 
 #: key of the pool's structures and their part of the output in a model's output
@@ -64,13 +69,14 @@ class Step:
         self._batches = [batch] if pool is None else [batch, pool]
         whole = host.join(self._batches) if len(self._batches) > 1 else batch
         self._selections = []
+        self._weight: Tensor | None = None
         if terms:
-            structures = host.describe(whole)
-            carry = structures.carry & (structures.n_atoms > 1)
+            structures = Structures.joined(list(map(host.describe, self._batches)))
+            self._weight = torch.cat(list(map(host.weight, self._batches)))
             for displacer in dict.fromkeys(term.displacer for term in terms):
                 shared = [term for term in terms if term.displacer is displacer]
                 self._selections.append(
-                    Selection(host, displacer, shared, whole, structures, carry, seed, epoch)
+                    Selection(host, displacer, shared, whole, structures, seed, epoch)
                 )
         self.forces = base_uses_forces or any(
             "origin" in selection.forces_at for selection in self._selections
@@ -113,7 +119,8 @@ class Step:
                 result[f"{name}_residual"] = energy.new_zeros(1, 0)
                 continue
             residual, selection = found[term.name]
-            weight = selection.structures.weight.to(energy)
+            assert self._weight is not None
+            weight = selection.of_structures(self._weight).to(energy)
             result[name] = residual.penalty * weight[residual.structure]
             result[f"{name}_residual"] = residual.value
         return result
@@ -123,10 +130,12 @@ class Selection:
     """The structures of one displacer, and the model's answers at their points.
 
     Attributes:
-        structures: of the chosen ones.
+        structures: the chosen ones.
+        n_atoms: ``(n_structures,)``, theirs, on the model's device.
+        structure_index: ``(n_atoms,)``, likewise.
         forces_at: points, and "origin", at which one of the terms needs forces.
         shares_calls: whether points that need the same are evaluated in one call.
-        targets: what labels say along the displacements, one per structure.
+        targets: what labels say along the displacements, if there are labels.
     """
 
     def __init__(
@@ -136,7 +145,6 @@ class Selection:
         terms: Sequence[Term],
         batch: Batch,
         structures: Structures,
-        carry: Tensor,
         seed: int,
         epoch: int,
     ) -> None:
@@ -147,39 +155,63 @@ class Selection:
             terms: that share it.
             batch: what the model is called with, without displaced structures.
             structures: of this batch.
-            carry: ``(n_structures,)`` bool, those that may carry terms.
             seed: of the displacements.
             epoch: current epoch.
         """
         self._host, self._displacer, self._terms = host, displacer, terms
-        numbers, positions = structures.numbers.cpu(), structures.positions.detach().cpu()
-        self._keep = carry & displacer.choose(structures, numbers, positions)
-        self._keep_atoms = torch.repeat_interleave(self._keep, structures.n_atoms)
-        self.structures = _chosen(structures, self._keep, self._keep_atoms)
-        self.n_atoms = self.structures.n_atoms
-        self.structure_index = torch.repeat_interleave(self.n_atoms)
         self.shares_calls = False
         self.forces_at = frozenset().union(*(term.forces_at for term in terms))
-        self._positions = positions[self._keep_atoms.cpu()]
-        self.targets: Sequence[Target] = ()
+        self.targets: Targets | None = None
         self._moved: dict[str, Tensor] = {}
         self._energies: dict[str, Tensor] = {}
         self._forces: dict[str, Tensor] = {}
+        self._labels = host.force_labels(batch) if displacer.needs_force_labels else None
+        keep = structures.carry & displacer.choose(structures, self._labels)
+        self.structures = structures.some(keep)
         if not len(self):
             return
-        self._batch = host.select(batch, self._keep)
-        keys = structure_keys(self._positions, self.n_atoms.tolist(), seed, epoch)
-        chosen = numbers[self._keep_atoms.cpu()]
-        drawn = displacer.draw(self.structures, chosen, self._positions, keys)
+        self._batch = host.select(batch, keep, structures.sizes)
+        weight = host.weight(batch)
+        self._device = weight.device
+        self._chosen = self._atoms = None
+        if not keep.all():
+            self._chosen = self._to_device(np.flatnonzero(keep))
+            self._atoms = self._to_device(np.flatnonzero(np.repeat(keep, structures.sizes)))
+        sizes = np.asarray(self.structures.sizes)
+        self.n_atoms = self._to_device(sizes)
+        self.structure_index = self._to_device(np.repeat(np.arange(len(sizes)), sizes))
+        drawn = displacer.draw(self.structures, epoch_keys(self.structures.keys, seed, epoch))
         self.targets = drawn.targets
         self._displace(drawn.fields)
 
     def __len__(self) -> int:
-        return len(self.n_atoms)
+        return len(self.structures)
+
+    def _to_device(self, array: NDArray[np.int64]) -> Tensor:
+        return torch.from_numpy(array).to(self._device, non_blocking=True)
+
+    def of_structures(self, values: Tensor) -> Tensor:
+        """Values of the chosen ones, of those of all structures."""
+        return values if self._chosen is None else values.index_select(0, self._chosen)
+
+    def of_atoms(self, values: Tensor) -> Tensor:
+        """Likewise of their atoms."""
+        return values if self._atoms is None else values.index_select(0, self._atoms)
 
     def _displace(self, fields: dict[str, Tensor]) -> None:
+        """Move the atoms, and see to it that the neighbour lists reach so far."""
+        if not fields:
+            return
         for point, field in fields.items():
-            self._moved[point] = self._positions + field.to(self._positions)
+            positions = self.structures.positions
+            self._moved[point] = positions + field.to(positions)
+        longest = max(float(field.square().sum(dim=-1).max()) for field in fields.values()) ** 0.5
+        reach = max(longest, self._displacer.reach)
+        lists = self._host.lists
+        every = np.ones(len(self), dtype=bool)
+        self.structures = self.structures.with_lists(lists, reach, every)
+        made = [skin for skin in self.structures.lists if skin is not None]
+        self._edges = DisplacedEdges(made, self.structures.sizes, lists.r_max, self._device)
 
     def like(self, forces: bool) -> list[str]:
         """The points whose displacement is known, and where forces, or energies alone, suffice."""
@@ -192,8 +224,9 @@ class Selection:
 
     def batch_at(self, point: str) -> Batch:
         """The structures at a point, for a model call."""
-        moved = self._positions if point == "origin" else self._moved[point]
-        return self._host.displaced(self._batch, moved)
+        moved = self.structures.positions if point == "origin" else self._moved[point]
+        positions = moved.to(self._device, non_blocking=True)
+        return self._host.displaced(self._batch, positions, self._edges.at(moved))
 
     def know(self, point: str, answer: Evaluated) -> None:
         """Take over what a model call has found at a point."""
@@ -203,7 +236,7 @@ class Selection:
 
     def displacement(self, point: str) -> Tensor:
         """Part of :class:`~piwsl_plugins.core.terms.Points`."""
-        return self._moved[point] - self._positions
+        return self._moved[point] - self.structures.positions
 
     def with_forces(self, point: str) -> tuple[Tensor, Tensor]:
         """Likewise."""
@@ -233,22 +266,9 @@ class Selection:
         """
         if not len(self):
             return []
-        forces = None if origin.forces is None else origin.forces[self._keep_atoms]
-        self.know("origin", Evaluated(origin.energy[self._keep], forces))
-        here = Evaluated(self._energies["origin"], forces)
-        self._displace(self._displacer.late(self.structures, here))
+        forces = None if origin.forces is None else self.of_atoms(origin.forces)
+        here = Evaluated(self.of_structures(origin.energy), forces)
+        self.know("origin", here)
+        labels = None if self._labels is None else self.of_atoms(self._labels)
+        self._displace(self._displacer.late(here, labels))
         return [(term, term.residual(self)) for term in self._terms]
-
-
-def _chosen(structures: Structures, keep: Tensor, keep_atoms: Tensor) -> Structures:
-    """The part of a description that concerns some structures."""
-
-    labels = structures.force_labels
-    return Structures(
-        n_atoms=structures.n_atoms[keep],
-        positions=structures.positions[keep_atoms],
-        numbers=structures.numbers[keep_atoms],
-        carry=structures.carry[keep],
-        weight=structures.weight[keep],
-        force_labels=None if labels is None else labels[keep_atoms],
-    )

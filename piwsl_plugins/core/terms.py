@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from collections.abc import Sequence
 from typing import Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from . import displacements
 from .consistency import pisc_residual, pitc_residual, symmetric_residual, work
-from .hessian_targets import Target
+from .displacements import Keys
+from .hessian_targets import Targets
 from .host import Evaluated, Structures
 from .settings import Consistency
 
@@ -28,12 +30,12 @@ class Points(Protocol):
     Attributes:
         n_atoms: ``(n_structures,)``.
         structure_index: ``(n_atoms,)``, the structure of each atom.
-        targets: what labels say along the displacements, one per structure.
+        targets: what labels say along the displacements, if there are labels.
     """
 
     n_atoms: Tensor
     structure_index: Tensor
-    targets: Sequence[Target]
+    targets: Targets | None
 
     def displacement(self, point: str) -> Tensor:
         """``(n_atoms, 3)`` in Å, as the positions took it after rounding, on the CPU."""
@@ -66,39 +68,42 @@ class Drawn:
 
     Attributes:
         fields: displacements by point, ``(n_atoms, 3)`` in Å, on the CPU.
-        targets: what labels say along them, one per structure, if there are labels.
+        targets: what labels say along them, if there are labels.
     """
 
     fields: dict[str, Tensor]
-    targets: Sequence[Target] = ()
+    targets: Targets | None = None
 
 
 class Displacer(Protocol):
-    """Which structures carry a term, and where they are displaced."""
+    """Which structures carry a term, and where they are displaced.
 
-    def choose(self, structures: Structures, numbers: Tensor, positions: Tensor) -> Tensor:
-        """``(n_structures,)`` bool.
+    Attributes:
+        reach: how far it will move an atom, in Å; neighbour lists are made for that at once.
+        needs_force_labels: whether it asks for them.
+    """
+
+    reach: float
+    needs_force_labels: bool
+
+    def choose(self, structures: Structures, force_labels: Tensor | None) -> NDArray[np.bool_]:
+        """``(n_structures,)``.
 
         Args:
             structures: all that the model is called with.
-            numbers: theirs, on the CPU.
-            positions: likewise.
+            force_labels: theirs, ``(n_atoms, 3)`` in eV/Å, if they are needed.
         """
 
-    def draw(
-        self, structures: Structures, numbers: Tensor, positions: Tensor, keys: list[int]
-    ) -> Drawn:
+    def draw(self, structures: Structures, keys: Keys) -> Drawn:
         """Displacements of the chosen structures.
 
         Args:
             structures: the chosen ones.
-            numbers: theirs, on the CPU.
-            positions: likewise.
             keys: random keys, one per structure.
         """
 
-    def late(self, structures: Structures, origin: Evaluated) -> dict[str, Tensor]:
-        """Displacements that depend on the model's own forces at r."""
+    def late(self, origin: Evaluated, force_labels: Tensor | None) -> dict[str, Tensor]:
+        """Displacements that depend on the model's own forces at r, on the CPU."""
 
 
 class Term(abc.ABC):
@@ -130,41 +135,37 @@ class RandomDisplacements:
 
     def __init__(self, options: Consistency) -> None:
         self.options = options
-        self.adversarial = options.displacement == "adversarial"
+        self.adversarial = self.needs_force_labels = options.displacement == "adversarial"
         self.symmetric = options.pitc_form == "symmetric"
+        self.reach = 3.0**0.5 * options.max_displacement
 
-    def choose(self, structures: Structures, numbers: Tensor, positions: Tensor) -> Tensor:
+    def choose(self, structures: Structures, force_labels: Tensor | None) -> NDArray[np.bool_]:
         """All; with displacement "adversarial" those with force labels."""
         if not self.adversarial:
-            return torch.ones_like(structures.carry)
-        if structures.force_labels is None:
-            return torch.zeros_like(structures.carry)
-        unknown = ~structures.force_labels.isfinite().all(dim=-1)
-        index = torch.repeat_interleave(structures.n_atoms)
-        count = torch.zeros_like(structures.n_atoms).index_add(0, index, unknown.long())
-        return count == 0
+            return np.ones(len(structures), dtype=bool)
+        if force_labels is None:
+            return np.zeros(len(structures), dtype=bool)
+        known = force_labels.isfinite().all(dim=-1).cpu()
+        return np.array([bool(block.all()) for block in known.split(structures.sizes)])
 
-    def draw(
-        self, structures: Structures, numbers: Tensor, positions: Tensor, keys: list[int]
-    ) -> Drawn:
+    def draw(self, structures: Structures, keys: Keys) -> Drawn:
         """δ ("displaced") unless it is adversarial, −δ ("mirrored"), δ' ("waypoint")."""
-        sizes = structures.n_atoms.tolist()
         streams = ["waypoint"] if self.options.pisc_weight > 0 else []
         fields = {
-            stream: displacements.draw(self.options, stream, keys, sizes)
+            stream: displacements.draw(self.options, stream, keys, structures.sizes)
             for stream in (streams if self.adversarial else ["displaced", *streams])
         }
         if self.symmetric:
             fields["mirrored"] = -fields["displaced"]
         return Drawn(fields)
 
-    def late(self, structures: Structures, origin: Evaluated) -> dict[str, Tensor]:
+    def late(self, origin: Evaluated, force_labels: Tensor | None) -> dict[str, Tensor]:
         """δ along F − F_ref, if it is adversarial."""
         if not self.adversarial:
             return {}
-        assert origin.forces is not None and structures.force_labels is not None
-        error = origin.forces - structures.force_labels
-        return {"displaced": displacements.adversarial(self.options, error)}
+        assert origin.forces is not None and force_labels is not None
+        error = origin.forces - force_labels
+        return {"displaced": displacements.adversarial(self.options, error).cpu()}
 
 
 class _Consistency(Term):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import math
 
+import numpy as np
 import torch
 
 from .hessian_labels import HessianLabels
@@ -71,8 +72,8 @@ class ValidationWatch:
         forces = host.read(output).forces
         if self._guard is not None and forces is not None:
             structures = host.describe(batch)
-            carry = structures.carry.repeat_interleave(structures.n_atoms)
-            labels = structures.force_labels
+            carry = torch.from_numpy(np.repeat(structures.carry, structures.sizes))
+            carry, labels = carry.to(forces.device), host.force_labels(batch)
             if labels is None:
                 labels = torch.full_like(forces, torch.nan)
             known = labels.isfinite().all(dim=-1)

@@ -5,21 +5,22 @@ from __future__ import annotations
 import dataclasses
 import logging
 from argparse import Namespace
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable
 from typing import Any
-
-import torch
 
 from ..core.hessian_labels import HessianLabels
 from ..core.hessian_targets import Geometry, matched_labels
+from ..core.neighbours import NeighbourLists
 from ..core.options import SettingsError
 from ..core.pool import Pool
+from ..core.progress import shown
 from ..core.term_table import weights_of
-from . import arguments, files
+from . import arguments, files, structures
 from .arguments import ENERGY, MaceSettings
 from .host import carrying_heads
 from .loss import has_label
-from .pool import geometries, read_pool
+from .pool import PoolFile, geometries
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,11 +33,13 @@ class Companions:
         labels: Hessian labels, if they have a weight.
         pool: structures beside the training set, if there is use for them.
         valid_labels: Hessian labels of validation structures.
+        lists: neighbour lists of the training data and the pool.
     """
 
     labels: HessianLabels | None = None
     pool: Pool | None = None
     valid_labels: HessianLabels | None = None
+    lists: NeighbourLists | None = None
 
 
 def prepare(run: Callable[[], Any], given: dict[str, Any]) -> Any:
@@ -51,33 +54,31 @@ def prepare(run: Callable[[], Any], given: dict[str, Any]) -> Any:
     stages = (settings, settings.stage_two()) if args.swa else (settings,)
     heads = carrying_heads(settings.mace.heads, given["heads"])
     _check_force_labels(args, settings, loader.dataset)
-    labels = pool = valid_labels = None
+    configs = [config for config in given["head_configs"] if config.head_name in heads]
+    labels = pool_file = valid_labels = None
     in_pool: Iterable[Geometry] = ()
     try:
         if settings.pool.pool_file and (settings.pool.pool_weight or any(map(weights_of, stages))):
-            pool, in_pool = read_pool(settings, given, heads[0])
+            pool_file = PoolFile(settings, given, heads[0])
+            in_pool = pool_file.look_through()
         if any(stage.hessian.hessian_weight for stage in stages):
-            chosen = [given["heads"].index(head) for head in heads]
-            training = _structures(loader.dataset, chosen, given["z_table"].zs)
-            labels, found = matched_labels(settings.hessian, "hessian_file", training, in_pool)
+            training = geometries(files.training_data(configs))
+            shown_training = shown(training, "matching Hessian labels", len(loader.dataset))
+            labels, found = matched_labels(
+                settings.hessian, "hessian_file", shown_training, in_pool
+            )
             logging.info(found)
+        deque(in_pool, maxlen=0)  # looked through even if there are no labels to match
+        pool = None if pool_file is None else pool_file.pool()
         if settings.hessian.hessian_valid_file is not None:
-            configs = [config for config in given["head_configs"] if config.head_name in heads]
             held_out = geometries(files.validation_data(configs))
             valid_labels, found = matched_labels(settings.hessian, "hessian_valid_file", held_out)
             logging.info(found)
     except SettingsError as error:
         arguments.refuse(error)
-    loader.piwsl_companions = Companions(labels, pool, valid_labels)
+    lists = NeighbourLists(structures.search, args.r_max)
+    loader.piwsl_companions = Companions(labels, pool, valid_labels, lists)
     return run()
-
-
-def _structures(dataset: Any, heads: list[int], zs: list[int]) -> Iterator[Geometry]:
-    """Numbers and positions of the structures of these heads."""
-    numbers = torch.tensor([int(z) for z in zs])
-    for structure in dataset:
-        if int(structure["head"]) in heads:
-            yield numbers[structure["node_attrs"].argmax(dim=-1)], structure["positions"]
 
 
 def _check_force_labels(args: Namespace, settings: MaceSettings, dataset: Any) -> None:

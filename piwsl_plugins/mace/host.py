@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from ..core.host import Evaluated, Structures
+from ..core.host import STRUCTURES, Evaluated, Structures
+from ..core.neighbours import Edges, NeighbourLists
 from . import structures
 from .structures import Batch
 
@@ -23,46 +26,75 @@ def carrying_heads(chosen: Sequence[str] | None, heads: Sequence[str]) -> list[s
     return list(chosen or default)
 
 
+class Describe:
+    """Says what the core needs to know of batches, on the CPU; a loader's workers may call it."""
+
+    def __init__(self, numbers: Sequence[int], heads: Sequence[int]) -> None:
+        """
+        Args:
+            numbers: atomic numbers of the model's elements.
+            heads: numbers of those whose structures carry terms.
+        """
+        self._numbers, self._heads = torch.tensor(numbers), torch.tensor(heads)
+
+    def __call__(self, batch: Batch) -> Structures:
+        """Of a batch, as the dictionary that MACE's models take."""
+        sizes = batch["ptr"].diff().tolist()
+        pbc = batch["pbc"].view(-1, 3).cpu().numpy()
+        carry = torch.ones(len(sizes), dtype=torch.bool)
+        if "head" in batch:
+            carry = torch.isin(batch["head"].cpu(), self._heads)
+        return Structures.of(
+            sizes,
+            batch["positions"].detach().cpu(),
+            self._numbers[batch["node_attrs"].argmax(dim=-1).cpu()],
+            batch["cell"].view(-1, 3, 3).cpu().double().numpy(),
+            pbc,
+            carry.numpy(),
+        )
+
+
 class MACEHost:
     """A model for the core's :class:`~piwsl_plugins.core.host.Host`; batches are dictionaries."""
 
-    def __init__(self, model: torch.nn.Module, heads: Sequence[str] | None = None) -> None:
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        heads: Sequence[str] | None = None,
+        lists: NeighbourLists | None = None,
+    ) -> None:
         """
         Args:
             model: the MACE model, not its DistributedDataParallel wrapper.
             heads: names of those whose structures carry terms, by default all but the replay head.
+            lists: neighbour lists that are kept for longer than this object.
         """
-        self._model = model
-        self._r_max = float(model.r_max)
+        self.model = model
+        self.lists = lists or NeighbourLists(structures.search, float(model.r_max))
         names = list(getattr(model, "heads", None) or ["Default"])
-        self._heads = [names.index(name) for name in carrying_heads(heads, names)]
-
-    def carry(self, batch: Batch) -> Tensor:
-        """``(n_structures,)`` bool, those of the right heads."""
-        if "head" not in batch:
-            return torch.ones_like(batch["ptr"][1:], dtype=torch.bool)
-        return torch.isin(batch["head"], torch.tensor(self._heads, device=batch["head"].device))
+        chosen = [names.index(name) for name in carrying_heads(heads, names)]
+        self.description = Describe(model.atomic_numbers.tolist(), chosen)
 
     def describe(self, batch: Batch) -> Structures:
         """What the core needs to know of a batch."""
+        return batch.get(STRUCTURES) or self.description(batch)
+
+    def weight(self, batch: Batch) -> Tensor:
+        """The structures' weights."""
+        return batch["weight"]
+
+    def force_labels(self, batch: Batch) -> Tensor:
+        """Forces, NaN where MACE has put zeros for missing ones."""
         unknown = (batch["forces_weight"] == 0)[batch["batch"]].unsqueeze(-1)
-        element = batch["node_attrs"].argmax(dim=-1)
-        return Structures(
-            n_atoms=batch["ptr"].diff(),
-            positions=batch["positions"],
-            numbers=self._model.atomic_numbers.to(element.device)[element],
-            carry=self.carry(batch),
-            weight=batch["weight"],
-            force_labels=batch["forces"].masked_fill(unknown, torch.nan),
-        )
+        return batch["forces"].masked_fill(unknown, torch.nan)
 
-    def select(self, batch: Batch, keep: Tensor) -> Batch:
+    def select(self, batch: Batch, keep: NDArray[np.bool_], sizes: list[int]) -> Batch:
         """The structures with ``keep``, without edges."""
-        return structures.select(batch, keep)
+        return structures.select(batch, keep, sizes)
 
-    def displaced(self, batch: Batch, positions: Tensor) -> Batch:
-        """The selected structures at other positions, with their edges there."""
-        return structures.displaced(batch, positions, self._r_max)
+    def displaced(self, batch: Batch, positions: Tensor, edges: Edges) -> Batch:
+        """The selected structures at other positions."""
+        return structures.displaced(batch, positions, edges)
 
     def join(self, batches: Sequence[Batch]) -> Batch:
         """One batch of several."""
@@ -74,12 +106,12 @@ class MACEHost:
 
     def read(self, output: dict[str, Any]) -> Evaluated:
         """Energies, without those of isolated atoms, and forces if there are any."""
-        return Evaluated(varying_energy(self._model, output), output["forces"])
+        return Evaluated(varying_energy(self.model, output), output["forces"])
 
     def evaluate(self, batch: Batch, forces: bool) -> Evaluated:
         """Call the model past the trainer's hooks."""
         # forward, not __call__: the hooks are for the trainer's call
-        output = self._model.forward(
+        output = self.model.forward(
             batch if forces else structures.without_forces(batch),
             training=True,
             compute_force=forces,

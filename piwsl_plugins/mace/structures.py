@@ -10,11 +10,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from mace.data.neighborhood import get_neighborhood
+from numpy.typing import NDArray
 from torch import Tensor
 
-Batch = dict[str, Tensor]
+from ..core.host import STRUCTURES
+from ..core.neighbours import Edges
+
+Batch = dict[str, Any]
 
 _PER_EDGE = ("edge_index", "shifts", "unit_shifts")
 _INDEXING = ("ptr", "batch")
@@ -57,69 +62,82 @@ def _rows(key: str, value: Tensor, n_atoms: int, n_structures: int) -> tuple[int
     )
 
 
-def _indexing(n_atoms: Tensor) -> Batch:
+def _indexing(n_atoms: Tensor, total: int) -> Batch:
     starts = torch.nn.functional.pad(n_atoms.cumsum(0), (1, 0))
-    return {"ptr": starts, "batch": torch.repeat_interleave(n_atoms)}
+    # told how many there are, a GPU need not be asked
+    return {"ptr": starts, "batch": torch.repeat_interleave(n_atoms, output_size=total)}
 
 
-def select(batch: Batch, keep: Tensor) -> Batch:
+def plain(batch: Batch) -> Batch:
+    """The batch as MACE's models take it, without what a loader left there for the core."""
+    return {key: value for key, value in batch.items() if key != STRUCTURES}
+
+
+def search(
+    positions: NDArray[np.float64],
+    cell: NDArray[np.float64],
+    pbc: NDArray[np.bool_],
+    cutoff: float,
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """MACE's search for neighbours, as :data:`piwsl_plugins.core.neighbours.Search`."""
+    # get_neighborhood rewrites the cell of non-periodic structures in place
+    index, _, cells, _ = get_neighborhood(positions, cutoff, tuple(pbc.tolist()), cell.copy())
+    return index.astype(np.int64), cells.astype(np.float64)
+
+
+def select(batch: Batch, keep: NDArray[np.bool_], sizes: list[int]) -> Batch:
     """Some structures of a batch, without edges.
 
     Args:
         batch: what a model is called with.
-        keep: ``(n_structures,)`` bool.
+        keep: ``(n_structures,)``.
+        sizes: numbers of atoms of all.
     """
-    keep_atoms, everything = keep[batch["batch"]], bool(keep.all())
-    selected = _indexing(batch["ptr"].diff()[keep])
+    everything, device = bool(keep.all()), batch["positions"].device
+    structures, atoms = keep, np.repeat(keep, sizes)
+
+    def rows(mask: NDArray[np.bool_]) -> Tensor:
+        return torch.from_numpy(np.flatnonzero(mask)).to(device, non_blocking=True)
+
+    n_atoms = batch["ptr"].diff()
+    chosen = {0: rows(atoms), 1: rows(structures), 3: rows(np.repeat(structures, 3))}
+    if not everything:
+        n_atoms = n_atoms.index_select(0, chosen[1])
+    selected = _indexing(n_atoms, len(chosen[0]))
     for key, value in batch.items():
         if key in _PER_EDGE or key in _INDEXING or not isinstance(value, Tensor):
             continue
         if not everything:
-            per_structure, per_atom = _rows(key, value, len(keep_atoms), len(keep))
-            value = value[keep_atoms if per_atom else keep.repeat_interleave(per_structure)]
+            per_structure, _ = _rows(key, value, len(atoms), len(keep))
+            value = value.index_select(0, chosen[per_structure])
         selected[key] = value.detach()
     return selected
 
 
-def displaced(batch: Batch, positions: Tensor, r_max: float) -> Batch:
+def displaced(batch: Batch, positions: Tensor, edges: Edges) -> Batch:
     """The structures at other positions, for a model call.
 
     Args:
         batch: from :func:`select`.
-        positions: ``(n_atoms, 3)`` in Å, on the CPU.
-        r_max: cutoff of the model in Å.
+        positions: ``(n_atoms, 3)`` in Å.
+        edges: those within the cutoff there.
 
     Returns:
-        all that the model needs; cells and all other inputs as in ``batch``, edges exactly those
-        within ``r_max``.
+        all that the model needs; cells and all other inputs as in ``batch``.
     """
-    like = batch["positions"]
-    cells = batch["cell"].view(-1, 3, 3).cpu().double().numpy()
-    periodic = batch["pbc"].view(-1, 3).tolist()
-    starts = batch["ptr"].tolist()
-    blocks = positions.double().split(batch["ptr"].diff().tolist())
-    edge_index, shifts, unit_shifts = [], [], []
-    for block, cell, pbc, start in zip(blocks, cells, periodic, starts, strict=False):
-        # get_neighborhood rewrites the cell of non-periodic structures in place
-        index, shift, unit_shift, _ = get_neighborhood(
-            block.numpy(), r_max, tuple(pbc), cell.copy()
-        )
-        edge_index.append(torch.from_numpy(index + start))
-        shifts.append(torch.from_numpy(shift))
-        unit_shifts.append(torch.from_numpy(unit_shift))
     return {
         **batch,
-        "positions": positions.to(like),
-        "edge_index": torch.cat(edge_index, dim=1).to(like.device, torch.long),
-        "shifts": torch.cat(shifts).to(like),
-        "unit_shifts": torch.cat(unit_shifts).to(like),
+        "positions": positions,
+        "edge_index": edges.index,
+        "shifts": edges.shifts,
+        "unit_shifts": edges.cells,
     }
 
 
 def join(batches: Sequence[Batch]) -> Batch:
     """One batch of several, in order, with the keys that all have."""
     n_atoms = torch.cat([batch["ptr"].diff() for batch in batches])
-    joined = _indexing(n_atoms)
+    joined = _indexing(n_atoms, sum(len(batch["batch"]) for batch in batches))
     for key in set.intersection(*(set(batch) for batch in batches)) - joined.keys():
         if isinstance(batches[0][key], Tensor) and key != "edge_index":
             joined[key] = torch.cat([batch[key].detach() for batch in batches])

@@ -11,6 +11,7 @@ from mace.modules.loss import is_ddp_enabled
 from torch import Tensor
 from torch.optim import LBFGS
 
+from ..core.loading import describing
 from ..core.schedule import weight_factor
 from ..core.step import Step
 from ..core.term_table import terms_of, weights_of
@@ -19,7 +20,7 @@ from ..core.validation import ValidationWatch
 from .data import Companions
 from .host import MACEHost
 from .loss import POOL_LABELS, PIWSLLoss, has_label
-from .structures import Batch, without_forces
+from .structures import Batch, plain, without_forces
 
 #: result of MACE's ``evaluate``: the loss, and errors by name
 Evaluation = tuple[float, dict[str, Any]]
@@ -60,7 +61,7 @@ class TrainingCalls:
         self.epoch, self.number = epoch, first_step
         self.companions = companions or Companions()
         self.one_step, self.join = one_step, join
-        self.host = MACEHost(model, loss.settings.mace.heads)
+        self.host = MACEHost(model, loss.settings.mace.heads, self.companions.lists)
         self.terms = terms_of(loss.settings, self.companions.labels)
         if {term.name for term in self.terms} != weights_of(loss.settings).keys() or (
             loss.supervises_pool and self.companions.pool is None
@@ -107,6 +108,7 @@ class TrainingCalls:
                 self.host, self.loss.terms, batch, pool, seed, self.epoch, forces, self.join
             )
             batch, forces = self._step.inputs, self._step.forces
+        batch = plain(batch)
         if forces:
             return (batch, *args[1:]), keywords
         return (without_forces(batch), *args[1:]), keywords | _NO_FORCES
@@ -136,7 +138,9 @@ def train_one_epoch(run: Callable[[], None], arguments: dict[str, Any]) -> None:
     one_step = isinstance(arguments["optimizer"], LBFGS)
     first_step = epoch if one_step else epoch * len(loader)
     companions = getattr(loader, "piwsl_companions", None)
-    with TrainingCalls(arguments["model"], loss, epoch, first_step, companions, one_step) as calls:
+    calls = TrainingCalls(arguments["model"], loss, epoch, first_step, companions, one_step)
+    loaders = [loader, *([] if calls.companions.pool is None else [calls.companions.pool])]
+    with calls, describing(loaders, calls.host.description, calls.host.lists, calls.terms):
         run()
     means = loss.log.statistics.take(reduce=is_ddp_enabled())
     if not means:
@@ -170,11 +174,14 @@ class Validation:
         self.epoch: int | None = None
         self._watch, self._heads, self._n_loaders = watch, heads, n_loaders
         self._logger = logger
+        self._host: MACEHost | None = None
         self._evaluated = 0
 
     def add(self, model: torch.nn.Module, batch: Batch, output: dict[str, Any]) -> None:
         """Add a batch that the model has been called with; replay structures are left out."""
-        self._watch.add(MACEHost(model, self._heads), batch, output)
+        if self._host is None or self._host.model is not model:
+            self._host = MACEHost(model, self._heads)  # kept, for its neighbour lists
+        self._watch.add(self._host, batch, output)
 
     def finish_loader(self) -> None:
         """Report once all loaders have been evaluated."""

@@ -6,11 +6,14 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from nequip.data import AtomicDataDict
+from numpy.typing import NDArray
 from torch import Tensor
 
-from ..core.host import Evaluated, Structures
+from ..core.host import STRUCTURES, Evaluated, Structures
+from ..core.neighbours import Edges, NeighbourLists
 from . import structures
 
 #: batches of up to so many edges share calls with displaced structures on a CPU, too
@@ -23,31 +26,37 @@ class NequIPHost:
     def __init__(self, model: torch.nn.Module) -> None:
         """Args: model: NequIP's ``GraphModel`` or ``CompileGraphModel``."""
         self.model = model
-        self.type_names = list(model.type_names)
-        self.r_max = float(model.metadata["r_max"])
+        self.lists = NeighbourLists(structures.search, float(model.metadata["r_max"]))
+        self.description = structures.Describe(model.type_names)
         self._compiled_without_forces: tuple[dict] = ({},)
 
     def describe(self, batch: AtomicDataDict.Type) -> Structures:
         """Part of :class:`piwsl_plugins.core.host.Host`, as are all that have no other text."""
-        n_atoms = batch[AtomicDataDict.NUM_NODES_KEY]
-        positions = batch[AtomicDataDict.POSITIONS_KEY]
+        return batch.get(STRUCTURES) or self.description(batch)
+
+    def weight(self, batch: AtomicDataDict.Type) -> Tensor:
+        """Likewise."""
         weight = batch.get(structures.WEIGHT)
-        return Structures(
-            n_atoms=n_atoms,
-            positions=positions,
-            numbers=structures.numbers_of(batch, self.type_names),
-            carry=torch.ones_like(n_atoms, dtype=torch.bool),
-            weight=positions.new_ones(len(n_atoms)) if weight is None else weight.view(-1),
-            force_labels=batch.get(AtomicDataDict.FORCE_KEY),
-        )
+        if weight is not None:
+            return weight.view(-1)
+        n_structures = len(batch[AtomicDataDict.NUM_NODES_KEY])
+        return batch[AtomicDataDict.POSITIONS_KEY].new_ones(n_structures)
 
-    def select(self, batch: AtomicDataDict.Type, keep: Tensor) -> structures.Selected:
+    def force_labels(self, batch: AtomicDataDict.Type) -> Tensor | None:
         """Likewise."""
-        return structures.select(batch, keep)
+        return batch.get(AtomicDataDict.FORCE_KEY)
 
-    def displaced(self, batch: structures.Selected, positions: Tensor) -> AtomicDataDict.Type:
+    def select(
+        self, batch: AtomicDataDict.Type, keep: NDArray[np.bool_], sizes: list[int]
+    ) -> AtomicDataDict.Type:
         """Likewise."""
-        return structures.displaced(batch, positions, self.r_max)
+        return structures.select(batch, keep, sizes)
+
+    def displaced(
+        self, batch: AtomicDataDict.Type, positions: Tensor, edges: Edges
+    ) -> AtomicDataDict.Type:
+        """Likewise."""
+        return structures.displaced(batch, positions, edges)
 
     def join(self, batches: Sequence[AtomicDataDict.Type]) -> AtomicDataDict.Type:
         """Likewise."""

@@ -60,6 +60,7 @@ class Report:
         self._weights: dict[str, float] = {}
         guarded = loss.is_on and loss.settings.run.softening_guard != "off"
         self._watch = ValidationWatch(loss.settings, guarded, valid_labels)
+        self._host: NequIPHost | None = None
         coeffs = ", ".join(
             f"{name} {entry.coeff:g}" for name, entry in loss.entries.items() if entry.coeff
         )
@@ -100,8 +101,10 @@ class Report:
             output: the model's.
             batch: with force labels, if there are any; NaN is no label.
         """
+        if self._host is None or self._host.model is not model:
+            self._host = NequIPHost(model)  # kept, for its neighbour lists
         with torch.enable_grad():
-            self._watch.add(NequIPHost(model), batch, output)
+            self._watch.add(self._host, batch, output)
 
     def end_validation(self, epoch: int, module: lightning.LightningModule) -> None:
         """Log means and what the validation has found; every rank must call it."""

@@ -7,15 +7,19 @@ structures, atoms or edges.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Sequence
 
 import ase.data
+import numpy as np
 import torch
 from nequip.data import AtomicDataDict, compute_neighborlist_, register_fields
 from nequip.data._key_registry import get_field_type
+from numpy.typing import NDArray
 from torch import Tensor
+
+from ..core.host import STRUCTURES, Structures
+from ..core.neighbours import Edges
 
 #: weight of a structure of the pool, ``(n_structures, 1)``
 WEIGHT = "piwsl_weight"
@@ -49,78 +53,116 @@ def numbers_of(data: AtomicDataDict.Type, type_names: Sequence[str]) -> Tensor:
     return numbers.to(types.device)[types]
 
 
-@dataclasses.dataclass(frozen=True)
-class Selected:
-    """Some structures of a batch.
+def search(
+    positions: NDArray[np.float64],
+    cell: NDArray[np.float64],
+    pbc: NDArray[np.bool_],
+    cutoff: float,
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """NequIP's search for neighbours, as :data:`piwsl_plugins.core.neighbours.Search`."""
+    data = {
+        AtomicDataDict.POSITIONS_KEY: torch.from_numpy(positions),
+        AtomicDataDict.PBC_KEY: torch.from_numpy(pbc),
+    }
+    if pbc.any():
+        data[AtomicDataDict.CELL_KEY] = torch.from_numpy(cell)
+    found = compute_neighborlist_(data, cutoff)
+    index = found[AtomicDataDict.EDGE_INDEX_KEY].numpy()
+    cells = found.get(AtomicDataDict.EDGE_CELL_SHIFT_KEY)
+    return index, np.zeros((index.shape[1], 3)) if cells is None else cells.numpy()
 
-    Attributes:
-        data: all their fields but the neighbour lists.
-        sizes: number of atoms of each.
-        lattice: ``cell`` and ``pbc``, on the CPU, where NequIP makes neighbour lists.
-    """
 
-    data: AtomicDataDict.Type
-    sizes: list[int]
-    lattice: AtomicDataDict.Type
+class Describe:
+    """Says what the core needs to know of batches, on the CPU; a loader's workers may call it."""
+
+    def __init__(self, type_names: Sequence[str]) -> None:
+        """Args: type_names: of the model; element symbols, if data has no atomic numbers."""
+        self._type_names = list(type_names)
+
+    def __call__(self, batch: AtomicDataDict.Type) -> Structures:
+        """Of a batch of NequIP's."""
+        sizes = batch[AtomicDataDict.NUM_NODES_KEY].tolist()
+        n = len(sizes)
+        cells, pbc = np.zeros((n, 3, 3)), np.zeros((n, 3), dtype=bool)
+        if AtomicDataDict.CELL_KEY in batch:
+            cells = batch[AtomicDataDict.CELL_KEY].view(-1, 3, 3).cpu().double().numpy()
+        if AtomicDataDict.PBC_KEY in batch:
+            pbc = batch[AtomicDataDict.PBC_KEY].view(-1, 3).cpu().numpy()
+        return Structures.of(
+            sizes,
+            batch[AtomicDataDict.POSITIONS_KEY].detach().cpu(),
+            numbers_of(batch, self._type_names).cpu(),
+            cells,
+            pbc,
+            carry=np.ones(n, dtype=bool),
+        )
 
 
-def select(batch: AtomicDataDict.Type, keep: Tensor) -> Selected:
-    """The structures of a batch with ``keep``, ``(n_structures,)`` bool.
+def plain(batch: AtomicDataDict.Type) -> AtomicDataDict.Type:
+    """The batch as NequIP's models take it, without what a loader left there for the core."""
+    return {key: value for key, value in batch.items() if key != STRUCTURES}
+
+
+def select(
+    batch: AtomicDataDict.Type, keep: NDArray[np.bool_], sizes: list[int]
+) -> AtomicDataDict.Type:
+    """The structures of a batch with ``keep``, without neighbour lists.
+
+    Args:
+        batch: any.
+        keep: ``(n_structures,)``.
+        sizes: numbers of atoms of all.
 
     Raises:
         RuntimeError: for a field of edges that cannot be made anew.
     """
-    masks = {"graph": keep, "node": keep[batch[AtomicDataDict.BATCH_KEY]]}
-    every = bool(keep.all())
+    device = batch[AtomicDataDict.POSITIONS_KEY].device
+    every, atoms = bool(keep.all()), np.repeat(keep, sizes)
+    chosen = {
+        kind: torch.from_numpy(np.flatnonzero(mask)).to(device, non_blocking=True)
+        for kind, mask in (("graph", keep), ("node", atoms))
+    }
     data = {}
     for key, value in batch.items():
-        if key in _NEIGHBOURS:
+        if key in _NEIGHBOURS or key == STRUCTURES:
             continue
         kind = field_type(key)
-        if kind not in masks:
+        if kind not in chosen:
             raise RuntimeError(
                 f"PIWSL cannot make the field '{key}', which belongs to edges, for displaced "
                 "structures; remove the data transform that adds it"
             )
-        data[key] = (value if every else value[masks[kind]]).detach()
-    n_atoms = data[AtomicDataDict.NUM_NODES_KEY]
-    data[AtomicDataDict.BATCH_KEY] = torch.repeat_interleave(n_atoms)
-    keys = (AtomicDataDict.CELL_KEY, AtomicDataDict.PBC_KEY)
-    lattice = {key: data[key].cpu() for key in keys if key in data}
-    return Selected(data, n_atoms.tolist(), lattice)
+        data[key] = (value if every else value.index_select(0, chosen[kind])).detach()
+    # told how many atoms there are, a GPU need not be asked
+    data[AtomicDataDict.BATCH_KEY] = torch.repeat_interleave(
+        data[AtomicDataDict.NUM_NODES_KEY], output_size=len(chosen["node"])
+    )
+    return data
 
 
-def displaced(selected: Selected, positions: Tensor, r_max: float) -> AtomicDataDict.Type:
-    """Structures at other positions, with edges exactly those within ``r_max`` there.
-
-    Neighbour lists are made structure by structure: for a whole batch, NequIP 0.19
-    (``nequip/data/_nl.py``) takes it apart with one mask per structure and field, which for small
-    structures costs as much as the lists themselves.
+def displaced(
+    selected: AtomicDataDict.Type, positions: Tensor, edges: Edges
+) -> AtomicDataDict.Type:
+    """Structures at other positions.
 
     Args:
-        selected: the structures.
-        positions: ``(n_atoms, 3)`` in Å, on the CPU.
-        r_max: cutoff in Å.
+        selected: from :func:`select`.
+        positions: ``(n_atoms, 3)`` in Å.
+        edges: those within the cutoff there.
     """
-    device = selected.data[AtomicDataDict.POSITIONS_KEY].device
-    lists, first_atom = [], 0
-    for index, pos in enumerate(positions.split(selected.sizes)):
-        alone = {key: value[index] for key, value in selected.lattice.items()}
-        found = compute_neighborlist_({**alone, AtomicDataDict.POSITIONS_KEY: pos}, r_max)
-        found[AtomicDataDict.EDGE_INDEX_KEY] = found[AtomicDataDict.EDGE_INDEX_KEY] + first_atom
-        lists.append(found)
-        first_atom += len(pos)
-    edges = {
-        key: torch.cat([found[key] for found in lists], dim=1 if "index" in key else 0).to(device)
-        for key in _NEIGHBOURS
-        if key in lists[0]
+    moved = {
+        **selected,
+        AtomicDataDict.POSITIONS_KEY: positions,
+        AtomicDataDict.EDGE_INDEX_KEY: edges.index,
     }
-    return {**selected.data, AtomicDataDict.POSITIONS_KEY: positions.to(device), **edges}
+    if AtomicDataDict.CELL_KEY in selected:
+        moved[AtomicDataDict.EDGE_CELL_SHIFT_KEY] = edges.cells
+    return moved
 
 
 def join(batches: Sequence[AtomicDataDict.Type]) -> AtomicDataDict.Type:
     """One batch of several, in order; labels that only some have are NaN for the others."""
-    batches = [AtomicDataDict.with_batch_(batch.copy()) for batch in batches]
+    batches = [AtomicDataDict.with_batch_(plain(batch)) for batch in batches]
     examples = {key: value for batch in batches for key, value in batch.items()}
     for key, example in examples.items():
         without = [batch for batch in batches if key not in batch]

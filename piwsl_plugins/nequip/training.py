@@ -12,6 +12,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from nequip.data import AtomicDataDict
 
+from ..core.loading import Describing, describing
 from ..core.pool import Pool
 from ..core.schedule import weight_factor
 from ..core.step import Step
@@ -19,7 +20,7 @@ from ..core.term_table import terms_of
 from ..core.terms import Term
 from .host import NequIPHost
 from .report import Report
-from .structures import POOL_LABELS
+from .structures import POOL_LABELS, plain
 
 if TYPE_CHECKING:
     from .loss import PIWSLLoss
@@ -89,11 +90,11 @@ class TrainingCalls:
 
     def _before(
         self, model: torch.nn.Module, args: tuple[AtomicDataDict.Type]
-    ) -> tuple[AtomicDataDict.Type] | None:
+    ) -> tuple[AtomicDataDict.Type]:
         self._step = self._pooled = None
         now = self.moment() if model.training else None
         if now is None:
-            return None
+            return (plain(args[0]),)
         batch = args[0]
         self.loss.factor = now.factor
         weights = self.loss.weights() if now.factor else {}
@@ -115,7 +116,7 @@ class TrainingCalls:
             self.join,
         )
         if self._step.forces:
-            return (self._step.inputs,)
+            return (plain(self._step.inputs),)
         self._without_forces.enter_context(self.host.energies_alone())
         return (self.host.without_labels(self._step.inputs),)
 
@@ -146,6 +147,7 @@ class PIWSLCallback(Callback):
     def __init__(self) -> None:
         self._calls: list[TrainingCalls] = []
         self._report: Report | None = None
+        self._loading = contextlib.ExitStack()
 
     def setup(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str
@@ -193,6 +195,24 @@ class PIWSLCallback(Callback):
             for model in models.values()
         ]
         loss.observe = self._report.add_step
+        if len(self._calls) == 1:  # neighbour lists are of one cutoff
+            self._describe(datamodule, self._calls[0])
+
+    def _describe(self, datamodule: Any, calls: TrainingCalls) -> None:
+        """Let the loaders of training data and pool say what the core needs to know."""
+        make, host = datamodule.train_dataloader, calls.host
+        arguments = (host.description, host.lists, calls.terms)
+
+        def train_dataloader() -> Any:
+            loader = make()
+            if not isinstance(loader.collate_fn, Describing):
+                self._loading.enter_context(describing([loader], *arguments))
+            return loader
+
+        datamodule.train_dataloader = train_dataloader
+        self._loading.callback(delattr, datamodule, "train_dataloader")
+        if calls.pool is not None:
+            self._loading.enter_context(describing([calls.pool], *arguments))
 
     def on_train_batch_end(
         self,
@@ -242,6 +262,7 @@ class PIWSLCallback(Callback):
             calls.remove()
             calls.loss.factor = calls.loss.observe = None
         self._calls, self._report = [], None
+        self._loading.close()
 
 
 def _piwsl_loss(pl_module: Any) -> PIWSLLoss | None:

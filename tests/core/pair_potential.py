@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from piwsl_plugins.core.host import Evaluated, Structures
+from piwsl_plugins.core.neighbours import Edges, NeighbourLists
 
 Batch = dict[str, Tensor]
 ELEMENTS = [1, 6, 8]
@@ -54,18 +55,19 @@ class PairPotential(torch.nn.Module):
         return output
 
 
-def edges_of(atoms: ase.Atoms, r_max: float) -> tuple[Tensor, Tensor]:
-    """Pairs of atoms within the cutoff, and the shift of the second (Å)."""
-    first, second, cells = ase.neighborlist.neighbor_list("ijS", atoms, r_max)
-    shifts = torch.from_numpy(cells @ atoms.cell.array)
-    return torch.from_numpy(np.array([first, second])).long(), shifts
+def search(positions, cell, pbc, cutoff):
+    """Pairs of atoms within a cutoff, and the cells by which the second is shifted."""
+    first, second, cells = ase.neighborlist.primitive_neighbor_list(
+        "ijS", pbc, cell, positions, cutoff
+    )
+    return np.array([first, second]), cells.astype(float)
 
 
 def batch_of(structures: Sequence[ase.Atoms]) -> Batch:
     """Structures as a trainer's loader would hand them over."""
     parts = []
     for atoms in structures:
-        edges, shifts = edges_of(atoms, PairPotential.r_max)
+        edges, cells = search(atoms.positions, atoms.cell.array, atoms.pbc, PairPotential.r_max)
         unknown = np.full((len(atoms), 3), np.nan)
         parts.append(
             {
@@ -75,8 +77,8 @@ def batch_of(structures: Sequence[ase.Atoms]) -> Batch:
                 "cells": torch.from_numpy(atoms.cell.array.copy()).unsqueeze(0),
                 "pbc": torch.from_numpy(atoms.pbc.copy()).unsqueeze(0),
                 "labels": torch.from_numpy(atoms.arrays.get("REF_forces", unknown).copy()),
-                "edges": edges,
-                "shifts": shifts,
+                "edges": torch.from_numpy(edges),
+                "shifts": torch.from_numpy(cells @ atoms.cell.array),
             }
         )
     return PairHost.join(parts)
@@ -87,32 +89,31 @@ class PairHost:
 
     def __init__(self, model: PairPotential) -> None:
         self.model = model
+        self.lists = NeighbourLists(search, model.r_max)
 
     def describe(self, batch: Batch) -> Structures:
-        carry = torch.ones_like(batch["sizes"], dtype=torch.bool)
-        return Structures(
-            n_atoms=batch["sizes"],
-            positions=batch["positions"],
-            numbers=batch["numbers"],
-            carry=carry,
-            weight=carry.double(),
-            force_labels=batch["labels"],
+        return Structures.of(
+            batch["sizes"].tolist(),
+            batch["positions"],
+            batch["numbers"],
+            batch["cells"].numpy(),
+            batch["pbc"].numpy(),
+            carry=np.ones(len(batch["sizes"]), dtype=bool),
         )
 
-    def select(self, batch: Batch, keep: Tensor) -> Batch:
-        atoms = torch.repeat_interleave(keep, batch["sizes"])
+    def weight(self, batch: Batch) -> Tensor:
+        return torch.ones(len(batch["sizes"]), dtype=torch.float64)
+
+    def force_labels(self, batch: Batch) -> Tensor:
+        return batch["labels"]
+
+    def select(self, batch: Batch, keep: np.ndarray, sizes: list[int]) -> Batch:
         chosen = {key: batch[key][keep] for key in ("sizes", "cells", "pbc")}
+        atoms = np.repeat(keep, sizes)
         return chosen | {key: batch[key][atoms] for key in ("numbers", "labels")}
 
-    def displaced(self, batch: Batch, positions: Tensor) -> Batch:
-        sizes = batch["sizes"].tolist()
-        blocks = zip(positions.split(sizes), batch["numbers"].split(sizes), batch["cells"])
-        return batch_of(
-            [
-                ase.Atoms(numbers, block.numpy(), cell=cell.numpy(), pbc=pbc.numpy())
-                for (block, numbers, cell), pbc in zip(blocks, batch["pbc"])
-            ]
-        )
+    def displaced(self, batch: Batch, positions: Tensor, edges: Edges) -> Batch:
+        return batch | {"positions": positions, "edges": edges.index, "shifts": edges.shifts}
 
     @staticmethod
     def join(batches: Sequence[Batch]) -> Batch:

@@ -1,14 +1,24 @@
 """Displacements: their distribution, what they depend on, and what they must never move."""
 
+import numpy as np
 import pytest
 import torch
+from scipy.stats import kstest
 
-from piwsl_plugins.core.displacements import adversarial, draw, structure_keys
+from piwsl_plugins.core.displacements import (
+    adversarial,
+    draw,
+    epoch_keys,
+    geometry_keys,
+    normal,
+    unit,
+)
 from piwsl_plugins.core.settings import Consistency
 
 KINDS = ("uniform", "one_sided", "fixed_length")
 EPSILON = 0.07
 MANY = 20_000
+ONE = np.array([1], dtype=np.uint64)
 
 
 def settings(kind="uniform"):
@@ -16,7 +26,11 @@ def settings(kind="uniform"):
 
 
 def sample(kind):
-    return draw(settings(kind), "displaced", [1], [MANY])
+    return draw(settings(kind), "displaced", ONE, [MANY])
+
+
+def keys_of(positions, sizes, seed, epoch):
+    return epoch_keys(geometry_keys(positions, sizes), seed, epoch)
 
 
 @pytest.fixture
@@ -58,10 +72,10 @@ def test_lengths():
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_structure_has_the_same_displacement_in_every_batch(kind, structures):
     positions, sizes = structures
-    keys = structure_keys(positions, sizes, seed=3, epoch=2)
+    keys = keys_of(positions, sizes, seed=3, epoch=2)
     together = draw(settings(kind), "displaced", keys, sizes).split(sizes)
     for block, size, expected in zip(positions.split(sizes), sizes, together, strict=True):
-        key = structure_keys(block, [size], seed=3, epoch=2)
+        key = keys_of(block, [size], seed=3, epoch=2)
         assert torch.equal(draw(settings(kind), "displaced", key, [size]), expected)
 
 
@@ -69,7 +83,7 @@ def test_seed_epoch_stream_and_structure_each_give_another_displacement(structur
     positions, sizes = structures
 
     def drawn(seed=0, epoch=0, stream="displaced", shift=0.0):
-        keys = structure_keys(positions + shift, sizes, seed, epoch)
+        keys = keys_of(positions + shift, sizes, seed, epoch)
         return draw(settings(), stream, keys, sizes)
 
     first = drawn()
@@ -79,8 +93,24 @@ def test_seed_epoch_stream_and_structure_each_give_another_displacement(structur
         assert not torch.isclose(first, other).any()
 
 
+@pytest.mark.parametrize("sizes", [[1] * MANY, [MANY]])
+def test_numbers_are_random_from_structure_to_structure_and_within_one(sizes):
+    """Of consecutive keys, which differ in few bits, as well as of consecutive components."""
+    keys = np.arange(len(sizes), dtype=np.uint64)
+    numbers = unit(keys, "displaced", sizes)
+    assert numbers.min() > 0 and numbers.max() < 1
+    for component in numbers.T:
+        assert kstest(component, "uniform").pvalue > 1e-3
+        for lag in (1, 2, 16):
+            neighbours = torch.corrcoef(torch.stack([component[lag:], component[:-lag]]))
+            assert abs(neighbours[0, 1]) < 5 / MANY**0.5
+    assert torch.corrcoef(numbers.T).triu(1).abs().max() < 5 / MANY**0.5
+    assert kstest(normal(keys, "hessian", sizes).flatten(), "norm").pvalue > 1e-3
+    assert len(numbers.unique()) == numbers.numel()
+
+
 def test_waypoint_and_displaced_point_are_uncorrelated():
-    first, second = (draw(settings(), s, [1], [MANY]) for s in ("displaced", "waypoint"))
+    first, second = (draw(settings(), s, ONE, [MANY]) for s in ("displaced", "waypoint"))
     assert abs(torch.corrcoef(torch.stack([first.flatten(), second.flatten()]))[0, 1]) < 0.02
 
 

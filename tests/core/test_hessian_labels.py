@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from piwsl_plugins.core.displacements import structure_keys
 from piwsl_plugins.core.hessian_labels import (
     HESSIAN_KEY,
     HessianLabel,
@@ -16,7 +15,7 @@ from piwsl_plugins.core.hessian_labels import (
     read_labels,
     write_labels,
 )
-from piwsl_plugins.core.hessian_targets import check_labels, draw_target
+from piwsl_plugins.core.hessian_targets import check_label, draw_targets
 from piwsl_plugins.core.options import SettingsError
 from piwsl_plugins.core.settings import Hessian
 
@@ -128,26 +127,32 @@ def test_displacements_average_to_the_frobenius_norm(structures, labels, kind):
     """What all directions have in common, so that one weight suits all."""
     options = Hessian(hessian_file="x", hessian_displacement=kind)
     label = labels[0]
-    keys = structure_keys(torch.arange(9000.0).view(-1, 3), [1] * 3000, 0, 0)
-    squares = []
-    for key in keys:
-        target = draw_target(options, label, key)
-        change = target.force_difference(target.displacement)
-        squares.append(float((change / target.size(target.displacement)).square().mean()))
+    keys = np.arange(3000, dtype=np.uint64)
+    targets = draw_targets(options, [label] * 3000, keys)
+    field = targets.displacement
+    sizes = torch.from_numpy(targets.sizes(field)).view(-1, 1, 1)
+    changes = targets.force_differences(field).view(3000, -1, 3) / sizes
+    squares = changes.square().mean(dim=(1, 2)).numpy()
     expected = np.square(label.hessian).sum() / len(label.hessian)
     assert np.mean(squares) == pytest.approx(expected, rel=0.05)
 
 
 def test_probes_serve_both_forms(structures, labels):
     probes = labels[3]
-    target = draw_target(Hessian(hessian_file="x"), probes, key=4)
-    assert target.probe == 1
-    assert np.array_equal(target.displacement, probes.displacements[1])
-    assert np.array_equal(target.force_difference(target.displacement), -probes.force_changes[1])
-    work = -0.5 * np.sum(probes.force_changes[1] * probes.displacements[1])
-    assert float(target.curvature(target.displacement)) == pytest.approx(work)
-    energies = draw_target(Hessian(hessian_file="x"), labels[4], key=4)
-    assert float(energies.curvature(energies.displacement)) == 0.1
-    check_labels(Hessian(hessian_file="x", hessian_form="energies"), labels)
+    options, keys = Hessian(hessian_file="x"), np.array([4, 5], dtype=np.uint64)
+    target = draw_targets(options, [probes], keys[:1])
+    (index,) = target.probes
+    field = target.displacement
+    assert np.array_equal(field, probes.displacements[index])
+    assert np.array_equal(target.force_differences(field), -probes.force_changes[index])
+    work = -0.5 * np.sum(probes.force_changes[index] * probes.displacements[index])
+    assert float(target.curvatures(field)) == pytest.approx(work)
+    both = draw_targets(options, [probes, labels[4]], keys)
+    curvature = labels[4].curvatures[both.probes[1]]
+    assert both.curvatures(both.displacement).tolist() == [pytest.approx(work), curvature]
+    drawn = {draw_targets(options, [probes], keys[:1] + n).probes[0] for n in range(99)}
+    assert drawn == set(range(len(probes.displacements)))
+    check_label(Hessian(hessian_file="x", hessian_form="energies"), 4, labels[4])
+    check_label(Hessian(hessian_file="x"), 3, labels[3])
     with pytest.raises(SettingsError, match=r"label 4 .*energies alone"):
-        check_labels(Hessian(hessian_file="x"), labels)
+        check_label(Hessian(hessian_file="x"), 4, labels[4])

@@ -21,6 +21,7 @@ R_MAX = 4.0
 #: options of MACE that take no value
 SWITCHES = {
     "amsgrad",
+    "distributed",
     "dry_run",
     "pair_repulsion",
     "ema",

@@ -1,19 +1,24 @@
-"""Two CPU ranks (gloo) give the gradient of one."""
+"""Two CPU ranks (gloo) give the gradient of one, and MACE's own ``--distributed`` runs on them."""
 
+import os
+from unittest import mock
+
+import ase.io
 import numpy as np
 import pytest
 import torch
 from mace import modules
 from mace.tools.torch_geometric.batch import Batch
 
-from piwsl_plugins.core.hessian_labels import HessianLabels
+from piwsl_plugins.core.hessian_labels import HessianLabels, write_labels
 from piwsl_plugins.core.pool import Pool
 from piwsl_plugins.mace.arguments import MaceSettings
 from piwsl_plugins.mace.data import Companions
 from piwsl_plugins.mace.loss import EnergyLoss, PIWSLLoss
 
 from ..conformance import labels_of
-from .conftest import atomic_data, frames, loader, make_model, train_epoch
+from .conftest import atomic_data, frames, loader, make_model, train, train_epoch
+from .test_trainer import entries
 from .two_ranks import on_two_ranks
 
 HEADS = ["pt_head", "Default"]
@@ -111,3 +116,51 @@ def test_two_ranks_give_the_gradient_of_one(case, tmp_path):
             torch.testing.assert_close(
                 found[name], value, rtol=1e-12, atol=1e-13 * scale, msg=f"{name} on rank {rank}"
             )
+
+
+def distributed_run(rank, folder, options):
+    """``mace_run_train --distributed`` as torchrun starts it, but on a CPU.
+
+    MACE 0.3.16 (``cli/run_train.py``) makes no process group for a CPU, so that ours is there
+    before, and names a GPU for each rank.
+    """
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2")
+    on_cpu = torch.nn.parallel.DistributedDataParallel
+    with (
+        mock.patch("mace.cli.run_train.DDP", lambda model, device_ids: on_cpu(model)),
+        mock.patch("torch.distributed.destroy_process_group"),
+    ):
+        model = train(folder, {}, distributed=True, launcher="torchrun", **options)
+    return None if model is None else dict(model.named_parameters())
+
+
+def test_maces_own_launcher(tmp_path, files):
+    """One step per epoch over all frames: two ranks end where one does, and report the same."""
+    labels = labels_of(frames("ethanol_gfn2_train", 3))  # the ranks have unequal numbers
+    write_labels(tmp_path / "labels.npz", labels, "random numbers")
+    pool = frames("ethanol_gfn2_hot", 6)
+    del pool[1].arrays["REF_forces"]
+    ase.io.write(tmp_path / "pool.xyz", pool)
+    options = {
+        **files,
+        # MACE 0.3.16 takes these from the rank's own part of the data
+        "scaling": "no_scaling",
+        "compute_avg_num_neighbors": False,
+        "avg_num_neighbors": 8.0,
+        "max_num_epochs": 3,
+        "piwsl_pitc_weight": 30.0,
+        "piwsl_hessian_file": tmp_path / "labels.npz",
+        "piwsl_hessian_weight": 0.1,
+        "piwsl_pool_file": tmp_path / "pool.xyz",
+    }
+    one = train(tmp_path / "one", {}, **options, batch_size=12, piwsl_pool_per_batch=4)
+    both = {**options, "batch_size": 6, "valid_batch_size": 3, "piwsl_pool_per_batch": 2}
+    first, _ = on_two_ranks(tmp_path, distributed_run, tmp_path / "two", both)
+    for name, value in one.named_parameters():
+        torch.testing.assert_close(first[name], value, rtol=1e-6, atol=1e-9)
+    wanted, found = (entries(tmp_path / name, "piwsl") for name in ("one", "two"))
+    assert len(found) == len(wanted) == 3
+    for line, expected in zip(found, wanted):
+        assert line.keys() == expected.keys()
+        assert line.pop("mode") == expected.pop("mode") == "piwsl"
+        assert line == pytest.approx(expected, rel=1e-6)

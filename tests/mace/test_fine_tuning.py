@@ -21,7 +21,7 @@ from mace.calculators import MACECalculator
 from mace.cli.run_train import run
 from mace.tools import build_default_arg_parser
 
-from piwsl_plugins.core.displacements import draw, structure_keys
+from piwsl_plugins.core.displacements import draw, epoch_keys, geometry_keys
 from piwsl_plugins.core.settings import Consistency
 
 from .conftest import assert_same_weights, close_log_files, frames, run_command
@@ -249,7 +249,7 @@ def test_replay(pretrained, train, tmp_path, tuned):
         for head, group in {"gfn2": structures, "pt_head": replayed}.items():
             positions = torch.from_numpy(np.concatenate([atoms.positions for atoms in group]))
             sizes = [len(atoms) for atoms in group]
-            keys = structure_keys(positions, sizes, seed=1, epoch=entry["epoch"])
+            keys = epoch_keys(geometry_keys(positions, sizes), seed=1, epoch=entry["epoch"])
             displacement = [d.numpy() for d in draw(options, "displaced", keys, sizes).split(sizes)]
             displaced = [atoms.copy() for atoms in group]
             for atoms, field in zip(displaced, displacement):

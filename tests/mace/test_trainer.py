@@ -12,10 +12,12 @@ import sys
 import time
 from pathlib import Path
 
+import ase.io
 import pytest
 import torch
 from mace import modules
 
+from piwsl_plugins.mace import host, structures
 from piwsl_plugins.mace.arguments import MaceSettings
 from piwsl_plugins.mace.loss import PIWSLLoss
 
@@ -192,6 +194,34 @@ def test_workers_do_not_change_the_result(tmp_path, files, n_workers):
     first = train(tmp_path / "first", files, **STRONG)
     again = train(tmp_path / "again", files, num_workers=n_workers, **STRONG)
     assert_same_weights(first, again)
+
+
+@pytest.mark.parametrize("n_workers", [0, 2])
+def test_neighbours_are_looked_for_where_data_is_loaded(tmp_path, files, n_workers, monkeypatch):
+    """Once per structure; with workers not in the training process at all."""
+    searched, described = [], []
+    search, description = structures.search, host.Describe.__call__
+
+    def counted(positions, *rest):
+        searched.append(positions.tobytes())
+        return search(positions, *rest)
+
+    def count(describe, batch):
+        if len(batch["ptr"]) != 1 + 6:  # those of validation, whose forces are watched
+            described.append(batch)
+        return description(describe, batch)
+
+    monkeypatch.setattr(structures, "search", counted)
+    monkeypatch.setattr(host.Describe, "__call__", count)
+    options = {"num_workers": n_workers, "max_num_epochs": 3, "piwsl_pool_weight": 0}
+    pool = tmp_path / "pool.xyz"
+    ase.io.write(pool, frames("ethanol_gfn2_hot", 4))
+    train(tmp_path, files, piwsl_pool_file=pool, piwsl_pool_per_batch=2, **options, **STRONG)
+    if n_workers:
+        assert not searched and not described
+    else:
+        assert len(searched) == len(set(searched)) == 12 + 4
+        assert len(described) == 3 * 3 * 2  # batches of training data and of the pool
 
 
 def test_a_restarted_run_depends_on_the_checkpoint_alone(tmp_path, files):

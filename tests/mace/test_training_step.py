@@ -13,7 +13,7 @@ from mace import modules
 from mace.calculators import MACECalculator
 from mace.data import AtomicData
 
-from piwsl_plugins.core.displacements import draw, structure_keys
+from piwsl_plugins.core.displacements import draw, epoch_keys, geometry_keys
 from piwsl_plugins.core.hessian_labels import HessianLabel, HessianLabels
 from piwsl_plugins.mace.arguments import MaceSettings
 from piwsl_plugins.mace.data import Companions
@@ -178,7 +178,8 @@ def test_residuals_agree_with_mace_calculator():
         return displaced.get_potential_energy(), displaced.get_forces()
 
     def drawn(atoms, point):
-        keys = structure_keys(torch.from_numpy(atoms.positions), [len(atoms)], SEED, EPOCH)
+        geometry = geometry_keys(torch.from_numpy(atoms.positions), [len(atoms)])
+        keys = epoch_keys(geometry, SEED, EPOCH)
         return draw(settings.consistency, point, keys, [len(atoms)])
 
     for index, atoms in enumerate(structures):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 from pathlib import Path
 
@@ -56,8 +57,8 @@ ALLEGRO_MODEL = {
 MODELS = {"nequip": NEQUIP_MODEL, "allegro": ALLEGRO_MODEL}
 
 
-@pytest.fixture(autouse=True)
-def _global_state():
+@contextlib.contextmanager
+def global_state():
     """NequIP's own global settings (float64 data), restored afterwards."""
     import torch
     from nequip.utils.global_state import set_global_state
@@ -67,6 +68,12 @@ def _global_state():
     torch.set_default_dtype(torch.float64)  # the line above acts only once in a process
     yield
     torch.set_default_dtype(before)
+
+
+@pytest.fixture(autouse=True)
+def _global_state():
+    with global_state():
+        yield
 
 
 @pytest.fixture(scope="session")

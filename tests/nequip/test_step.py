@@ -14,7 +14,7 @@ from nequip.train import NequIPLightningModule
 
 from piwsl_plugins.core.hessian_labels import write_labels
 from piwsl_plugins.core.settings import Settings
-from piwsl_plugins.nequip import host
+from piwsl_plugins.nequip import host, structures
 
 from .. import conformance
 from . import reference
@@ -103,25 +103,10 @@ def files(tmp_path, mixed_frames):
     return frames, pool, labels
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_a_step_of_lightnings_trainer(case, files, tmp_path, monkeypatch):
-    """SGD with a learning rate of 1 moves the parameters by the gradient.
-
-    NequIP compiles with inductor, which takes a minute here; "aot_eager" goes the same way but
-    for the last part, the generation of machine code, so that one case of that is enough.
-    """
-    name, coeffs, options, backend, join_edges = CASES[case]
-    frames, pool, labels = files
-    pool = pool if "pool_file" in options else []
-    labels = labels if "hessian_file" in options else []
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(host, "JOIN_EDGES", join_edges)
-    monkeypatch.setattr(conformance, "SEED", 11)
-    monkeypatch.setattr(conformance, "EPOCH", 0)
-    compile_mode = "eager" if backend == "eager" else "compile"
-    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=backend))
+def training(model, coeffs, options, batch_size, n_workers=0, **limits):
+    """NequIP's module, Lightning's trainer, and NequIP's data in the current folder."""
     module = NequIPLightningModule(
-        model={**copy.deepcopy(MODELS[name]), "compile_mode": compile_mode},
+        model=model,
         num_datasets={"train": 1, "val": 1, "test": 0, "predict": 0},
         optimizer={"_target_": "torch.optim.SGD", "lr": 1.0},
         loss={
@@ -142,13 +127,10 @@ def test_a_step_of_lightnings_trainer(case, files, tmp_path, monkeypatch):
             {"_target_": mapper, "model_type_names": TYPE_NAMES},
             {"_target_": "nequip.data.transforms.NeighborListTransform", "r_max": R_MAX},
         ],
-        train_dataloader={"batch_size": len(frames)},
+        train_dataloader={"batch_size": batch_size, "num_workers": n_workers},
     )
-    framework = NequIPFramework(name, MODELS[name]["seed"])
-    framework.model.load_state_dict(module.model["sole_model"].state_dict())
     trainer = lightning.Trainer(
         accelerator="cpu",
-        max_steps=1,
         limit_val_batches=0,
         num_sanity_val_steps=0,
         logger=False,
@@ -156,7 +138,32 @@ def test_a_step_of_lightnings_trainer(case, files, tmp_path, monkeypatch):
         enable_progress_bar=False,
         enable_model_summary=False,
         inference_mode=False,
+        **limits,
     )
+    return module, trainer, data
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_step_of_lightnings_trainer(case, files, tmp_path, monkeypatch):
+    """SGD with a learning rate of 1 moves the parameters by the gradient.
+
+    NequIP compiles with inductor, which takes a minute here; "aot_eager" goes the same way but
+    for the last part, the generation of machine code, so that one case of that is enough.
+    """
+    name, coeffs, options, backend, join_edges = CASES[case]
+    frames, pool, labels = files
+    pool = pool if "pool_file" in options else []
+    labels = labels if "hessian_file" in options else []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(host, "JOIN_EDGES", join_edges)
+    monkeypatch.setattr(conformance, "SEED", 11)
+    monkeypatch.setattr(conformance, "EPOCH", 0)
+    compile_mode = "eager" if backend == "eager" else "compile"
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=backend))
+    model = {**copy.deepcopy(MODELS[name]), "compile_mode": compile_mode}
+    module, trainer, data = training(model, coeffs, options, len(frames), max_steps=1)
+    framework = NequIPFramework(name, MODELS[name]["seed"])
+    framework.model.load_state_dict(module.model["sole_model"].state_dict())
     trainer.fit(module, datamodule=data)
     forces_weight = coeffs.get("forces", 0.0)
     settings = Settings.create(options).decided("forces" in coeffs, forces_weight)
@@ -169,3 +176,35 @@ def test_a_step_of_lightnings_trainer(case, files, tmp_path, monkeypatch):
     assert error < (1e-9 if labels else 1e-12)
     base = gradient(framework, supervised(framework, frames, coeffs))
     assert (base - wanted_gradient).norm() > 1e-3 * wanted_gradient.norm()  # the terms are felt
+
+
+@pytest.mark.parametrize("n_workers", [0, 2])
+def test_neighbours_are_looked_for_where_data_is_loaded(n_workers, files, tmp_path, monkeypatch):
+    """Once per structure; with workers not in the training process at all."""
+    frames, pool, _ = files
+    monkeypatch.chdir(tmp_path)
+    searched, described = [], []
+    search, description = structures.search, structures.Describe.__call__
+
+    def counted(positions, *rest):
+        searched.append(positions.tobytes())
+        return search(positions, *rest)
+
+    def count(describe, batch):
+        described.append(1)
+        return description(describe, batch)
+
+    monkeypatch.setattr(structures, "search", counted)
+    monkeypatch.setattr(structures.Describe, "__call__", count)
+    options = {**POOL, **HESSIAN, "pitc_weight": 1e-3}
+    limits = {"max_epochs": 3, "limit_train_batches": 2}
+    module, trainer, data = training(MODELS["nequip"], E_F, options, 3, n_workers, **limits)
+    make = data.train_dataloader
+    trainer.fit(module, datamodule=data)
+    carrying = [atoms for atoms in [*frames, *pool] if len(atoms) > 1]
+    if n_workers:
+        assert not searched and not described
+    else:
+        assert len(searched) == len(set(searched)) == len(carrying)
+        assert len(described) == 3 * 2 * 2  # batches of training data and of the pool
+    assert data.train_dataloader == make  # as if we had not been there

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ase
+import numpy as np
 import pytest
 import torch
 from ase.neighborlist import neighbor_list
 
+from piwsl_plugins.core.neighbours import DisplacedEdges, NeighbourLists
 from piwsl_plugins.nequip import structures
 
 from . import reference
@@ -23,12 +25,17 @@ def edges_of(data):
 def test_neighbour_lists_are_those_of_the_displaced_positions(mixed_frames):
     batch = reference.as_batch(mixed_frames, TYPE_NAMES, R_MAX)
     before = {key: value.clone() for key, value in batch.items()}
-    selected = structures.select(batch, torch.tensor([True, False, True, False, True]))
+    keep = np.array([True, False, True, False, True])
+    selected = structures.select(batch, keep, [len(atoms) for atoms in mixed_frames])
     kept = [mixed_frames[i] for i in (0, 2, 4)]
-    assert selected.sizes == [len(atoms) for atoms in kept]
-    displacement = torch.rand(sum(selected.sizes), 3, generator=torch.Generator().manual_seed(0))
-    displacement = displacement - 0.5
-    found = structures.displaced(selected, selected.data["pos"] + displacement, R_MAX)
+    sizes = [len(atoms) for atoms in kept]
+    displacement = torch.rand(sum(sizes), 3, generator=torch.Generator().manual_seed(0)) - 0.5
+    lists = NeighbourLists(structures.search, R_MAX)
+    described = structures.Describe(TYPE_NAMES)(batch).some(keep)
+    described = described.with_lists(lists, 3**0.5 * 0.5, np.ones(3, dtype=bool))
+    positions = selected["pos"] + displacement
+    edges = DisplacedEdges(described.lists, sizes, R_MAX, positions.device).at(positions)
+    found = structures.displaced(selected, positions, edges)
     expected, start = [], 0
     for atoms in kept:
         moved: ase.Atoms = atoms.copy()
@@ -40,7 +47,7 @@ def test_neighbour_lists_are_those_of_the_displaced_positions(mixed_frames):
         start += len(atoms)
     assert edges_of(found) == sorted(expected)
     assert torch.equal(found["cell"], batch["cell"][[0, 2, 4]])
-    assert found["num_atoms"].tolist() == selected.sizes
+    assert found["num_atoms"].tolist() == sizes
     assert torch.equal(found["batch"], torch.repeat_interleave(found["num_atoms"]))
     assert batch.keys() == before.keys()
     for key, value in before.items():
@@ -51,7 +58,7 @@ def test_edge_fields_that_cannot_be_made_anew(mixed_frames):
     batch = reference.as_batch(mixed_frames[:2], TYPE_NAMES, R_MAX)
     batch["edge_lengths"] = torch.ones(batch["edge_index"].shape[1], 1)
     with pytest.raises(RuntimeError, match=r"edge_lengths.*data transform"):
-        structures.select(batch, torch.ones(2, dtype=torch.bool))
+        structures.select(batch, np.ones(2, dtype=bool), [len(a) for a in mixed_frames[:2]])
 
 
 def test_joined_batches_are_taken_apart_again(mixed_frames):

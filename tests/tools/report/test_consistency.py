@@ -7,7 +7,7 @@ from .known_calculators import Changed, Quadratic, ethanol, stiff_hessian
 
 torch = pytest.importorskip("torch", reason="the core's residuals need torch")
 
-from piwsl_plugins.core.displacements import generator, structure_keys, uniform  # noqa: E402
+from piwsl_plugins.core.displacements import epoch_keys, geometry_keys, uniform  # noqa: E402
 from piwsl_plugins.tools.report.analysis import consistency as analysis  # noqa: E402
 from piwsl_plugins.tools.report.analysis.statistics import difference  # noqa: E402
 from piwsl_plugins.tools.report.measure.consistency import residuals  # noqa: E402
@@ -45,9 +45,9 @@ def test_pitc_of_a_quadratic_energy_is_half_its_curvature(measure, displaced_eth
     for place in np.ndindex(3, 3, 3):
         frame, epsilon, number = place
         positions = torch.from_numpy(displaced_ethanol.frames[frame].atoms.positions)
-        (key,) = structure_keys(positions, [9], SETTINGS.seed, number)
+        keys = epoch_keys(geometry_keys(positions, [9]), SETTINGS.seed, number)
         delta, waypoint = (
-            uniform(9, SETTINGS.epsilons[epsilon], generator(key, stream)).numpy().ravel()
+            uniform(keys, stream, [9], SETTINGS.epsilons[epsilon]).numpy().ravel()
             for stream in ("displaced", "waypoint")
         )
         half = 1000 / 9 * 0.5

@@ -198,7 +198,17 @@ def packaged(checkpoint):
     return package
 
 
+@pytest.fixture
+def nequips_state():
+    """As in a process of its own: what other tests in this one have left is another precision."""
+    from ...nequip.conftest import global_state
+
+    with global_state():
+        yield
+
+
 @nequip_only
+@pytest.mark.usefixtures("nequips_state")
 def test_nequip(tmp_path, select, refused, pool):
     path = saved_nequip(tmp_path, "nequip")
     described = descriptor(str(path), None, "cpu", 5.0, [1, 6, 8])

@@ -74,7 +74,7 @@ def _frame(model: LoadedCalculator, frame: Frame, settings: ReportSettings) -> d
     import torch
 
     from ....core.consistency import pisc_residual, pitc_residual, work
-    from ....core.displacements import generator, structure_keys, uniform
+    from ....core.displacements import epoch_keys, geometry_keys, uniform
 
     atoms = frame.atoms
     one_structure = torch.zeros(len(atoms), dtype=torch.long)
@@ -87,14 +87,13 @@ def _frame(model: LoadedCalculator, frame: Frame, settings: ReportSettings) -> d
         return energy, torch.from_numpy(evaluation.forces)
 
     energy, forces = point(torch.zeros(len(atoms), 3, dtype=torch.float64))
+    geometry = geometry_keys(torch.from_numpy(atoms.positions), [len(atoms)])
     shape = (len(settings.epsilons), settings.draws)
     found = {name: np.zeros(shape) for name in ("pitc", "pisc", "work", "odd", "curvature")}
     for place in np.ndindex(shape):
-        (key,) = structure_keys(
-            torch.from_numpy(atoms.positions), [len(atoms)], settings.seed, epoch=place[1]
-        )
+        keys = epoch_keys(geometry, settings.seed, epoch=place[1])
         delta, waypoint = (
-            uniform(len(atoms), settings.epsilons[place[0]], generator(key, stream))
+            uniform(keys, stream, [len(atoms)], settings.epsilons[place[0]])
             for stream in ("displaced", "waypoint")
         )
         forward, _ = point(delta)
