@@ -41,8 +41,8 @@ class Pairs:
         shifts: ``(n_pairs, 3)``, the same in Å.
     """
 
-    index: NDArray[np.int32]
-    cells: NDArray[np.int32]
+    index: NDArray[np.int64]
+    cells: NDArray[np.float64]
     shifts: NDArray[np.float64]
 
     @property
@@ -134,8 +134,7 @@ class NeighbourLists:
         shifts = cells @ np.where(pbc[:, None], cell, 0.0)
         distance = np.linalg.norm(positions[index[1]] - positions[index[0]] + shifts, axis=1)
         inner = distance < self.r_max - skin
-        short = index.astype(np.int32), cells.astype(np.int32)
-        parts = (Pairs(short[0][:, part], short[1][part], shifts[part]) for part in (inner, ~inner))
+        parts = (Pairs(index[:, part], cells[part], shifts[part]) for part in (inner, ~inner))
         return SkinList(reach, *parts)
 
 
