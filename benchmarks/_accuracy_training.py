@@ -161,13 +161,12 @@ def _measure(job: Job, sources: Sources, runs: Path, folder: Path) -> dict[str, 
     arguments |= {"train_file": folder / "train.xyz", "valid_file": folder / "valid.xyz"}
     if job.variant.hessian is not None:
         hessians = sources.hessian_file(cell.dataset)
-        arguments["piwsl_hessian_file"] = hessians
         if cell.probes:
             assert hessians is not None
-            arguments["piwsl_hessian_file"] = folder / "probes.npz"
-            labelled_frames = [data.frames[number] for number in subset.train]
-            probes = (hessians, labelled_frames, cell.probes, job.seed)
-            write_probes(*probes, arguments["piwsl_hessian_file"])
+            frames = [data.frames[number] for number in subset.train]
+            write_probes(hessians, frames, cell.probes, job.seed, folder / "probes.npz")
+            hessians = folder / "probes.npz"
+        arguments["piwsl_hessian_file"] = hessians
     path, total = train(arguments, folder)
     return {
         **test(job, sources, _load(path), shift),

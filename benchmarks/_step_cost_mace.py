@@ -14,12 +14,10 @@ import torch
 from e3nn import o3
 from mace import data, modules, tools
 from mace.tools import torch_geometric
-from step_cost import zero_hessians
+from step_cost import without_model, zero_hessians
 
-from piwsl_plugins.core.host import STRUCTURES, Evaluated
-from piwsl_plugins.core.loading import Describing
 from piwsl_plugins.core.neighbours import DisplacedEdges
-from piwsl_plugins.core.step import Selection, Step
+from piwsl_plugins.core.step import Selection
 from piwsl_plugins.core.term_table import terms_of
 from piwsl_plugins.mace import _hooks
 from piwsl_plugins.mace.arguments import MaceSettings
@@ -59,14 +57,6 @@ def make_model(numbers: list[int], channels: int) -> torch.nn.Module:
         atomic_inter_scale=1.0,
         atomic_inter_shift=0.0,
     )
-
-
-class NoModel(MACEHost):
-    """A host whose model answers with zeros."""
-
-    def evaluate(self, batch: dict, forces: bool) -> Evaluated:
-        """Likewise."""
-        return self.read(zeros(batch))
 
 
 def zeros(batch: dict) -> dict[str, torch.Tensor]:
@@ -139,18 +129,10 @@ class Training:
 
         yield step
 
-    @contextlib.contextmanager
-    def without_model(self, options: Mapping[str, Any]) -> Iterator[Callable[[int], None]]:
-        """Gives the function that does all of a step but what the model does."""
+    def without_model(self, options: Mapping[str, Any]) -> Callable[[int], None]:
+        """The function that does all of a step but what the model does."""
         settings = MaceSettings.create({"seed": 0, **options}).decided(True, 100.0)
         terms = terms_of(settings, self.companions.labels)
-        host, loaded = NoModel(self.model), next(iter(self.loader))
-        describing = Describing(lambda _: loaded, host.description, host.lists, terms)
+        loaded = next(iter(self.loader))
         on_device = loaded.clone().to(self.device).to_dict()
-
-        def step(epoch: int) -> None:
-            batch = {**on_device, STRUCTURES: describing([])[STRUCTURES]}
-            acting = Step(host, terms, batch, None, 0, epoch, True)
-            acting.finish(zeros(acting.inputs))
-
-        yield step
+        return without_model(MACEHost(self.model), terms, loaded, on_device, zeros)

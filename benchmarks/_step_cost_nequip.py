@@ -16,18 +16,15 @@ from nequip.data import AtomicDataDict, compute_neighborlist_, from_ase
 from nequip.model import NequIPGNNModel
 from nequip.train import EnergyForceLoss, EnergyOnlyLoss
 from nequip.utils.global_state import set_global_state
-from step_cost import zero_hessians
+from step_cost import without_model, zero_hessians
 
-from piwsl_plugins.core.host import STRUCTURES, Evaluated
-from piwsl_plugins.core.loading import Describing
 from piwsl_plugins.core.neighbours import DisplacedEdges
 from piwsl_plugins.core.schedule import weight_factor
-from piwsl_plugins.core.step import Selection, Step
+from piwsl_plugins.core.step import Selection
 from piwsl_plugins.core.term_table import terms_of
 from piwsl_plugins.nequip import PIWSLLoss
-from piwsl_plugins.nequip.host import NequIPHost
+from piwsl_plugins.nequip.host import Describe, NequIPHost
 from piwsl_plugins.nequip.report import Report
-from piwsl_plugins.nequip.structures import Describe
 from piwsl_plugins.nequip.training import Moment, TrainingCalls
 
 R_MAX = 5.0
@@ -77,14 +74,6 @@ def make_batch(frames: list[ase.Atoms], type_names: list[str]) -> AtomicDataDict
         frame["atom_types"] = torch.tensor(types)
         structures.append(compute_neighborlist_(frame, R_MAX))
     return AtomicDataDict.batched_from_list(structures)
-
-
-class NoModel(NequIPHost):
-    """A host whose model answers with zeros."""
-
-    def evaluate(self, batch: AtomicDataDict.Type, forces: bool) -> Evaluated:
-        """Likewise."""
-        return self.read(zeros(batch))
 
 
 def zeros(batch: AtomicDataDict.Type) -> AtomicDataDict.Type:
@@ -151,17 +140,8 @@ class Training:
             if calls is not None:
                 calls.remove()
 
-    @contextlib.contextmanager
-    def without_model(self, options: Mapping[str, Any]) -> Iterator[Callable[[int], None]]:
-        """Gives the function that does all of a step but what the model does."""
+    def without_model(self, options: Mapping[str, Any]) -> Callable[[int], None]:
+        """The function that does all of a step but what the model does."""
         terms = terms_of(PIWSLLoss(None, **options).settings, self.labels)
-        host = NoModel(self.model)
-        loaded = self.loaded.copy()
-        describing = Describing(lambda _: loaded, host.description, host.lists, terms)
-
-        def step(epoch: int) -> None:
-            batch = {**self.batch, STRUCTURES: describing([])[STRUCTURES]}
-            acting = Step(host, terms, batch, None, 0, epoch, True)
-            acting.finish(zeros(acting.inputs))
-
-        yield step
+        host, loaded = NequIPHost(self.model), self.loaded.copy()
+        return without_model(host, terms, loaded, self.batch, zeros)

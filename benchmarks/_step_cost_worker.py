@@ -138,7 +138,8 @@ class Steps:
         """Seconds of a step that are not the model's, median of some from the second on."""
         name, n = arguments
         torch, seconds = self._torch, []
-        with self._training.without_model(self._variants[name]) as step, _warnings() as caught:
+        step = self._training.without_model(self._variants[name])
+        with _warnings() as caught:
             for epoch in range(n + 1):
                 self._synchronize()
                 if self._device.type == "cuda":

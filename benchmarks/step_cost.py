@@ -34,6 +34,7 @@ import importlib.util
 import itertools
 import platform
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -44,7 +45,12 @@ import pandas as pd
 from _step_cost_worker import Worker
 from ase.build import bulk
 
-from piwsl_plugins.core.hessian_labels import HessianLabel, HessianLabels
+from piwsl_plugins.core.hessian_labels import HessianLabel
+from piwsl_plugins.core.hessian_lookup import HessianLabels
+from piwsl_plugins.core.host import STRUCTURES
+from piwsl_plugins.core.loading import Describing
+from piwsl_plugins.core.step import Step
+from piwsl_plugins.core.terms import Term
 
 ROOT = Path(__file__).resolve().parents[1]
 ETHANOL = ROOT / "data" / "ethanol_gfn2_train.xyz"
@@ -159,6 +165,29 @@ def measure(
             row["new/old"] = median(ratios)
         rows.append(row)
     return rows
+
+
+def without_model(
+    host: Any, terms: Sequence[Term], loaded: Any, on_device: dict[str, Any], zeros: Any
+) -> Callable[[int], None]:
+    """All of a step, by its epoch, but what the model does: it answers with zeros at once.
+
+    Args:
+        host: the framework's; no longer good for anything else.
+        terms: those that act.
+        loaded: a batch as a loader makes it.
+        on_device: the same on the model's device, a dictionary.
+        zeros: makes a model's output for a batch.
+    """
+    host.evaluate = lambda batch, forces: host.read(zeros(batch))
+    describe = Describing(lambda _: loaded, host.description, host.lists, terms)
+
+    def step(epoch: int) -> None:
+        batch = {**on_device, STRUCTURES: describe([])[STRUCTURES]}
+        acting = Step(host, terms, batch, None, 0, epoch, True)
+        acting.finish(zeros(acting.inputs))
+
+    return step
 
 
 def measure_outside(

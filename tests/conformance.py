@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from piwsl_plugins.core import displacements
-from piwsl_plugins.core.hessian_labels import HessianLabel, HessianLabels
+from piwsl_plugins.core.hessian_labels import HessianLabel
+from piwsl_plugins.core.hessian_lookup import HessianLabels
 from piwsl_plugins.core.host import Batch, Host, Output
 from piwsl_plugins.core.settings import Settings
 from piwsl_plugins.core.step import POOL, Step
@@ -48,6 +49,18 @@ class Framework(Protocol):
 
     def alone(self, atoms: ase.Atoms) -> tuple[Tensor, Tensor]:
         """Energy and forces of one structure, by another way and another neighbour list."""
+
+
+def calls_of(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> list[tuple[Any, ...]]:
+    """The arguments of every call of a function in this process, from now on."""
+    function, calls = getattr(owner, name), []
+
+    def recorded(*arguments: Any) -> Any:
+        calls.append(arguments)
+        return function(*arguments)
+
+    monkeypatch.setattr(owner, name, recorded)
+    return calls
 
 
 def bundled(name: str, index: int) -> ase.Atoms:

@@ -54,7 +54,7 @@ def epoch_keys(keys: Keys, seed: int, epoch: int) -> Keys:
         seed: seed of the run.
         epoch: current epoch.
     """
-    return _mixed(keys ^ _of_text(f"{seed} {epoch}"))
+    return _with_text(keys, f"{seed} {epoch}")
 
 
 def random_bits(keys: Keys, stream: str, counts: Sequence[int]) -> NDArray[np.uint64]:
@@ -63,8 +63,7 @@ def random_bits(keys: Keys, stream: str, counts: Sequence[int]) -> NDArray[np.ui
     ends = np.cumsum(counts_array)
     number: Keys = np.arange(1, ends[-1] + 1 if len(ends) else 1, dtype=np.uint64)
     number -= np.repeat(ends - counts_array, counts_array).astype(np.uint64)
-    streams = _mixed(keys ^ _of_text(stream))
-    number = np.repeat(streams, counts_array) + number * _STEP
+    number = np.repeat(_with_text(keys, stream), counts_array) + number * _STEP
     return _mixed(number)
 
 
@@ -122,6 +121,10 @@ def adversarial(options: Consistency, force_error: Tensor) -> Tensor:
 
 def _digest(data: bytes) -> int:
     return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
+
+
+def _with_text(keys: Keys, text: str) -> Keys:
+    return _mixed(keys ^ _of_text(text))
 
 
 @functools.lru_cache(maxsize=64)

@@ -96,4 +96,9 @@ def geometry_key(numbers: ArrayLike, positions: ArrayLike) -> bytes:
 
 def geometry_digest(numbers: ArrayLike, positions: ArrayLike) -> bytes:
     """The same in 16 bytes, to keep many."""
-    return hashlib.blake2b(geometry_key(numbers, positions), digest_size=16).digest()
+    return digest(geometry_key(numbers, positions))
+
+
+def digest(*parts: bytes) -> bytes:
+    """16 bytes that stand for all parts together."""
+    return hashlib.blake2b(b"".join(parts), digest_size=16).digest()

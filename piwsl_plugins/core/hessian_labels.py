@@ -9,16 +9,13 @@ know of them.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import zipfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
-from .geometry_index import GeometryIndex
 from .options import SettingsError
 from .progress import shown
 from .structures import check_exists, read_structures
@@ -28,8 +25,6 @@ FORMAT = "piwsl-hessian 1"
 HDF5 = (".h5", ".hdf5")
 #: key of a Hessian in frames of an extended XYZ file or ASE database
 HESSIAN_KEY = "REF_hessian"
-#: largest difference, per component in Å, of a structure from the one that was labelled
-TOLERANCE = 1e-3
 #: largest difference of H and its transpose, relative to the largest element
 ASYMMETRY = 0.02
 
@@ -252,65 +247,3 @@ def asymmetry_of(label: HessianLabel) -> str | None:
         "the Hessian is not symmetric: elements that should be equal differ by "
         f"{asymmetry:.3g} eV/Å²; was the order of atoms or columns changed, or are forces noisy?"
     )
-
-
-class HessianLabels:
-    """Labels to be found by the geometry of a structure."""
-
-    def __init__(self, labels: Iterable[HessianLabel]) -> None:
-        """Args: labels: from :func:`read_labels`; those of an HDF5 file stay in it."""
-        from .hessian_hdf5 import LabelFile  # which needs this module
-
-        self._labels = labels if isinstance(labels, LabelFile) else list(labels)
-        if isinstance(self._labels, LabelFile):
-            geometries = self._labels.geometries()
-        else:
-            geometries = ((label.numbers, label.positions) for label in self._labels)
-        self._index = GeometryIndex(geometries, TOLERANCE)
-        self._matches: dict[bytes, int] = {}
-
-    def __len__(self) -> int:
-        return len(self._labels)
-
-    def find(self, numbers: Tensor, positions: Tensor) -> HessianLabel | None:
-        """The label of a structure with the same atoms in the same order, within 1e-3 Å.
-
-        Args:
-            numbers: ``(n_atoms,)``, atomic numbers, on the CPU.
-            positions: ``(n_atoms, 3)`` in Å, on the CPU.
-        """
-        index = self._match(numbers, positions)
-        return None if index is None else self._labels[index]
-
-    def has(self, numbers: Tensor, positions: Tensor) -> bool:
-        """Whether :meth:`find` would find one; nothing is read from a file for it."""
-        return self._match(numbers, positions) is not None
-
-    def _match(self, numbers: Tensor, positions: Tensor) -> int | None:
-        """Number of a structure's label; those that have one are searched for once."""
-        elements, points = numbers.detach().numpy(), positions.detach().numpy()
-        key = hashlib.blake2b(elements.tobytes() + points.tobytes(), digest_size=16).digest()
-        index = self._matches.get(key)
-        if index is None:
-            index = self._index.find(elements, points)
-            if index is not None:
-                self._matches[key] = index
-        return index
-
-    def find_all(
-        self, numbers: Tensor, positions: Tensor, sizes: list[int]
-    ) -> list[HessianLabel | None]:
-        """:meth:`find` for structures one after the other, on the CPU."""
-        return [self.find(*block) for block in zip(numbers.split(sizes), positions.split(sizes))]
-
-    def summary(self, structures: Iterable[tuple[Tensor, Tensor]]) -> tuple[int, int]:
-        """How many structures have a label, of how many.
-
-        Args:
-            structures: numbers and positions (Å) of each, on the CPU.
-        """
-        n_found = n = 0
-        for structure in structures:
-            n_found += self.has(*structure)
-            n += 1
-        return n_found, n

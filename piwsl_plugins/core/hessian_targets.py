@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .displacements import Keys, normal, random_bits
-from .hessian_labels import HessianLabel, HessianLabels, read_labels
+from .hessian_labels import HessianLabel, read_labels
+from .hessian_lookup import HessianLabels
 from .options import SettingsError
 from .settings import Hessian
 

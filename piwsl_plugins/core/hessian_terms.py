@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .consistency import symmetric_residual
 from .displacements import Keys
-from .hessian_labels import HessianLabels
+from .hessian_lookup import HessianLabels
 from .hessian_targets import draw_targets
 from .host import Evaluated, Structures
 from .settings import Hessian
@@ -33,14 +33,11 @@ class HessianDisplacements:
 
     def choose(self, structures: Structures, force_labels: Tensor | None) -> NDArray[np.bool_]:
         """Those with a label."""
-        of_each = (
-            part.split(structures.sizes) for part in (structures.numbers, structures.positions)
-        )
-        return np.array([self.labels.has(*one) for one in zip(*of_each)], dtype=bool)
+        return np.array([self.labels.has(*one) for one in structures.geometries()], dtype=bool)
 
     def draw(self, structures: Structures, keys: Keys) -> Drawn:
         """δ ("probe"), and −δ ("mirrored_probe") where the form needs it."""
-        found = self.labels.find_all(structures.numbers, structures.positions, structures.sizes)
+        found = [self.labels.find(*one) for one in structures.geometries()]
         labels = [label for label in found if label is not None]
         targets = draw_targets(self.options, labels, keys)
         fields = {"probe": targets.displacement}

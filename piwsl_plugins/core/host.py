@@ -7,7 +7,7 @@ their atoms one after the other. The core never looks into it.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -23,6 +23,11 @@ Output = Any
 
 #: key under which a loader leaves the :class:`Structures` of a batch in it
 STRUCTURES = "piwsl_structures"
+
+
+def plain(batch: Mapping[str, Any]) -> dict[str, Any]:
+    """A batch that is a dictionary, without what its loader left there for the core."""
+    return {key: value for key, value in batch.items() if key != STRUCTURES}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,6 +100,10 @@ class Structures:
     def to(self, device: Any, **keywords: Any) -> Structures:
         """This stays on the CPU when a trainer moves a batch to another device."""
         return self
+
+    def geometries(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Numbers and positions of each."""
+        return zip(self.numbers.split(self.sizes), self.positions.split(self.sizes))
 
     def some(self, keep: NDArray[np.bool_]) -> Structures:
         """Those with ``keep``, ``(n_structures,)``."""

@@ -36,13 +36,13 @@ class Describing:
             lists: neighbour lists, kept in each process.
             terms: those that may act.
         """
-        self.collate, self._describe, self._lists = collate, describe, lists
+        self._collate, self._describe, self._lists = collate, describe, lists
         displacers = dict.fromkeys(term.displacer for term in terms)
         self._displacers = sorted(displacers, key=lambda one: one.reach, reverse=True)
 
     def __call__(self, items: list[Any]) -> Batch:
         """A batch of some items of the dataset."""
-        batch = self.collate(items)
+        batch = self._collate(items)
         structures = self._describe(batch)
         for displacer in self._displacers:
             which = np.ones(len(structures), dtype=bool)

@@ -9,14 +9,15 @@ edges are exactly those within the cutoff, which every interaction block needs.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from .frame_checks import digest
 
 #: memory for lists that are kept, in bytes per process; those of more structures are made each time
 MEMORY = 1 << 30
@@ -31,9 +32,12 @@ Search = Callable[
 ]
 
 
+Values = TypeVar("Values")
+
+
 @dataclasses.dataclass(frozen=True)
-class Pairs:
-    """Pairs of atoms.
+class Pairs(Generic[Values]):
+    """Pairs of atoms, as arrays or as tensors.
 
     Attributes:
         index: ``(2, n_pairs)``, the atoms.
@@ -41,14 +45,13 @@ class Pairs:
         shifts: ``(n_pairs, 3)``, the same in Å.
     """
 
-    index: NDArray[np.int64]
-    cells: NDArray[np.float64]
-    shifts: NDArray[np.float64]
+    index: Values
+    cells: Values
+    shifts: Values
 
-    @property
-    def n_bytes(self) -> int:
-        """Memory that they take."""
-        return self.index.nbytes + self.cells.nbytes + self.shifts.nbytes
+
+#: of structures one after the other, on the model's device
+Edges = Pairs[Tensor]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,23 +65,14 @@ class SkinList:
     """
 
     reach: float
-    inner: Pairs
-    shell: Pairs
+    inner: Pairs[NDArray[Any]]
+    shell: Pairs[NDArray[Any]]
 
-
-@dataclasses.dataclass(frozen=True)
-class Edges:
-    """Edges of structures one after the other, on the model's device.
-
-    Attributes:
-        index: ``(2, n_edges)``, the atoms.
-        cells: ``(n_edges, 3)``, cells by which the second is shifted.
-        shifts: ``(n_edges, 3)``, the same in Å.
-    """
-
-    index: Tensor
-    cells: Tensor
-    shifts: Tensor
+    @property
+    def n_bytes(self) -> int:
+        """Memory that it takes."""
+        parts = (self.inner, self.shell)
+        return sum(p.index.nbytes + p.cells.nbytes + p.shifts.nbytes for p in parts)
 
 
 class NeighbourLists:
@@ -110,13 +104,12 @@ class NeighbourLists:
             pbc: ``(3,)``.
             reach: how far its atoms may move, at least, in Å.
         """
-        identity = _identity(positions, cell, pbc)
+        identity = digest(positions.tobytes(), cell.tobytes(), pbc.tobytes())
         kept = self._kept.get(identity)
         if kept is not None and kept.reach >= reach:
             return kept
         made = self._make(positions, cell, pbc, reach)
-        size = made.inner.n_bytes + made.shell.n_bytes
-        size -= 0 if kept is None else kept.inner.n_bytes + kept.shell.n_bytes
+        size = made.n_bytes - (0 if kept is None else kept.n_bytes)
         if size <= self._free:
             self._kept[identity] = made
             self._free -= size
@@ -136,13 +129,6 @@ class NeighbourLists:
         inner = distance < self.r_max - skin
         parts = (Pairs(index[:, part], cells[part], shifts[part]) for part in (inner, ~inner))
         return SkinList(reach, *parts)
-
-
-def _identity(*arrays: NDArray[Any]) -> bytes:
-    whole = hashlib.blake2b(digest_size=16)
-    for array in arrays:
-        whole.update(np.ascontiguousarray(array).data)
-    return whole.digest()
 
 
 class DisplacedEdges:

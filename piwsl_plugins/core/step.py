@@ -69,14 +69,13 @@ class Step:
         self._batches = [batch] if pool is None else [batch, pool]
         whole = host.join(self._batches) if len(self._batches) > 1 else batch
         self._selections = []
-        self._weight: Tensor | None = None
         if terms:
             structures = Structures.joined(list(map(host.describe, self._batches)))
-            self._weight = torch.cat(list(map(host.weight, self._batches)))
+            weight = host.weight(whole)
             for displacer in dict.fromkeys(term.displacer for term in terms):
                 shared = [term for term in terms if term.displacer is displacer]
                 self._selections.append(
-                    Selection(host, displacer, shared, whole, structures, seed, epoch)
+                    Selection(host, displacer, shared, whole, structures, weight, seed, epoch)
                 )
         self.forces = base_uses_forces or any(
             "origin" in selection.forces_at for selection in self._selections
@@ -119,8 +118,7 @@ class Step:
                 result[f"{name}_residual"] = energy.new_zeros(1, 0)
                 continue
             residual, selection = found[term.name]
-            assert self._weight is not None
-            weight = selection.of_structures(self._weight).to(energy)
+            weight = selection.of_structures(selection.weight).to(energy)
             result[name] = residual.penalty * weight[residual.structure]
             result[f"{name}_residual"] = residual.value
         return result
@@ -131,6 +129,7 @@ class Selection:
 
     Attributes:
         structures: the chosen ones.
+        weight: of all structures, on the model's device.
         n_atoms: ``(n_structures,)``, theirs, on the model's device.
         structure_index: ``(n_atoms,)``, likewise.
         forces_at: points, and "origin", at which one of the terms needs forces.
@@ -145,6 +144,7 @@ class Selection:
         terms: Sequence[Term],
         batch: Batch,
         structures: Structures,
+        weight: Tensor,
         seed: int,
         epoch: int,
     ) -> None:
@@ -155,11 +155,12 @@ class Selection:
             terms: that share it.
             batch: what the model is called with, without displaced structures.
             structures: of this batch.
+            weight: of all these structures.
             seed: of the displacements.
             epoch: current epoch.
         """
         self._host, self._displacer, self._terms = host, displacer, terms
-        self.shares_calls = False
+        self.weight, self.shares_calls = weight, False
         self.forces_at = frozenset().union(*(term.forces_at for term in terms))
         self.targets: Targets | None = None
         self._moved: dict[str, Tensor] = {}
@@ -171,7 +172,6 @@ class Selection:
         if not len(self):
             return
         self._batch = host.select(batch, keep, structures.sizes)
-        weight = host.weight(batch)
         self._device = weight.device
         self._chosen = self._atoms = None
         if not keep.all():

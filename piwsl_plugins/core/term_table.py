@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .hessian_labels import HessianLabels
+from .hessian_lookup import HessianLabels
 from .hessian_terms import HessianDisplacements, HessianEnergies, HessianForces
 from .settings import Hessian, Settings
 from .terms import PISC, PITC, RandomDisplacements, Term

@@ -11,7 +11,7 @@ import math
 import numpy as np
 import torch
 
-from .hessian_labels import HessianLabels
+from .hessian_lookup import HessianLabels
 from .host import Batch, Host, Output
 from .settings import Settings
 from .softening import ForceSlope, ForceSums, SofteningGuard

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from ..core.hessian_labels import HessianLabels
+from ..core.hessian_lookup import HessianLabels
 from ..core.hessian_targets import Geometry, matched_labels
 from ..core.neighbours import NeighbourLists
 from ..core.options import SettingsError

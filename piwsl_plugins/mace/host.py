@@ -46,7 +46,7 @@ class Describe:
             carry = torch.isin(batch["head"].cpu(), self._heads)
         return Structures.of(
             sizes,
-            batch["positions"].detach().cpu(),
+            batch["positions"].cpu(),
             self._numbers[batch["node_attrs"].argmax(dim=-1).cpu()],
             batch["cell"].view(-1, 3, 3).cpu().double().numpy(),
             pbc,

@@ -16,7 +16,6 @@ from mace.data.neighborhood import get_neighborhood
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..core.host import STRUCTURES
 from ..core.neighbours import Edges
 
 Batch = dict[str, Any]
@@ -66,11 +65,6 @@ def _indexing(n_atoms: Tensor, total: int) -> Batch:
     starts = torch.nn.functional.pad(n_atoms.cumsum(0), (1, 0))
     # told how many there are, a GPU need not be asked
     return {"ptr": starts, "batch": torch.repeat_interleave(n_atoms, output_size=total)}
-
-
-def plain(batch: Batch) -> Batch:
-    """The batch as MACE's models take it, without what a loader left there for the core."""
-    return {key: value for key, value in batch.items() if key != STRUCTURES}
 
 
 def search(

@@ -11,6 +11,7 @@ from mace.modules.loss import is_ddp_enabled
 from torch import Tensor
 from torch.optim import LBFGS
 
+from ..core.host import plain
 from ..core.loading import describing
 from ..core.schedule import weight_factor
 from ..core.step import Step
@@ -20,7 +21,7 @@ from ..core.validation import ValidationWatch
 from .data import Companions
 from .host import MACEHost
 from .loss import POOL_LABELS, PIWSLLoss, has_label
-from .structures import Batch, plain, without_forces
+from .structures import Batch, without_forces
 
 #: result of MACE's ``evaluate``: the loss, and errors by name
 Evaluation = tuple[float, dict[str, Any]]

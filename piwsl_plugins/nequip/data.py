@@ -14,7 +14,7 @@ from nequip.data.datamodule import NequIPDataModule
 from nequip.utils import RankedLogger
 
 from ..core.frame_checks import problem_of, problem_of_atoms
-from ..core.hessian_labels import HessianLabels
+from ..core.hessian_lookup import HessianLabels
 from ..core.hessian_targets import Geometry, matched_labels
 from ..core.pool import Pool
 from ..core.progress import shown

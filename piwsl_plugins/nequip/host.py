@@ -20,6 +20,32 @@ from . import structures
 JOIN_EDGES = 3000
 
 
+class Describe:
+    """Says what the core needs to know of batches, on the CPU; a loader's workers may call it."""
+
+    def __init__(self, type_names: Sequence[str]) -> None:
+        """Args: type_names: of the model; element symbols, if data has no atomic numbers."""
+        self._type_names = list(type_names)
+
+    def __call__(self, batch: AtomicDataDict.Type) -> Structures:
+        """Of a batch of NequIP's."""
+        sizes = batch[AtomicDataDict.NUM_NODES_KEY].tolist()
+        n = len(sizes)
+        cells, pbc = np.zeros((n, 3, 3)), np.zeros((n, 3), dtype=bool)
+        if AtomicDataDict.CELL_KEY in batch:
+            cells = batch[AtomicDataDict.CELL_KEY].view(-1, 3, 3).cpu().double().numpy()
+        if AtomicDataDict.PBC_KEY in batch:
+            pbc = batch[AtomicDataDict.PBC_KEY].view(-1, 3).cpu().numpy()
+        return Structures.of(
+            sizes,
+            batch[AtomicDataDict.POSITIONS_KEY].cpu(),
+            structures.numbers_of(batch, self._type_names).cpu(),
+            cells,
+            pbc,
+            carry=np.ones(n, dtype=bool),
+        )
+
+
 class NequIPHost:
     """A model in training; its batches are NequIP's (:mod:`piwsl_plugins.nequip.structures`)."""
 
@@ -27,7 +53,7 @@ class NequIPHost:
         """Args: model: NequIP's ``GraphModel`` or ``CompileGraphModel``."""
         self.model = model
         self.lists = NeighbourLists(structures.search, float(model.metadata["r_max"]))
-        self.description = structures.Describe(model.type_names)
+        self.description = Describe(model.type_names)
         self._compiled_without_forces: tuple[dict] = ({},)
 
     def describe(self, batch: AtomicDataDict.Type) -> Structures:

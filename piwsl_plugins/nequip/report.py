@@ -11,7 +11,7 @@ from nequip.data import AtomicDataDict
 from nequip.utils import RankedLogger
 from torch import Tensor
 
-from ..core.hessian_labels import HessianLabels
+from ..core.hessian_lookup import HessianLabels
 from ..core.terms import Term
 from ..core.training_log import TrainingLog, describe, describe_options
 from ..core.validation import ValidationWatch

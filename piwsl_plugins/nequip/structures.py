@@ -18,7 +18,7 @@ from nequip.data._key_registry import get_field_type
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..core.host import STRUCTURES, Structures
+from ..core.host import plain
 from ..core.neighbours import Edges
 
 #: weight of a structure of the pool, ``(n_structures, 1)``
@@ -72,37 +72,6 @@ def search(
     return index, np.zeros((index.shape[1], 3)) if cells is None else cells.numpy()
 
 
-class Describe:
-    """Says what the core needs to know of batches, on the CPU; a loader's workers may call it."""
-
-    def __init__(self, type_names: Sequence[str]) -> None:
-        """Args: type_names: of the model; element symbols, if data has no atomic numbers."""
-        self._type_names = list(type_names)
-
-    def __call__(self, batch: AtomicDataDict.Type) -> Structures:
-        """Of a batch of NequIP's."""
-        sizes = batch[AtomicDataDict.NUM_NODES_KEY].tolist()
-        n = len(sizes)
-        cells, pbc = np.zeros((n, 3, 3)), np.zeros((n, 3), dtype=bool)
-        if AtomicDataDict.CELL_KEY in batch:
-            cells = batch[AtomicDataDict.CELL_KEY].view(-1, 3, 3).cpu().double().numpy()
-        if AtomicDataDict.PBC_KEY in batch:
-            pbc = batch[AtomicDataDict.PBC_KEY].view(-1, 3).cpu().numpy()
-        return Structures.of(
-            sizes,
-            batch[AtomicDataDict.POSITIONS_KEY].detach().cpu(),
-            numbers_of(batch, self._type_names).cpu(),
-            cells,
-            pbc,
-            carry=np.ones(n, dtype=bool),
-        )
-
-
-def plain(batch: AtomicDataDict.Type) -> AtomicDataDict.Type:
-    """The batch as NequIP's models take it, without what a loader left there for the core."""
-    return {key: value for key, value in batch.items() if key != STRUCTURES}
-
-
 def select(
     batch: AtomicDataDict.Type, keep: NDArray[np.bool_], sizes: list[int]
 ) -> AtomicDataDict.Type:
@@ -123,8 +92,8 @@ def select(
         for kind, mask in (("graph", keep), ("node", atoms))
     }
     data = {}
-    for key, value in batch.items():
-        if key in _NEIGHBOURS or key == STRUCTURES:
+    for key, value in plain(batch).items():
+        if key in _NEIGHBOURS:
             continue
         kind = field_type(key)
         if kind not in chosen:

@@ -12,6 +12,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from nequip.data import AtomicDataDict
 
+from ..core.host import plain
 from ..core.loading import Describing, describing
 from ..core.pool import Pool
 from ..core.schedule import weight_factor
@@ -20,7 +21,7 @@ from ..core.term_table import terms_of
 from ..core.terms import Term
 from .host import NequIPHost
 from .report import Report
-from .structures import POOL_LABELS, plain
+from .structures import POOL_LABELS
 
 if TYPE_CHECKING:
     from .loss import PIWSLLoss

@@ -12,13 +12,8 @@ import pytest
 import torch
 
 from piwsl_plugins.core import hessian_hdf5
-from piwsl_plugins.core.hessian_labels import (
-    PARTS,
-    HessianLabel,
-    HessianLabels,
-    read_labels,
-    write_labels,
-)
+from piwsl_plugins.core.hessian_labels import PARTS, HessianLabel, read_labels, write_labels
+from piwsl_plugins.core.hessian_lookup import HessianLabels
 from piwsl_plugins.core.hessian_targets import check_label
 from piwsl_plugins.core.options import SettingsError
 from piwsl_plugins.core.settings import Hessian

@@ -8,13 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from piwsl_plugins.core.hessian_labels import (
-    HESSIAN_KEY,
-    HessianLabel,
-    HessianLabels,
-    read_labels,
-    write_labels,
-)
+from piwsl_plugins.core.hessian_labels import HESSIAN_KEY, HessianLabel, read_labels, write_labels
+from piwsl_plugins.core.hessian_lookup import HessianLabels
 from piwsl_plugins.core.hessian_targets import check_label, draw_targets
 from piwsl_plugins.core.options import SettingsError
 from piwsl_plugins.core.settings import Hessian

@@ -119,7 +119,7 @@ def test_beyond_the_memory_for_them_lists_are_made_each_time():
     search, structures = Search(), [make() for make in STRUCTURES.values()]
     every = np.ones(4, dtype=bool)
     made = described(structures).with_lists(NeighbourLists(search, R_MAX), 0.1, every).lists
-    sizes = [skin.inner.n_bytes + skin.shell.n_bytes for skin in made]
+    sizes = [skin.n_bytes for skin in made]
     lists = NeighbourLists(search, R_MAX, memory=sizes[0] + sizes[1] + 1)
     search.n_calls = 0
     for _ in range(3):

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from piwsl_plugins.core.hessian_labels import HessianLabels
+from piwsl_plugins.core.hessian_lookup import HessianLabels
 from piwsl_plugins.core.settings import Settings
 from piwsl_plugins.core.term_table import terms_of, weights_of
 from piwsl_plugins.core.training_log import (

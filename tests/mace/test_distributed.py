@@ -10,7 +10,8 @@ import torch
 from mace import modules
 from mace.tools.torch_geometric.batch import Batch
 
-from piwsl_plugins.core.hessian_labels import HessianLabels, write_labels
+from piwsl_plugins.core.hessian_labels import write_labels
+from piwsl_plugins.core.hessian_lookup import HessianLabels
 from piwsl_plugins.core.pool import Pool
 from piwsl_plugins.mace.arguments import MaceSettings
 from piwsl_plugins.mace.data import Companions

@@ -21,6 +21,7 @@ from piwsl_plugins.mace import host, structures
 from piwsl_plugins.mace.arguments import MaceSettings
 from piwsl_plugins.mace.loss import PIWSLLoss
 
+from ..conformance import calls_of
 from .conftest import (
     assert_same_weights,
     atomic_data,
@@ -199,24 +200,15 @@ def test_workers_do_not_change_the_result(tmp_path, files, n_workers):
 @pytest.mark.parametrize("n_workers", [0, 2])
 def test_neighbours_are_looked_for_where_data_is_loaded(tmp_path, files, n_workers, monkeypatch):
     """Once per structure; with workers not in the training process at all."""
-    searched, described = [], []
-    search, description = structures.search, host.Describe.__call__
-
-    def counted(positions, *rest):
-        searched.append(positions.tobytes())
-        return search(positions, *rest)
-
-    def count(describe, batch):
-        if len(batch["ptr"]) != 1 + 6:  # those of validation, whose forces are watched
-            described.append(batch)
-        return description(describe, batch)
-
-    monkeypatch.setattr(structures, "search", counted)
-    monkeypatch.setattr(host.Describe, "__call__", count)
+    searches = calls_of(monkeypatch, structures, "search")
+    descriptions = calls_of(monkeypatch, host.Describe, "__call__")
     options = {"num_workers": n_workers, "max_num_epochs": 3, "piwsl_pool_weight": 0}
     pool = tmp_path / "pool.xyz"
     ase.io.write(pool, frames("ethanol_gfn2_hot", 4))
     train(tmp_path, files, piwsl_pool_file=pool, piwsl_pool_per_batch=2, **options, **STRONG)
+    searched = [positions.tobytes() for positions, *_ in searches]
+    # without those of validation, whose forces are watched
+    described = [batch for _, batch in descriptions if len(batch["ptr"]) != 1 + 6]
     if n_workers:
         assert not searched and not described
     else:

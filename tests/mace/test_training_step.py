@@ -14,7 +14,8 @@ from mace.calculators import MACECalculator
 from mace.data import AtomicData
 
 from piwsl_plugins.core.displacements import draw, epoch_keys, geometry_keys
-from piwsl_plugins.core.hessian_labels import HessianLabel, HessianLabels
+from piwsl_plugins.core.hessian_labels import HessianLabel
+from piwsl_plugins.core.hessian_lookup import HessianLabels
 from piwsl_plugins.mace.arguments import MaceSettings
 from piwsl_plugins.mace.data import Companions
 from piwsl_plugins.mace.loss import EnergyLoss, PIWSLLoss

@@ -183,25 +183,15 @@ def test_neighbours_are_looked_for_where_data_is_loaded(n_workers, files, tmp_pa
     """Once per structure; with workers not in the training process at all."""
     frames, pool, _ = files
     monkeypatch.chdir(tmp_path)
-    searched, described = [], []
-    search, description = structures.search, structures.Describe.__call__
-
-    def counted(positions, *rest):
-        searched.append(positions.tobytes())
-        return search(positions, *rest)
-
-    def count(describe, batch):
-        described.append(1)
-        return description(describe, batch)
-
-    monkeypatch.setattr(structures, "search", counted)
-    monkeypatch.setattr(structures.Describe, "__call__", count)
+    searches = conformance.calls_of(monkeypatch, structures, "search")
+    described = conformance.calls_of(monkeypatch, host.Describe, "__call__")
     options = {**POOL, **HESSIAN, "pitc_weight": 1e-3}
     limits = {"max_epochs": 3, "limit_train_batches": 2}
     module, trainer, data = training(MODELS["nequip"], E_F, options, 3, n_workers, **limits)
     make = data.train_dataloader
     trainer.fit(module, datamodule=data)
     carrying = [atoms for atoms in [*frames, *pool] if len(atoms) > 1]
+    searched = [positions.tobytes() for positions, *_ in searches]
     if n_workers:
         assert not searched and not described
     else:

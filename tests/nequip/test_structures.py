@@ -10,6 +10,7 @@ from ase.neighborlist import neighbor_list
 
 from piwsl_plugins.core.neighbours import DisplacedEdges, NeighbourLists
 from piwsl_plugins.nequip import structures
+from piwsl_plugins.nequip.host import Describe
 
 from . import reference
 from .conftest import TYPE_NAMES
@@ -31,7 +32,7 @@ def test_neighbour_lists_are_those_of_the_displaced_positions(mixed_frames):
     sizes = [len(atoms) for atoms in kept]
     displacement = torch.rand(sum(sizes), 3, generator=torch.Generator().manual_seed(0)) - 0.5
     lists = NeighbourLists(structures.search, R_MAX)
-    described = structures.Describe(TYPE_NAMES)(batch).some(keep)
+    described = Describe(TYPE_NAMES)(batch).some(keep)
     described = described.with_lists(lists, 3**0.5 * 0.5, np.ones(3, dtype=bool))
     positions = selected["pos"] + displacement
     edges = DisplacedEdges(described.lists, sizes, R_MAX, positions.device).at(positions)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...core.hessian_labels import TOLERANCE
+from ...core.hessian_lookup import TOLERANCE
 
 
 def rigid_motions(positions: np.ndarray, periodic: bool) -> np.ndarray:

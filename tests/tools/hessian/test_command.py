@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from ase.io import read, write
 
-from piwsl_plugins.core.hessian_labels import HessianLabels, read_labels
+from piwsl_plugins.core.hessian_labels import read_labels
+from piwsl_plugins.core.hessian_lookup import HessianLabels
 
 from .conftest import rattled_crystal, rattled_ethanol
 from .known_hessians import known_hessian
