@@ -1,8 +1,11 @@
 """A tiny MACE, the bundled data, and MACE's trainer in this process or through its command."""
 
+import atexit
+import functools
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import ase.io
@@ -14,6 +17,8 @@ pytest.importorskip("mace", reason="needs the mace extra")
 from e3nn import o3
 from mace import data, modules, tools
 from mace.tools import torch_geometric
+
+from ..command_server import CommandServer
 
 DATA = Path(__file__).parents[2] / "data"
 ELEMENTS = [1, 6, 8]
@@ -174,17 +179,31 @@ def close_log_files():
             handler.close()
 
 
+@functools.cache
+def command_server():
+    """Runs ``mace_run_train``; MACE itself is not imported before."""
+    server = CommandServer("torch._dynamo", "ase.io", "h5py", "torchmetrics", "scipy.signal")
+    atexit.register(server.close)
+    return server
+
+
 def run_command(arguments, folder, program="mace_run_train", environment=None, check=True):
     """MACE's own console script, or a Python command, in a process of its own."""
-    path = Path(sys.executable).with_name("mace_run_train")
-    command = [str(path)] if program == "mace_run_train" else [sys.executable, *program]
-    done = subprocess.run(
-        [*command, *arguments],
-        cwd=folder,
-        env=os.environ | {"OMP_NUM_THREADS": "1"} | (environment or {}),
-        capture_output=True,
-        text=True,
-    )
+    if program == "mace_run_train" and not environment:
+        with tempfile.TemporaryDirectory() as outside:
+            out, err = Path(outside, "out"), Path(outside, "err")
+            code = command_server().run(program, arguments, folder, out, err)
+            done = subprocess.CompletedProcess(arguments, code, out.read_text(), err.read_text())
+    else:
+        script = Path(sys.executable).with_name("mace_run_train")
+        command = [str(script)] if program == "mace_run_train" else [sys.executable, *program]
+        done = subprocess.run(
+            [*command, *arguments],
+            cwd=folder,
+            env=os.environ | {"OMP_NUM_THREADS": "1"} | (environment or {}),
+            capture_output=True,
+            text=True,
+        )
     if check:
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import atexit
 import copy
-import os
+import functools
 import subprocess
-import sys
+import tempfile
 from pathlib import Path
 
 import torch
 import yaml
 
+from ..command_server import CommandServer
 from .conftest import DATA, MODELS, TYPE_NAMES
 
 ROOT = DATA.parent
@@ -94,17 +96,21 @@ def config(model="nequip", loss="piwsl", **sections):
     return made
 
 
+@functools.cache
+def command_server():
+    """Runs NequIP's commands; NequIP itself is not imported before."""
+    packages = ("torch._dynamo", "lightning", "scipy.signal", "e3nn.io", "ase.io", "hydra")
+    server = CommandServer(*packages)
+    atexit.register(server.close)
+    return server
+
+
 def run(command, *arguments, directory, check=True):
     """Run one of NequIP's commands in ``directory``; returns its output, both streams."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [str(Path(sys.executable).with_name(command)), *arguments],
-        cwd=directory,
-        env=environment,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
+    with tempfile.TemporaryDirectory() as outside:
+        out = Path(outside, "out")
+        code = command_server().run(command, arguments, directory, out, None)
+        done = subprocess.CompletedProcess(arguments, code, out.read_text())
     if check and done.returncode:
         raise AssertionError(f"{command} {arguments} failed:\n{done.stdout}")
     return done
