@@ -45,3 +45,17 @@ def test_config(config, tmp_path):
     assert ("===========PIWSL===========" in done.stdout) == (config.stem != "correction")
     assert "Error-table" in done.stdout
     assert (tmp_path / "run.model").exists()
+
+
+def test_config_of_the_paper(tmp_path):
+    """In the folder of the data, on energies alone, as docs/paper.md has it."""
+    for part in ("train", "valid", "test"):
+        ase.io.write(tmp_path / f"{part}.xyz", frames(f"ethanol_gfn2_{part}", 6))
+    shorter = ["max_num_epochs=1", "num_channels=4", "max_L=0", "r_max=3", "device=cpu"]
+    arguments = ["--piwsl_base_loss=energy", *(f"--{option}" for option in shorter)]
+    config = ROOT / "configs" / "paper" / "mace.yaml"
+    done = run_command([f"--config={config}", *arguments], tmp_path)
+    options = "pitc_weight=1.2, pitc_form=first_order, pisc_weight=0.01, displacement=one_sided"
+    assert options in done.stdout
+    assert "Error-table" in done.stdout
+    assert (tmp_path / "piwsl.model").exists()

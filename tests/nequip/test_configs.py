@@ -5,6 +5,7 @@ Those of fine-tuning do so in ``test_fine_tuning.py``.
 
 from __future__ import annotations
 
+import ase.io
 import pytest
 import yaml
 
@@ -33,3 +34,19 @@ def test_config(name, tmp_path):
     # the correction between two methods is trained by NequIP alone
     term = next((t for t in ("hessian", "pool") if f"{t}_file" in loss), "pitc")
     assert found == (set() if name == "correction" else {term})
+
+
+def test_config_of_the_paper(tmp_path):
+    """In the folder of the data, on energies alone, as docs/paper.md has it."""
+    for part in ("train", "valid", "test"):
+        frames = ase.io.read(ROOT / f"data/ethanol_gfn2_{part}.xyz", ":12")
+        ase.io.write(tmp_path / f"{part}.xyz", [atoms for atoms in frames if len(atoms) > 1])
+    options = ["trainer.max_epochs=1", "trainer.accelerator=cpu", "type_names=[C,H,O]", "r_max=3.0"]
+    options.append("~training_module.loss.coeffs.forces")
+    config = ROOT / "configs/paper/nequip.yaml"
+    log = run("nequip-train", str(config), "hydra.run.dir=out", *options, directory=tmp_path).stdout
+    assert "TEST RUN END" in log
+    columns = metrics(tmp_path / "out")
+    assert columns["train_loss_epoch/pitc"][0] > 0 and columns["train_loss_epoch/pisc"][0] > 0
+    assert "train_loss_epoch/total_energy_mse" in columns  # as published, not per atom
+    assert "train_loss_epoch/forces_mse" not in columns
