@@ -135,7 +135,7 @@ class Steps:
         return {"seconds": seconds / n, "outside": outside / n}
 
     def outside(self, arguments: list[Any]) -> dict[str, float]:
-        """Seconds of a step that are not the model's, median of some from the second on."""
+        """Seconds of a step that are not the model's, the least of some from the second on."""
         name, n = arguments
         torch, seconds = self._torch, []
         step = self._training.without_model(self._variants[name])
@@ -151,7 +151,7 @@ class Steps:
                     torch.cuda.set_sync_debug_mode("default")
                 self._synchronize()
                 seconds.append(self._stopwatch.clock() - start)
-        return {"seconds": sorted(seconds[1:])[n // 2], "synchronisations": len(caught)}
+        return {"seconds": min(seconds[1:]), "synchronisations": len(caught)}
 
     def memory(self, name: str) -> float:
         """Peak of what torch allocates in a step, in MiB."""

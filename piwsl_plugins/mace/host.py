@@ -29,20 +29,21 @@ def carrying_heads(chosen: Sequence[str] | None, heads: Sequence[str]) -> list[s
 class Describe:
     """Says what the core needs to know of batches, on the CPU; a loader's workers may call it."""
 
-    def __init__(self, numbers: Sequence[int], heads: Sequence[int]) -> None:
+    def __init__(self, numbers: Sequence[int], heads: Sequence[int] | None) -> None:
         """
         Args:
             numbers: atomic numbers of the model's elements.
-            heads: numbers of those whose structures carry terms.
+            heads: numbers of those whose structures carry terms; None for all.
         """
-        self._numbers, self._heads = torch.tensor(numbers), torch.tensor(heads)
+        self._numbers = torch.tensor(numbers)
+        self._heads = None if heads is None else torch.tensor(heads)
 
     def __call__(self, batch: Batch) -> Structures:
         """Of a batch, as the dictionary that MACE's models take."""
         sizes = batch["ptr"].diff().tolist()
         pbc = batch["pbc"].view(-1, 3).cpu().numpy()
         carry = torch.ones(len(sizes), dtype=torch.bool)
-        if "head" in batch:
+        if self._heads is not None:
             carry = torch.isin(batch["head"].cpu(), self._heads)
         return Structures.of(
             sizes,
@@ -73,7 +74,8 @@ class MACEHost:
         self.lists = lists or NeighbourLists(structures.search, float(model.r_max))
         names = list(getattr(model, "heads", None) or ["Default"])
         chosen = [names.index(name) for name in carrying_heads(heads, names)]
-        self.description = Describe(model.atomic_numbers.tolist(), chosen)
+        everything = len(chosen) == len(names)
+        self.description = Describe(model.atomic_numbers.tolist(), None if everything else chosen)
 
     def describe(self, batch: Batch) -> Structures:
         """What the core needs to know of a batch."""
