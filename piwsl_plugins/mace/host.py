@@ -114,13 +114,21 @@ class MACEHost:
         """Call the model past the trainer's hooks."""
         # forward, not __call__: the hooks are for the trainer's call
         output = self.model.forward(
-            batch if forces else structures.without_forces(batch),
+            batch if forces else self.energies_alone(batch),
             training=True,
             compute_force=forces,
             compute_virials=False,
             compute_stress=False,
         )
         return self.read(output)
+
+    def energies_alone(self, batch: Batch) -> Batch:
+        """A batch with positions that take no part in the gradient.
+
+        Born charges, which a MACELES may give, are derivatives by the positions.
+        """
+        differentiated = getattr(self.model, "compute_bec", False)
+        return batch if differentiated else structures.without_forces(batch)
 
     def shares_calls(self, batch: Batch, forces: bool) -> bool:
         """A GPU is faster with one large call than with two.

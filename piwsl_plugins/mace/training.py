@@ -21,7 +21,7 @@ from ..core.validation import ValidationWatch
 from .data import Companions
 from .host import MACEHost
 from .loss import POOL_LABELS, PIWSLLoss, has_label
-from .structures import Batch, without_forces
+from .structures import Batch
 
 #: result of MACE's ``evaluate``: the loss, and errors by name
 Evaluation = tuple[float, dict[str, Any]]
@@ -112,7 +112,7 @@ class TrainingCalls:
         batch = plain(batch)
         if forces:
             return (batch, *args[1:]), keywords
-        return (without_forces(batch), *args[1:]), keywords | _NO_FORCES
+        return (self.host.energies_alone(batch), *args[1:]), keywords | _NO_FORCES
 
     def _after(
         self, model: torch.nn.Module, args: tuple[Any, ...], output: dict[str, Any]

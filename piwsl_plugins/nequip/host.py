@@ -139,22 +139,27 @@ class NequIPHost:
 
     @contextlib.contextmanager
     def energies_alone(self) -> Iterator[None]:
-        """Let the model compute neither forces nor stress.
+        """Let the model compute neither forces nor stress, nor Born charges (NequIP-LES).
 
         NequIP's ``ForceStressOutput`` has the switch ``do_derivatives`` (``nequip/nn``).
         ``CompileGraphModel`` of NequIP 0.19 (``nequip/nn/compile.py``) finds compiled graphs by
         the names of the inputs alone, which are the same with and without forces.
         """
-        modules = [m for m in self.model.modules() if getattr(m, "do_derivatives", False)]
+        switches = [
+            (module, name)
+            for module in self.model.modules()
+            for name in ("do_derivatives", "compute_bec")
+            if getattr(module, name, False)
+        ]
         compiled: Any = getattr(self.model, "_compiled_cache", None)
         if compiled is not None:
             self.model._compiled_cache = self._compiled_without_forces
-        for module in modules:
-            module.do_derivatives = False
+        for module, name in switches:
+            setattr(module, name, False)
         try:
             yield
         finally:
-            for module in modules:
-                module.do_derivatives = True
+            for module, name in switches:
+                setattr(module, name, True)
             if compiled is not None:
                 self.model._compiled_cache = compiled

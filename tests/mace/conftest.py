@@ -103,7 +103,7 @@ def make_model(kind=modules.ScaleShiftMACE, seed=0, **keywords):
         "gate": torch.nn.functional.silu,
         "radial_MLP": [16, 16],
     }
-    if kind is modules.ScaleShiftMACE:
+    if issubclass(kind, modules.ScaleShiftMACE):
         config |= {"atomic_inter_scale": 2.0, "atomic_inter_shift": 0.1}
     return kind(**(config | keywords)).to(torch.float64)
 

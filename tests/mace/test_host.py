@@ -16,9 +16,10 @@ from .conftest import R_MAX, atomic_data, batch_of, frames, make_model
 class Framework:
     """A small random MACE."""
 
-    def __init__(self, kind):
+    def __init__(self, kind, **keywords):
         # large energies of isolated atoms would leave fewer digits to the reference's differences
-        self.model = make_model(kind, atomic_energies=np.array([-0.1, -0.5, -1.0]))
+        energies = np.array([-0.1, -0.5, -1.0])
+        self.model = make_model(kind, atomic_energies=energies, **keywords)
         self.host = MACEHost(self.model)
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
 

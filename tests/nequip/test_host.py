@@ -22,8 +22,8 @@ R_MAX = 3.0
 class NequIPFramework:
     """A small random model, for the conformance suite."""
 
-    def __init__(self, name, seed):
-        config = {**copy.deepcopy(MODELS[name]), "seed": seed}
+    def __init__(self, config, seed):
+        config = {**copy.deepcopy(config), "seed": seed}
         self.model = get_method(config.pop("_target_"))(**config).train()
         self.host = NequIPHost(self.model)
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
@@ -45,19 +45,19 @@ class NequIPFramework:
 class TestNequIP(HostConformance):
     @pytest.fixture
     def framework(self):
-        return NequIPFramework("nequip", seed=1)
+        return NequIPFramework(MODELS["nequip"], seed=1)
 
 
 class TestAllegro(HostConformance):
     @pytest.fixture
     def framework(self):
-        return NequIPFramework("allegro", seed=3)
+        return NequIPFramework(MODELS["allegro"], seed=3)
 
 
 @pytest.mark.parametrize(("limit", "sizes"), [("at", [2]), ("below", [1, 1])])
 def test_small_batches_are_joined(limit, sizes, mixed_frames, monkeypatch):
     """In one call of twice the structures; above the limit in two calls."""
-    framework = NequIPFramework("nequip", seed=1)
+    framework = NequIPFramework(MODELS["nequip"], seed=1)
     batch = framework.batch(mixed_frames[:1])
     n_edges = batch["edge_index"].shape[1]
     monkeypatch.setattr(host, "JOIN_EDGES", n_edges - (limit == "below"))
@@ -76,7 +76,7 @@ def test_small_batches_are_joined(limit, sizes, mixed_frames, monkeypatch):
 
 def test_energies_alone_make_no_graph_of_forces():
     """Neither in a call nor afterwards, and the switch is back where it was."""
-    framework = NequIPFramework("nequip", seed=1)
+    framework = NequIPFramework(MODELS["nequip"], seed=1)
     batch = framework.batch(mixed_structures()[:2])
     alone = framework.host.evaluate(batch, forces=False)
     assert alone.forces is None
