@@ -9,6 +9,8 @@ from ase.io import write
 
 from .conftest import rattled_ethanol
 
+pytestmark = pytest.mark.framework
+
 mace_only = pytest.mark.skipif(find_spec("mace") is None, reason="needs the mace extra")
 nequip_only = pytest.mark.skipif(find_spec("nequip") is None, reason="needs the nequip extra")
 

@@ -15,6 +15,8 @@ from mace.calculators import MACECalculator  # noqa: E402
 
 from piwsl_plugins.tools.command import main  # noqa: E402
 
+pytestmark = pytest.mark.framework
+
 
 def tiny_model(path, elements=(1, 6, 8), seed=0):
     before = torch.get_default_dtype()

@@ -18,6 +18,8 @@ from piwsl_plugins.tools.structures import Frame
 from .conftest import rattled
 from .test_command import TURN
 
+pytestmark = pytest.mark.framework
+
 mace_only = pytest.mark.skipif(find_spec("mace") is None, reason="needs the mace extra")
 nequip_only = pytest.mark.skipif(find_spec("nequip") is None, reason="needs the nequip extra")
 

@@ -14,6 +14,8 @@ import pytest
 
 from .conftest import bundled
 
+pytestmark = pytest.mark.framework
+
 ROOT = Path(__file__).parents[3]
 CHEAP = ("--cheap_labels", "cheap.xyz")
 COMMANDS = {
