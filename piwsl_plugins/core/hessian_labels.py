@@ -163,9 +163,13 @@ def _read_npz(path: Path | str, option: str) -> list[HessianLabel]:
         raise SettingsError(option, str(path), f"it cannot be read ({error})") from error
     if str(data.get("format")) != FORMAT:
         raise SettingsError(option, str(path), f"this is not a file of the format '{FORMAT}'")
+    try:
+        n_labels = int(data["n_labels"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise SettingsError(option, str(path), f"it cannot be read ({error})") from error
     return [
         HessianLabel(**{name: data.get(f"{name}.{index}") for name in PARTS})  # type: ignore
-        for index in range(int(data["n_labels"]))
+        for index in range(n_labels)
     ]
 
 
@@ -175,7 +179,12 @@ def _read_frames(path: Path | str, option: str) -> list[HessianLabel]:
         given = atoms.info.get(HESSIAN_KEY, atoms.arrays.get(HESSIAN_KEY))
         if given is None:
             continue
-        hessian, n = np.asarray(given, dtype=float), len(atoms)
+        try:
+            hessian, n = np.asarray(given, dtype=float), len(atoms)
+        except (TypeError, ValueError):
+            raise SettingsError(
+                option, str(path), f"'{HESSIAN_KEY}' of frame {index} is not numeric"
+            ) from None
         if hessian.size != (3 * n) ** 2:
             raise SettingsError(
                 option,
@@ -214,6 +223,11 @@ def _problem_of(label: HessianLabel) -> str | None:
 def _wrong_shape(label: HessianLabel) -> str | None:
     """Which part of a label has not the shape that its atoms need, in words."""
     n = np.size(label.numbers)
+    for name in PARTS:
+        whole = name in ("numbers", "atoms")
+        value = getattr(label, name)
+        if value is not None and np.asarray(value).dtype.kind not in ("iu" if whole else "biuf"):
+            return f"its {name} are no {'whole ' if whole else ''}numbers; make it anew"
     if label.atoms is not None and not np.isin(label.atoms, np.arange(n)).all():
         return f"its atoms are not all from 0 to {n - 1}; make it anew"
     n_rows = 3 * (n if label.atoms is None else np.size(label.atoms))

@@ -200,7 +200,7 @@ def resolve(args: Namespace) -> list[tuple[str, int]]:
     _check_model(args, settings)
     heads = ast.literal_eval(args.heads) if args.heads else {}
     _check_heads(args, settings.mace.heads, list(heads))
-    _check_lazy_files([vars(args), *heads.values()])
+    _check_files(args.foundation_model, [vars(args), *heads.values()])
     store(args, settings)
     os.environ[_SELECTED] = "1"
     args.piwsl = True
@@ -243,19 +243,26 @@ def _check_model(args: Namespace, settings: MaceSettings) -> None:
         fail("--compute_forces=False: --loss=piwsl needs the model's forces; leave this option out")
 
 
-def _check_lazy_files(given: list[dict[str, Any]]) -> None:
-    """Check data that is read one by one in training; other data is checked where MACE reads it.
+def _check_files(foundation_model: str | None, given: list[dict[str, Any]]) -> None:
+    """Check a model, and data that is read in training; other data is checked where MACE reads it.
 
     Args:
+        foundation_model: name or path of a model to begin with.
         given: arguments that name data, those of the run and of its heads.
     """
     from mace.tools.scripts_utils import check_path_ase_read
 
-    from .files import HELD_OUT, TRAINING, check_lazy_file, data_files
+    from .files import HELD_OUT, TRAINING, check_foundation_model, check_lazy_file, data_files
 
+    if foundation_model is not None:
+        check_foundation_model(foundation_model)
     paths = [path for one in given for path in data_files(one, TRAINING + HELD_OUT)]
     for path in dict.fromkeys(paths):
-        if not check_path_ase_read(path):
+        try:
+            read_by_ase = check_path_ase_read(path)
+        except RuntimeError as error:  # a folder without files of structures
+            fail(f"{path}: {error}")
+        if not read_by_ase:
             check_lazy_file(path)
 
 

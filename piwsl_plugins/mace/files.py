@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from mace.tools.scripts_utils import check_path_ase_read
 
 from ..core.frame_checks import problem_of
@@ -67,6 +68,27 @@ def data_files(given: Mapping[str, Any], options: Iterable[str]) -> list[str]:
             value = [p for p in Path(value).glob("*") if p.is_dir() or p.match("*_test.h5")]
         paths += value if isinstance(value, list) else [value]
     return [str(path) for path in paths if path and Path(path).exists()]
+
+
+def check_foundation_model(given: str) -> None:
+    """End the run if ``--foundation_model`` is a path at which there is no model of MACE.
+
+    MACE 0.3.16 (mace/cli/run_train.py) takes all but its own names for a path, and loads it whole.
+    """
+    path = Path(given)
+    if not path.exists() and path.name == given and path.suffix not in (".model", ".pt", ".pth"):
+        return
+    if not path.is_file():
+        arguments.fail(f"--foundation_model={given}: there is no such file")
+    try:
+        model = torch.load(path, map_location="cpu", weights_only=False)
+        _ = model.r_max, model.interactions
+    except Exception as error:  # those of unpickling are of every kind
+        reason = (str(error).splitlines() or [""])[0]
+        arguments.fail(
+            f"--foundation_model={given}: this is no model of MACE "
+            f"({type(error).__name__}: {reason})"
+        )
 
 
 def check_lazy_file(path: str) -> None:

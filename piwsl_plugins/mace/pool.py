@@ -35,7 +35,11 @@ class PoolFile:
         self._path = str(settings.pool.pool_file)
         self._heads = {config.head_name: config for config in given["head_configs"]}
         self._in_memory: list[tuple[int, Any]] | None = None
-        if check_path_ase_read(self._path):
+        try:
+            read_by_ase = check_path_ase_read(self._path)
+        except RuntimeError as error:  # a folder without files of structures
+            raise SettingsError("pool_file", self._path, str(error)) from error
+        if read_by_ase:
             every = enumerate(_read(self._path, self._heads[head]))
             self._in_memory = [(index, one) for index, one in every if not _is_reference(one)]
 

@@ -11,7 +11,7 @@ import re
 import sys
 from pathlib import Path
 
-from .errors import InputError
+from .errors import InputError, reason_of
 
 XTB_METHODS = ("GFN2-xTB", "GFN1-xTB")
 #: tblite's "accuracy"; its default of 1 leaves noise of 0.02 eV/Å² in a Hessian of ethanol
@@ -65,6 +65,8 @@ class CalculatorSource:
         for kind, endings in ENDINGS.items():
             if text.endswith(endings):
                 found = cls(text, kind, head, name)
+                if Path(text).is_dir():
+                    raise InputError(f"{found.called}: {text} is a folder; give the model's file")
                 if not Path(text).is_file():
                     raise InputError(f"{found.called}: there is no file {text}")
                 return found
@@ -100,7 +102,7 @@ class CalculatorSource:
         """Identifies the model's file (of a factory: its module's; of xTB: tblite's version).
 
         Raises:
-            InputError: for a factory's module that does not exist.
+            InputError: for a factory's module that cannot be found.
         """
         digest = hashlib.sha256(f"{self.kind} {self.head} ".encode())
         if self.kind == "xtb":
@@ -109,8 +111,8 @@ class CalculatorSource:
         if self.kind == "factory":
             try:
                 spec = importlib.util.find_spec(self.source.partition(":")[0])
-            except ModuleNotFoundError as error:
-                raise InputError(f"{self.called}: {self.source}: {error}") from error
+            except Exception as error:  # importing what the module is part of may lead to any
+                raise InputError(f"{self.called}: {self.source}: {reason_of(error)}") from error
             path = Path((spec and spec.origin) or os.devnull)
         if path.is_file():
             digest.update(path.read_bytes())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
 import sys
@@ -54,16 +55,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     verb, *given = list(sys.argv[1:] if arguments is None else arguments) or [""]
     given = [_underscored(argument) for argument in given]
-    if verb in ("", "-h", "--help"):
-        print(_help(), file=sys.stdout if verb else sys.stderr)
-        return 0 if verb else 2
-    if verb == "--version":
-        from .. import __version__
-
-        print(f"piwsl-plugins {__version__}")
-        return 0
+    if not verb:
+        return _end(_help(), 2)
     try:
-        _module_of(verb).main(given)
+        _run(verb, given)
+        _flush()
     except ToolError as error:
         return _end(f"piwsl {verb}: {error}", error.exit_code)
     except KeyboardInterrupt:
@@ -85,6 +81,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _run(verb: str, given: list[str]) -> None:
+    if verb in ("-h", "--help"):
+        print(_help())
+    elif verb == "--version":
+        from .. import __version__
+
+        print(f"piwsl-plugins {__version__}")
+    else:
+        _module_of(verb).main(given)
+
+
 def _module_of(verb: str) -> ModuleType:
     if verb not in VERBS:
         near = difflib.get_close_matches(verb, VERBS, 1)
@@ -101,6 +108,16 @@ def _underscored(argument: str) -> str:
         if name[:2] == "--"
         else argument
     )
+
+
+def _flush() -> None:
+    """Write what was printed: at the end of the process it is too late to say that it failed."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with contextlib.suppress(OSError):
+            sys.stdout.close()
+        raise
 
 
 def _help() -> str:

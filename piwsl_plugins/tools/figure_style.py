@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .storage import written_whole
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -78,12 +80,12 @@ def styled() -> Iterator[None]:
 
 def save(figure: Figure, folder: Path, name: str) -> Path:
     """Write ``name``.png and ``name``.pdf; returns the path of the PNG."""
-    folder.mkdir(parents=True, exist_ok=True)
     # without a date, the same report gives the same files
-    figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None})
-    # the places found for the first file serve the second
-    figure.set_layout_engine("none")
-    figure.savefig(folder / f"{name}.png")
+    for ending, metadata in (("pdf", {"CreationDate": None}), ("png", None)):
+        with written_whole(folder / f"{name}.{ending}") as partial:
+            figure.savefig(partial, format=ending, metadata=metadata)
+        # the places found for the first file serve the second
+        figure.set_layout_engine("none")
     return folder / f"{name}.png"
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .errors import InputError, RunError
+from .errors import InputError, RunError, reason_of
 from .parallel import Outcome, outcomes
 from .progress import Progress
 from .storage import read_json, write_json, write_npz
@@ -46,7 +46,8 @@ class Store:
         Args:
             out: the file to be written at the end.
             run: calculator and settings, as plain values, by which runs are told apart.
-            overwrite: whether what another run left there is thrown away.
+            overwrite: whether what another run left there is not looked at, and replaced by what
+                this one writes.
             read_out: reads ``run`` (as JSON) and the finished structures, by key, of such a file.
 
         Raises:
@@ -60,19 +61,16 @@ class Store:
         self._finished: dict[str, Arrays] = {}
         self._unwritten: dict[str, Arrays] = {}
         self._written = time.monotonic()
+        self._replaces = overwrite
         if overwrite:
-            out.unlink(missing_ok=True)
-            shutil.rmtree(self.folder, ignore_errors=True)
+            return
         if out.is_file():
             there, self._in_out = read_out(out)
             self._compare(json.loads(there), out)
         if self._head.is_file():
             self._compare(read_json(self._head), self.folder)
         for path in self.folder.glob("*.npz"):
-            with np.load(path) as file:
-                for name, array in file.items():
-                    key, _, part = name.partition(".")
-                    self._finished.setdefault(key, {})[part] = array
+            self._read(path)
         self._finished |= self._in_out
 
     def finished(self, frame: Frame) -> Arrays | None:
@@ -88,6 +86,9 @@ class Store:
     def flush(self) -> None:
         """Write what is finished and not written yet."""
         if self._unwritten:
+            if self._replaces:
+                shutil.rmtree(self.folder, ignore_errors=True)
+                self._replaces = False
             if not self._head.is_file():
                 write_json(self._head, json.loads(self.run))
             together = {
@@ -114,6 +115,20 @@ class Store:
                 f"{self.out} also holds labels of {surplus} frames that are not selected now; give "
                 "another --out, or --overwrite to make the file anew"
             )
+
+    def _read(self, path: Path) -> None:
+        """Take the finished structures of a file of :meth:`flush`."""
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                arrays = dict(file)
+        except Exception as error:  # a damaged archive leads to errors of every kind
+            raise InputError(
+                f"{path}: cannot be read ({reason_of(error)}); remove it, and the same command "
+                "computes what it held"
+            ) from error
+        for name, array in arrays.items():
+            key, _, part = name.partition(".")
+            self._finished.setdefault(key, {})[part] = array
 
     def _compare(self, there: dict[str, Any], path: Path) -> None:
         differing = [

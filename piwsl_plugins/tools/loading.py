@@ -130,7 +130,7 @@ def load(
                 calculator = _load_nequip(source, device)
     except ToolError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a factory's module may be a script that exits
         reason = (str(error).strip().splitlines() or [""])[0]
         raise InputError(
             f"{source.called}: {source.source} cannot be loaded ({type(error).__name__}: {reason})"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..core.options import SettingsError
@@ -92,6 +92,19 @@ def pair(option: str, text: str) -> tuple[str, str]:
     if not name.replace("-", "").replace("_", "").isalnum() or not value:
         raise InputError(f"{option} {text!r}: write NAME=VALUE, the name of letters and digits")
     return name, value
+
+
+def pairs(option: str, texts: Sequence[str]) -> dict[str, str]:
+    """Several :func:`pair` of one option, each name once.
+
+    Raises:
+        InputError: for another form, and a name that is there twice.
+    """
+    found = [pair(option, text) for text in texts]
+    for name, _ in found:
+        if [other for other, _ in found].count(name) > 1:
+            raise InputError(f"{option}: the name '{name}' is given twice")
+    return dict(found)
 
 
 def _words(value: Any) -> str:

@@ -62,9 +62,12 @@ def read_json(path: Path) -> dict[str, Any]:
         InputError: if it cannot be read.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read ({error})") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: cannot be read (it holds no JSON object)")
+    return content
 
 
 def plain(value: Any) -> Any:

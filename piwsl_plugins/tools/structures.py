@@ -131,6 +131,8 @@ def iterate_atoms(path: Path) -> Iterator[Atoms]:
     """
     from ase.io import iread
 
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; give the file of structures in it")
     if not path.is_file():
         raise InputError(f"{path}: there is no such file")
     if path.stat().st_size == 0:
@@ -155,7 +157,7 @@ def _selection(index: str) -> slice | int:
         chosen = string2index(index)
     except (TypeError, ValueError):
         chosen = None
-    if not isinstance(chosen, slice | int):
+    if not isinstance(chosen, slice | int) or (isinstance(chosen, slice) and chosen.step == 0):
         raise InputError(f"--index={index}: write it as ASE does: 7, :, 0:100 or ::10")
     return chosen
 

@@ -8,7 +8,7 @@ import pytest
 from piwsl_plugins.mace import _hooks, arguments
 from piwsl_plugins.mace.arguments import MaceSettings
 
-from .conftest import command_line, frames, isolated_atoms, train, write_files
+from .conftest import command_line, frames, isolated_atoms
 
 
 def parse(*given):
@@ -31,69 +31,10 @@ def refused(capsys, *given):
     return capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("option", "value", "words"),
-    [
-        ("pitc_weight", "-1", "at least 0"),
-        ("pisc_weight", "lots", "a number of at least 0"),
-        ("max_displacement", "0", "above 0, at most 0.5 Å"),
-        ("max_displacement", "0.6", "at most 0.5 Å"),
-        ("displacement", "cubic", "one of uniform, one_sided"),
-        ("base_loss", "forces_only", "no energy"),
-        ("base_loss", "dipole", "no energy"),
-        ("heads", "Default,other", "there is no head other"),
-        ("preset", "strong", "one of safe, paper"),
-    ],
-)
-def test_wrong_option_values(capsys, option, value, words):
-    message = refused(capsys, "--loss=piwsl", f"--piwsl_{option}={value}")
-    assert f"--piwsl_{option}" in message
-    assert value in message
-    assert words in message
-
-
-@pytest.mark.parametrize("option", ["hessian_file", "pool_file"])
-def test_missing_files_are_named_before_data_is_read(capsys, option):
-    message = refused(capsys, "--loss=piwsl", f"--piwsl_{option}=none")
-    assert f"--piwsl_{option}=none: there is no such file" in message
-
-
-@pytest.mark.parametrize("option", ["--piwsl_hessian_weight", "--swa_piwsl_hessian_weight"])
-def test_a_weight_on_hessians_needs_hessians(capsys, option):
-    message = refused(capsys, "--loss=piwsl", f"{option}=1")
-    assert f"{option}=1.0: there are no Hessian labels" in message
-
-
 @pytest.mark.parametrize("flag", ["--swa_piwsl_pitc_weight", "--stage_two_piwsl_pitc_weight"])
 def test_stage_two_weight_has_both_of_maces_spellings(capsys, flag):
     assert check("--loss=piwsl", f"{flag}=0.5").swa_piwsl_pitc_weight == 0.5
     assert "at least 0" in refused(capsys, "--loss=piwsl", f"{flag}=-0.5")
-
-
-def test_models_without_energy(capsys):
-    message = refused(capsys, "--loss=piwsl", "--model=AtomicDipolesMACE")
-    assert "--model=AtomicDipolesMACE has no energy" in message
-
-
-def test_dipole_loss_needs_a_dipole_model(capsys):
-    message = refused(capsys, "--loss=piwsl", "--piwsl_base_loss=energy_forces_dipole")
-    assert "EnergyDipolesMACE" in message
-
-
-def test_forces_switched_off(capsys):
-    assert "--compute_forces" in refused(capsys, "--loss=piwsl", "--compute_forces=False")
-
-
-def test_piwsl_options_without_the_loss_are_not_ignored(capsys):
-    message = refused(capsys, "--loss=huber", "--piwsl_pitc_weight=1", "--swa_piwsl_pisc_weight=1")
-    assert "--piwsl_pitc_weight, --swa_piwsl_pisc_weight given, but --loss=huber" in message
-    assert "add --loss=piwsl" in message
-
-
-def test_an_unknown_loss_is_refused_by_mace(capsys):
-    with pytest.raises(SystemExit):
-        parse("--loss=piwls")
-    assert "'piwsl'" in capsys.readouterr().err
 
 
 def test_unsupported_mace_version(capsys, monkeypatch):
@@ -111,16 +52,6 @@ def test_missing_hook_point(capsys, monkeypatch):
     message = refused(capsys, "--loss=piwsl")
     assert "mace.tools.train.train_one_epoch" in message
     assert check("--loss=weighted").loss == "weighted"
-
-
-def test_labels_that_are_not_there(capsys, tmp_path):
-    files = write_files(tmp_path, "ethanol_gfn2", 6, 4)
-    with pytest.raises(SystemExit):
-        train(tmp_path, files, forces_key="missing", piwsl_displacement="adversarial")
-    message = capsys.readouterr().err
-    assert "--piwsl_displacement=adversarial" in message
-    assert "--forces_key=missing" in message
-    assert not list(tmp_path.glob("checkpoints/*"))
 
 
 def test_other_losses_see_the_arguments_that_plain_mace_has():

@@ -7,10 +7,8 @@ import ase.io
 import numpy as np
 import pytest
 import yaml
-from omegaconf import OmegaConf
 
 from piwsl_plugins.core.options import SettingsError
-from piwsl_plugins.nequip._hydra import ConfigCallback
 from piwsl_plugins.nequip.config import DataError
 from piwsl_plugins.nequip.data import check_data, datasets_of
 
@@ -116,54 +114,11 @@ def test_files_that_cannot_be_read(content, message, tmp_path):
     assert "val data 'bad.xyz'" in line and message in line
 
 
-@pytest.mark.parametrize(
-    ("loss", "message"),
-    [
-        ({**LOSS, "pitc_wieght": 1}, "did you mean 'pitc_weight'"),
-        ({**LOSS, "max_displacement": 3.0}, "'max_displacement' = 3.0: allowed is a number"),
-        ("${piwsl:{metric: rmse}}", "allowed is one of mse, mae, huber"),
-        ("piwsll", "did you mean 'piwsl'?"),
-        ({**LOSS, "coeffs": {"total_energy": 1.0, "forces": -1.0}}, "at least 0"),
-        ({**LOSS, "hessian_file": "${oc.env:HOME}/no.npz"}, "no.npz': there is no such file"),
-        ({**LOSS, "pool_file": "no.xyz"}, "'pool_file' = 'no.xyz': there is no such file"),
-    ],
-)
-def test_wrong_options(loss, message, capsys):
-    """In the Hydra callback, which acts before there is a folder or a log."""
-    with pytest.raises(SystemExit) as caught:
-        ConfigCallback().on_run_start(OmegaConf.create({"training_module": {"loss": loss}}))
-    assert caught.value.code == 2
-    printed = capsys.readouterr().err
-    assert printed.startswith("nequip-train: error: ") and printed.count("\n") == 1
-    assert message in printed
-
-
 @pytest.mark.slow
 def test_wrong_options_in_a_run(tmp_path):
     loss = "${piwsl:{metric: rmse}}"
     assert "allowed is one of mse, mae, huber" in failing(tmp_path, config(loss=loss))
     assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("option", "content", "message"),
-    [
-        ("pool_file", "nothing", "'pool_file' = 'bad': ASE cannot read this file"),
-        ("hessian_file", "PK\x05\x06", "'hessian_file' = 'bad': "),
-        ("pool_file", "shared", "frame 0 (from 0) is frame 2 (from 0) of the val data"),
-        ("pool_file", "nitrogen", "frame 0 (from 0) holds N"),
-    ],
-)
-def test_wrong_files(option, content, message, tmp_path):
-    if content == "shared":
-        atoms = ase.io.read(DATA / "ethanol_gfn2_valid.xyz", 2)
-        ase.io.write(tmp_path / "bad", atoms, format="extxyz")
-    elif content == "nitrogen":
-        ase.io.write(tmp_path / "bad", ase.Atoms("N2", [[0, 0, 0], [0, 0, 1.1]]), format="extxyz")
-    else:
-        (tmp_path / "bad").write_text(content)
-    assert message in failing(tmp_path, config(loss={**LOSS, option: "bad"}))
 
 
 def test_library_use_keeps_the_exceptions():

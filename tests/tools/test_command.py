@@ -1,6 +1,5 @@
 """The command itself: its help, its verbs, and the exit code of every kind of end."""
 
-import resource
 import subprocess
 import sys
 
@@ -66,16 +65,6 @@ def test_version_and_the_module_as_command():
 
 
 @pytest.mark.parametrize(
-    ("verb", "words"),
-    [("reprot", "did you mean 'report'?"), ("xyz", "pool, select, hessian, weak, report")],
-)
-def test_an_unknown_verb_is_one_line(capsys, verb, words):
-    assert main([verb]) == 2
-    error = capsys.readouterr().err
-    assert words in error and error.startswith(f"piwsl {verb}: ") and error.count("\n") == 1
-
-
-@pytest.mark.parametrize(
     ("error", "exit_code", "words"),
     [
         (InputError("no such key"), 2, "no such key"),
@@ -99,36 +88,3 @@ def test_mistakes_of_ours_are_not_hidden(ends_with):
         ends_with(ZeroDivisionError())
     with pytest.raises(ModuleNotFoundError):
         ends_with(ModuleNotFoundError("no", name="piwsl_plugins.absent"))
-
-
-def test_options_that_argparse_refuses():
-    with pytest.raises(SystemExit) as caught:
-        main(["hessian", "--no_such_option"])
-    assert caught.value.code == 2
-
-
-def test_a_folder_that_cannot_be_made(data, tmp_path, capsys):
-    (tmp_path / "file").write_text("")
-    out = str(tmp_path / "file" / "labels.npz")
-    given = ["hessian", data, "--calculator", "ase.calculators.emt:EMT", "--out", out]
-    assert main(given) == 1
-    error = capsys.readouterr().err
-    assert "Not a directory" in error and error.count("\n") == 1
-
-
-def test_a_full_disk_is_one_sentence_and_leaves_nothing_half_written(data, tmp_path):
-    """The largest file that may be written stands for the disk: the labels do not fit."""
-    given = ["hessian", data, "--calculator", "ase.calculators.emt:EMT"]
-    found = subprocess.run(
-        [sys.executable, "-m", "piwsl_plugins", *given],
-        capture_output=True,
-        text=True,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000)),
-    )
-    assert found.returncode == 1
-    assert found.stderr.startswith("piwsl hessian: ") and found.stderr.count("\n") == 1
-    assert f"{data.replace('.xyz', '.hessian.npz')}.partial" in found.stderr
-    assert "File too large" in found.stderr
-    assert {path.name for path in tmp_path.iterdir()} == {"train.xyz", "train.hessian.npz.partial"}
-    kept = {path.name for path in (tmp_path / "train.hessian.npz.partial").iterdir()}
-    assert kept == {"run.json"}

@@ -85,21 +85,12 @@ def test_there_must_be_a_scheduler(monkeypatch):
         list(outcomes(Distance(), frames(), executor="dask://127.0.0.1:9"))
 
 
-@pytest.mark.parametrize(
-    ("given", "words"),
-    [
-        (["--workers", "0"], "--workers=0: allowed is 1 or more"),
-        (["--executor", "slurm"], "--executor=slurm: allowed is processes, mpi or dask://"),
-        (["--executor", "mpi", "--workers", "4"], "with --executor=mpi leave it out"),
-        (["--executor", "mpi"], "there is one rank"),
-    ],
-)
-def test_wrong_calls(given, words, tmp_path, capsys):
+def test_there_must_be_several_ranks(tmp_path, capsys):
     pytest.importorskip("mpi4py")
     write(tmp_path / "train.xyz", frames()[0].atoms)
     command = ["hessian", str(tmp_path / "train.xyz"), "--calculator", "ase.calculators.emt:EMT"]
-    assert main([*command, *given]) == 2
-    assert words in capsys.readouterr().err
+    assert main([*command, "--executor", "mpi"]) == 2
+    assert "there is one rank" in capsys.readouterr().err
 
 
 def test_the_ranks_of_an_mpi_job_give_the_same_labels(tmp_path):

@@ -1,21 +1,13 @@
-"""Data that cannot be right: every verb refuses it in one line, and writes nothing."""
+"""Labels, keys and selections of structures; files that cannot be used: ``hard_use``."""
 
 import numpy as np
 import pytest
-from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.io import write
 
-from piwsl_plugins.tools.command import main
 from piwsl_plugins.tools.errors import InputError
 from piwsl_plugins.tools.structures import LabelKeys, read_frames
-
-EMT_FACTORY = "ase.calculators.emt:EMT"
-VERBS = {
-    "hessian": lambda data: [str(data), "--calculator", EMT_FACTORY],
-    "report": lambda data: ["--model", f"emt={EMT_FACTORY}", "--data", str(data)],
-}
 
 
 def crystal(seed):
@@ -31,114 +23,13 @@ def crystal(seed):
 
 @pytest.fixture
 def data(tmp_path):
-    """Writes three frames, of which a function changed the one of number 1."""
+    """Writes three frames."""
 
-    def make(change=lambda atoms: None, name="data.xyz"):
-        frames = [crystal(seed) for seed in range(3)]
-        frames[1] = change(frames[1]) or frames[1]
-        write(tmp_path / name, frames, format="extxyz")
+    def make(name="data.xyz"):
+        write(tmp_path / name, [crystal(seed) for seed in range(3)], format="extxyz")
         return tmp_path / name
 
     return make
-
-
-@pytest.fixture(params=VERBS)
-def refused(request, tmp_path, capsys):
-    """Runs a verb on a file, and gives its error."""
-
-    def run(path):
-        out = tmp_path / "out"
-        assert main([request.param, *VERBS[request.param](path), "--out", str(out)]) == 2
-        error = capsys.readouterr().err
-        assert error.startswith(f"piwsl {request.param}: {path}") and error.count("\n") == 1
-        assert [one.name for one in tmp_path.iterdir() if one != path] == []
-        return error
-
-    return run
-
-
-def position_not_finite(atoms):
-    atoms.positions[2, 1] = np.nan
-
-
-def energy_not_finite(atoms):
-    atoms.info["REF_energy"] = float("nan")
-
-
-def force_infinite(atoms):
-    atoms.arrays["REF_forces"][1, 2] = np.inf
-
-
-def stress_not_finite(atoms):
-    atoms.info["REF_stress"][0, 0] = np.nan
-
-
-def flat_cell(atoms):
-    atoms.set_cell([[3, 0, 0], [0, 3, 0], [3, 3, 0]])
-
-
-def two_atoms_at_one_place(atoms):
-    atoms.positions[3] = atoms.positions[0] + atoms.cell[0]
-
-
-def no_atoms(atoms):
-    return Atoms(cell=[4, 4, 4], pbc=True)
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        (position_not_finite, "the position of atom 2 is not finite"),
-        (energy_not_finite, "'REF_energy' is not finite"),
-        (force_infinite, "'REF_forces' is not finite"),
-        (stress_not_finite, "'REF_stress' is not finite"),
-        (flat_cell, "cell"),
-        (two_atoms_at_one_place, "atoms 0 and 3 are at the same place"),
-    ],
-)
-def test_data_that_cannot_be_right(refused, data, change, words):
-    error = refused(data(change))
-    assert "data.xyz frame 1: " in error and words in error
-
-
-def test_a_frame_without_atoms(refused, data, tmp_path):
-    path = data()
-    lines = path.read_text().splitlines()
-    path.write_text("\n".join([*lines[:6], "0", lines[1], *lines[6:]]) + "\n")
-    assert "data.xyz frame 1: " in refused(path)
-
-
-def test_files_that_are_empty_absent_or_cut_off(refused, data, tmp_path):
-    path = data()
-    text = path.read_text()
-    path.write_text(text[: int(0.95 * len(text))])
-    assert "data.xyz frame 2: ASE cannot read this" in refused(path)
-    path.write_text("")
-    assert "the file is empty" in refused(path)
-    path.write_text("5\n")
-    assert "data.xyz" in refused(path)
-    path.unlink()
-    assert "there is no such file" in refused(path)
-
-
-def test_binary_files_that_are_no_structures(refused, tmp_path):
-    (tmp_path / "data.xyz").write_bytes(bytes(range(256)) * 8)
-    assert "ASE cannot read this" in refused(tmp_path / "data.xyz")
-
-
-@pytest.mark.parametrize(
-    ("key", "value", "words"),
-    [
-        ("REF_energy", "low", "'REF_energy' is not numeric"),
-        ("REF_energy", [1.0, 2.0], "'REF_energy' has 2 numbers, 1 expected"),
-        ("REF_stress", [1.0] * 5, "'REF_stress' has 5 numbers, 6 or 9 expected"),
-    ],
-)
-def test_labels_of_another_kind(refused, data, key, value, words):
-    def change(atoms):
-        atoms.info[key] = value
-
-    assert words in refused(data(change))
 
 
 def test_labels_under_other_keys_and_from_the_calculator_of_a_frame(tmp_path):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from pathlib import Path
 
 from .. import workers
 from ..calculators import FORMS
 from ..errors import InputError
 from ..options import add
+from ..outputs import check_file
 from .settings import HessianSettings
 
 _EPILOG = """\
@@ -159,6 +161,7 @@ def check(options: argparse.Namespace) -> None:
         )
     if options.data is not None and options.from_phonopy:
         raise InputError("--from_phonopy takes the structure from its own file; leave DATA out")
+    _check_mode(options, given[0])
     workers.check_options(options)
     if options.delta is not None and not 0 < options.delta <= 0.5:
         raise InputError(f"--delta={options.delta}: allowed is above 0, at most 0.5 Å")
@@ -169,6 +172,30 @@ def check(options: argparse.Namespace) -> None:
             "--from_phonons needs --delta, the displacement in Å that Phonons was given (ASE's "
             "default is 0.01); the folder does not hold it"
         )
+    inputs = [options.data, options.from_phonopy, *(options.from_output or ())]
+    inputs += options.from_vibrations or ()
+    outputs = outputs_of(options)
+    for path in outputs:
+        check_file(path, inputs)
+    if len({path.resolve() for path in outputs}) < len(outputs):
+        raise InputError("--out and --frames must be different files")
+
+
+def _check_mode(options: argparse.Namespace, source: str) -> None:
+    """Refuse options that the source of Hessians has no use for."""
+    measuring = {field.name for field in dataclasses.fields(HessianSettings)}
+    measuring |= {"workers", "executor", "device", "head", "skip_failed"}
+    useless = set() if source == "calculator" else measuring
+    if source not in ("from_vibrations", "from_phonons"):
+        useless |= {"delta"}
+    if source != "from_phonons":
+        useless |= {"supercell"}
+    if source in ("from_frames", "from_phonons") or options.data is None:
+        useless |= {"index"}
+    absent = vars(build_parser().parse_args([]))
+    for name, value in vars(options).items():
+        if name in useless and value != absent.get(name):
+            raise InputError(f"--{name} has no use with --{source}; leave it out")
 
 
 def out_path(options: argparse.Namespace) -> Path:
@@ -176,3 +203,8 @@ def out_path(options: argparse.Namespace) -> Path:
     if options.out is not None:
         return options.out
     return options.data.with_name(f"{options.data.stem}.hessian.npz")
+
+
+def outputs_of(options: argparse.Namespace) -> list[Path]:
+    """The files to write."""
+    return [out_path(options), *([] if options.frames is None else [options.frames])]

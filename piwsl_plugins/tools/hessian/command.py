@@ -9,7 +9,8 @@ import os
 from ..calculators import CalculatorSource
 from ..errors import InputError
 from ..options import chosen
-from .arguments import build_parser, check, out_path
+from ..outputs import alone
+from .arguments import build_parser, check, out_path, outputs_of
 from .settings import HessianSettings
 
 
@@ -20,14 +21,15 @@ def main(given: list[str]) -> None:
     options = build_parser().parse_args(given)
     check(options)
     settings = HessianSettings(**chosen(options, HessianSettings))
-    where, notes = _measure(options, settings) if options.calculator else _convert(options)
+    with alone(*outputs_of(options)):
+        where, notes = _measure(options, settings) if options.calculator else _convert(options)
 
-    from .label_file import read
-    from .summary import summarise, unexpected_modes
+        from .label_file import read
+        from .summary import summarise, unexpected_modes
 
-    if options.expect:
-        notes += unexpected_modes(read(out_path(options)), where, options.expect)
-    print(summarise(out_path(options), settings.max_displacement, notes))
+        if options.expect:
+            notes += unexpected_modes(read(out_path(options)), where, options.expect)
+        print(summarise(out_path(options), settings.max_displacement, notes))
 
 
 def _measure(options: argparse.Namespace, settings: HessianSettings) -> tuple[list[str], list[str]]:
@@ -71,9 +73,8 @@ def _convert(options: argparse.Namespace) -> tuple[list[str], list[str]]:
     from .label_file import write
     from .training_frames import write_training_frames
 
-    out = out_path(options)
-    for path in (out, options.frames):
-        if path is not None and path.exists() and not options.overwrite:
+    for path in outputs_of(options):
+        if path.exists() and not options.overwrite:
             raise InputError(f"{path} exists; give another name, or --overwrite to replace it")
     if options.from_vibrations:
         from .vibrations import from_vibrations
@@ -98,7 +99,7 @@ def _convert(options: argparse.Namespace) -> tuple[list[str], list[str]]:
         from .conversion import from_frames
 
         converted = from_frames(options.data)
-    write(out, converted.symmetric(), converted.method)
+    write(out_path(options), converted.symmetric(), converted.method)
     notes = list(converted.notes)
     if options.frames is not None:
         notes.append(write_training_frames(options.frames, converted.frames))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import importlib.util
+import lzma
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -86,10 +88,29 @@ def load_phonopy(path: Path, option: str) -> Any:
     import phonopy
 
     try:
+        _refuse_tags(path)
         with _inside(path.resolve().parent):
             return phonopy.load(path.name, is_nac=False, produce_fc=False, log_level=0)
     except Exception as error:  # whatever a file of another kind leads to
         raise InputError(f"{path}: phonopy cannot load this ({reason_of(error)})") from error
+
+
+def _refuse_tags(path: Path) -> None:
+    """Refuse YAML with tags, as phonopy's loader makes whatever Python object they name.
+
+    Raises:
+        ValueError: naming the line.
+    """
+    import yaml
+
+    opened = {".xz": lzma.open, ".gz": gzip.open}.get(path.suffix, open)
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    with opened(path, "rb") as file:
+        for event in yaml.parse(file, Loader=loader):
+            tag = getattr(event, "tag", None)
+            if tag:
+                line = event.start_mark.line + 1
+                raise ValueError(f"line {line} has the tag {tag}, which phonopy does not write")
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ from .. import workers
 from ..calculators import FORMS
 from ..errors import InputError
 from ..options import add
+from ..outputs import check_file
 from .settings import PoolSettings
 
 _EPILOG = """\
@@ -93,14 +94,21 @@ def check(options: argparse.Namespace) -> None:
     """
     workers.check_options(options)
     _require_ending("--out", options.out, (".xyz", ".extxyz"))
-    if options.figure is not None:
-        _require_ending("--figure", options.figure, (".png", ".pdf"))
-        if options.figure.exists() and not options.overwrite:
-            refuse_existing(options.figure)
     if options.out.exists() and not options.overwrite:
         refuse_existing(options.out)
-    if options.out.resolve() in {path.resolve() for path in (options.data, *options.exclude)}:
-        raise InputError(f"--out={options.out} is one of the files to read; give another name")
+    if options.figure is not None:
+        _require_ending("--figure", options.figure, (".png", ".pdf"))
+        # that of an unfinished run is its own, drawn before the pool was written
+        unfinished = options.out.with_name(options.out.name + ".partial").is_dir()
+        if options.figure.exists() and not options.overwrite and not unfinished:
+            refuse_existing(options.figure)
+    for path in outputs_of(options):
+        check_file(path, (options.data, *options.exclude))
+
+
+def outputs_of(options: argparse.Namespace) -> list[Path]:
+    """The files to write."""
+    return [options.out, *([] if options.figure is None else [options.figure])]
 
 
 def refuse_existing(path: Path) -> NoReturn:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import os
 
 from ..calculators import CalculatorSource
 from ..options import chosen
-from .arguments import build_parser, check, refuse_existing
+from ..outputs import alone
+from .arguments import build_parser, check, outputs_of, refuse_existing
 from .settings import PoolSettings
 
 
@@ -20,7 +22,12 @@ def main(given: list[str]) -> None:
     settings = PoolSettings(**chosen(options, PoolSettings))
     source = CalculatorSource.parse(options.calculator, options.head)
     source.require_package()
+    with alone(*outputs_of(options)):
+        _make(options, settings, source)
 
+
+def _make(options: argparse.Namespace, settings: PoolSettings, source: CalculatorSource) -> None:
+    """Run the dynamics, and write the pool."""
     from ..labelling import Store
     from .coverage import compare_bonds
     from .output import write_pool

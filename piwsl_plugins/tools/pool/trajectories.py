@@ -91,6 +91,7 @@ def run_all(
         if len(done.collection.structures) == n_structures and len(done.cut) - n_cut == len(runs):
             break
     if not done.collection.structures:
+        store.end()  # what is in it would stand in the way of other settings
         raise RunError(_nothing(source, done, n_runs))
     return done
 

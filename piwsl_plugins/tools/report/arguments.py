@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..calculators import FORMS, CalculatorSource
 from ..errors import InputError
-from ..options import add, chosen, pair
+from ..options import add, chosen, pairs
 from .settings import PARTS, QUICK, ReportSettings
 
 _EPILOG = """\
@@ -141,7 +141,7 @@ def sources_from(options: argparse.Namespace) -> list[CalculatorSource]:
     Raises:
         InputError: for a model that cannot be one, and a head without its model.
     """
-    heads = dict(pair("--head", text) for text in options.head)
+    heads = pairs("--head", options.head)
     sources = [CalculatorSource.parse_named(text, heads) for text in options.model]
     for name in heads:
         if all(source.name != name for source in sources):
@@ -151,4 +151,4 @@ def sources_from(options: argparse.Namespace) -> list[CalculatorSource]:
 
 def paths_by_name(options: argparse.Namespace) -> dict[str, Path]:
     """The paths a user named."""
-    return {name: Path(file) for name, file in (pair("--path", text) for text in options.path)}
+    return {name: Path(file) for name, file in pairs("--path", options.path).items()}

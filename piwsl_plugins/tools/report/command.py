@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ..outputs import alone, check_folder
 from .arguments import (
     build_parser,
     merge_parser,
@@ -31,21 +32,23 @@ def _report(given: list[str]) -> None:
     from ..progress import Progress
     from .run import measure
 
-    with Progress() as progress:
-        store = measure(
-            sources,
-            options.data,
-            paths,
-            options.hessians,
-            options.phonons,
-            options.out,
-            settings,
-            progress,
-            not options.fresh,
-        )
-    if store.reused:
-        print(f"{store.reused} finished parts of an earlier run were reused")
-    _finish(options.out)
+    check_folder(options.out)
+    with alone(folder=options.out):
+        with Progress() as progress:
+            store = measure(
+                sources,
+                options.data,
+                paths,
+                options.hessians,
+                options.phonons,
+                options.out,
+                settings,
+                progress,
+                not options.fresh,
+            )
+        if store.reused:
+            print(f"{store.reused} finished parts of an earlier run were reused")
+        _finish(options.out)
 
 
 def _merge(given: list[str]) -> None:
@@ -53,22 +56,27 @@ def _merge(given: list[str]) -> None:
 
     from .merge import merge
 
-    merge(options.reports, options.out)
-    _finish(options.out)
+    check_folder(options.out)
+    with alone(folder=options.out):
+        merge(options.reports, options.out)
+        _finish(options.out)
 
 
 def _training(given: list[str]) -> None:
     options = training_parser().parse_args(given)
 
     from ..figure_style import save, styled
+    from ..storage import write_text
     from . import training
     from .figures.training import overview
 
-    curves = training.read(training.find(options.logs))
-    with styled():
-        picture = save(overview(curves), options.out, "training")
-    table = options.out / "training.csv"
-    curves.to_csv(table, index=False)
+    check_folder(options.out)
+    with alone(folder=options.out):
+        curves = training.read(training.find(options.logs))
+        with styled():
+            picture = save(overview(curves), options.out, "training")
+        table = options.out / "training.csv"
+        write_text(table, curves.to_csv(index=False))
     print(training.last_values(curves).to_string(na_rep="–", float_format=lambda v: f"{v:.4g}"))
     print(f"\nFigure: {picture} (and .pdf)\nCurves: {table}")
 

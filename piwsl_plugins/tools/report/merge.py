@@ -22,7 +22,7 @@ def merge(folders: Sequence[Path], out: Path) -> None:
         InputError: if the reports are of different data, measured something differently, or
             use one name for two models.
     """
-    if out in folders:
+    if out.resolve() in {folder.resolve() for folder in folders}:
         raise InputError(f"--out {out}: give a new folder, not one of those that are joined")
     indices = [read_index(folder) for folder in folders]
     first = indices[0]
@@ -43,14 +43,7 @@ def merge(folders: Sequence[Path], out: Path) -> None:
     software: dict[str, str] = {}
     for index in reversed(indices):
         software |= index["software"]
-    store = Store(out)
-    store.begin(
-        {
-            **{name: first[name] for name in ("created", "settings", "data")},
-            "software": software,
-            "models": models,
-        }
-    )
+    parts: list[tuple[str, str, dict[str, Any]]] = []
     known: dict[str, tuple[Path, dict[str, Any]]] = {}
     for folder, index in zip(folders, indices, strict=True):
         for part, members in index["parts"].items():
@@ -64,4 +57,14 @@ def merge(folders: Sequence[Path], out: Path) -> None:
                         f"{folder}: '{part}' was measured differently than in {other} ({changed}); "
                         "run both with the same options"
                     )
-                store.adopt(part, name, content)
+                parts.append((part, name, content))
+    store = Store(out)
+    store.begin(
+        {
+            **{name: first[name] for name in ("created", "settings", "data")},
+            "software": software,
+            "models": models,
+        }
+    )
+    for one in parts:
+        store.adopt(*one)

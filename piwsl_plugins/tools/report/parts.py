@@ -35,9 +35,8 @@ class Store:
         self._head: dict[str, Any] = {}
 
     def begin(self, head: dict[str, Any]) -> None:
-        """Start the index with what is common to all parts (data, settings, models)."""
+        """Give the index what is common to all parts (data, settings, models)."""
         self._head = {"format": PARTS_FORMAT, **head}
-        self._write_index()
 
     def part(
         self, part: str, model: str, key: dict[str, Any], compute: Callable[[], dict[str, Any]]
@@ -57,16 +56,17 @@ class Store:
         self._listed.setdefault(part, [])
         if model not in self._listed[part]:
             self._listed[part].append(model)
-        self._write_index()
+        self.write_index()
         return fresh
 
     def adopt(self, part: str, model: str, content: dict[str, Any]) -> None:
         """Take over a part that another report computed."""
         write_json(self.folder / part / f"{model}.json", content)
         self._listed.setdefault(part, []).append(model)
-        self._write_index()
+        self.write_index()
 
-    def _write_index(self) -> None:
+    def write_index(self) -> None:
+        """List the parts that there are; done after each one that is computed."""
         write_json(self.folder / "index.json", {**self._head, "parts": self._listed})
 
 
@@ -85,9 +85,19 @@ def read_index(folder: Path) -> dict[str, Any]:
             f"{path}: of format {index.get('format')}, this version reads {PARTS_FORMAT}; "
             "run the report again"
         )
+    if not {"models", "data", "settings", "software", "parts"} <= set(index):
+        raise InputError(f"{path}: it is damaged; run the report again")
     return index
 
 
 def read_part(folder: Path, part: str, model: str) -> dict[str, Any]:
-    """One part as written: ``{"key": ..., "result": ...}``."""
-    return read_json(folder / "parts" / part / f"{model}.json")
+    """One part as written: ``{"key": ..., "result": ...}``.
+
+    Raises:
+        InputError: if it is not there, or damaged.
+    """
+    path = folder / "parts" / part / f"{model}.json"
+    content = read_json(path)
+    if not {"key", "result"} <= set(content):
+        raise InputError(f"{path}: it is damaged; remove it and run the report again")
+    return content

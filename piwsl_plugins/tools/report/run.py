@@ -105,6 +105,7 @@ def measure(
     elements |= {int(z) for atoms in others for z in atoms.numbers}
     for source in sources:
         _measure_model(source, tasks, store, settings, sorted(elements), progress)
+    store.write_index()
     return store
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from ..errors import InputError
+from ..errors import InputError, reason_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,13 +131,13 @@ def _read_mace(path: Path) -> Iterator[tuple[int, str, str, float]]:
             continue
         try:
             record = json.loads(line)
-            epoch, values = record["epoch"], list(_mace_values(record["mode"], record))
+            done = 0 if record["epoch"] is None else int(record["epoch"]) + 1
+            values = [(c, float(v)) for c, v in _mace_values(record["mode"], record)]
+            head = str(record.get("head", ""))
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(
                 f"{path} line {number}: not a record of MACE's results file"
             ) from error
-        done = 0 if epoch is None else epoch + 1
-        head = record.get("head", "")
         for curve, value in values:
             yield done, curve, "" if head == "Default" else head, value
 
@@ -174,7 +174,7 @@ def _read_nequip(path: Path) -> Iterator[tuple[int, str, str, float]]:
     try:
         table = pd.read_csv(path)
     except (ValueError, pd.errors.ParserError) as error:
-        raise InputError(f"{path}: cannot be read ({error})") from error
+        raise InputError(f"{path}: cannot be read ({reason_of(error)})") from error
     if "epoch" not in table:
         raise InputError(f"{path}: no metrics of NequIP's CSV logger (no column 'epoch')")
     for curve, pattern, factor in _NEQUIP:
@@ -182,5 +182,10 @@ def _read_nequip(path: Path) -> Iterator[tuple[int, str, str, float]]:
         # the epoch's own average, where it is logged beside the steps
         matching = [name for name in matching if "_epoch" in name] or matching
         for column in matching[:1]:
-            for epoch, value in table[["epoch", column]].dropna().itertuples(index=False):
-                yield int(epoch) + 1, curve, "", factor * float(value)
+            for row in table[["epoch", column]].dropna().itertuples():
+                try:
+                    yield int(row[1]) + 1, curve, "", factor * float(row[2])
+                except (TypeError, ValueError) as error:
+                    raise InputError(
+                        f"{path} line {row[0] + 2}: not a record of NequIP's CSV logger"
+                    ) from error

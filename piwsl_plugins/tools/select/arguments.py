@@ -7,6 +7,7 @@ from pathlib import Path
 
 from .. import workers
 from ..errors import InputError
+from ..outputs import check_file
 
 METHODS = {
     "d_optimal": "the structure that adds most to the information of those before it",
@@ -123,15 +124,19 @@ def check(options: argparse.Namespace) -> None:
             )
     if options.figure is not None and options.figure.suffix not in (".png", ".pdf", ".svg"):
         raise InputError(f"--figure={options.figure}: allowed are names in .png, .pdf or .svg")
-    inputs = {path.resolve() for path in (options.pool, *options.given)}
-    outputs = [options.out, options.rest, options.figure]
-    outputs = [path for path in outputs if path is not None]
+    inputs = (options.pool, *options.given, None if options.model is None else Path(options.model))
+    outputs = outputs_of(options)
     if len({path.resolve() for path in outputs}) < len(outputs):
         raise InputError("--out, --rest and --figure must be different files")
     for path in outputs:
         if path != options.figure and path.suffix not in _ENDINGS:
             raise InputError(f"{path}: frames are written as extended XYZ, so name it *.xyz")
-        if path.resolve() in inputs:
-            raise InputError(f"{path} is read; give what is written another name")
+        check_file(path, inputs)
         if path.exists() and not options.overwrite:
             raise InputError(f"{path} exists; give another name, or --overwrite to replace it")
+
+
+def outputs_of(options: argparse.Namespace) -> list[Path]:
+    """The files to write."""
+    outputs = (options.out, options.rest, options.figure)
+    return [path for path in outputs if path is not None]

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
-from .arguments import build_parser, check
+from ..outputs import alone
+from .arguments import build_parser, check, outputs_of
 
 if TYPE_CHECKING:
     from ..progress import Progress
@@ -23,7 +24,12 @@ def main(given: list[str]) -> None:
         os.environ.setdefault(threads, "1")
     options = build_parser().parse_args(given)
     check(options)
+    with alone(*outputs_of(options)):
+        _select(options)
 
+
+def _select(options: argparse.Namespace) -> None:
+    """Choose, and write what was chosen."""
     from ..progress import Progress
     from ..structures import elements_of
     from .coverage import follow

@@ -9,6 +9,7 @@ from .. import workers
 from ..calculators import FORMS
 from ..errors import InputError
 from ..options import add
+from ..outputs import check_file
 from .settings import STAGES, WeakSettings
 
 _EPILOG = """\
@@ -109,6 +110,7 @@ def check(options: argparse.Namespace, settings: WeakSettings) -> None:
         )
     if options.out.suffix not in (".xyz", ".extxyz"):
         raise InputError(f"--out={options.out}: allowed is a name that ends in .xyz or .extxyz")
+    check_file(options.out, (options.training, options.pool, *(options.cheap_labels or ())))
 
 
 def folder_of(options: argparse.Namespace) -> Path:

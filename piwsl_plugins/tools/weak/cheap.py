@@ -10,7 +10,8 @@ from pathlib import Path
 from ..calculators import CalculatorSource
 from ..errors import InputError
 from ..labelling import Arrays
-from ..structures import Frame, LabelKeys, place, read_frames
+from ..loading import load
+from ..structures import Frame, LabelKeys, elements_of, place, read_frames
 from .evaluation import Evaluated, evaluate
 from .inputs import Inputs
 from .labels import carried
@@ -40,18 +41,24 @@ def cheap_labels(
     """
     frames = [*inputs.training, *inputs.pool]
     if options.cheap_labels:
-        stages.enter("cheap", {"cheap_labels": _digest(options.cheap_labels)})
         labels = _by_place(options.cheap_labels, keys)
         found = {f.key: labels[place(f)] for f in frames if place(f) in labels}
         _require_training(inputs.training, found, options.cheap_labels)
+        stages.enter("cheap", {"cheap_labels": _digest(options.cheap_labels)})
+        stages.clear()
         reason = "not among the cheap labels"
         return Evaluated(found, {f.key: reason for f in frames if f.key not in found})
     source = CalculatorSource.parse(options.calculator, options.head)
     source.require_package()
     stages.enter("cheap", {"calculator": source.identity})
+    if stages.overwrite:
+        load(source, elements_of(frames), options.device)  # or nothing is thrown away
+    stages.clear()
     path = stages.folder / "cheap.xyz"
     where = options.device, options.workers, options.executor
-    return evaluate(path, source, frames, "cheap labels", *where)
+    evaluated = evaluate(path, source, frames, "cheap labels", *where)
+    stages.keep()
+    return evaluated
 
 
 def is_learned(calculator: str | None) -> bool:
@@ -99,7 +106,5 @@ def _require_training(
 def _digest(paths: Sequence[Path]) -> str:
     digest = hashlib.sha256()
     for path in paths:
-        if not path.is_file():
-            raise InputError(f"--cheap_labels: there is no file {path}")
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import InputError
 from ..options import chosen
+from ..outputs import alone
 from .arguments import build_parser, check, folder_of
 from .settings import WeakSettings
 
@@ -35,7 +36,15 @@ def main(given: list[str]) -> None:
     options = build_parser().parse_args(given)
     settings = WeakSettings(**chosen(options, WeakSettings))
     check(options, settings)
+    with alone(options.out, folder=folder_of(options)):
+        _label(options, settings, environment)
 
+
+def _label(
+    options: argparse.Namespace, settings: WeakSettings, environment: dict[str, str]
+) -> None:
+    """All stages, as far as the user wants to go."""
+    from ..calculators import CalculatorSource
     from ..structures import LabelKeys
     from .cheap import cheap_labels
     from .hosts import HostCommand
@@ -43,6 +52,8 @@ def main(given: list[str]) -> None:
     from .stages import Stages
 
     command = HostCommand.parse(options.train) if options.train else None
+    for path in options.corrections or ():
+        CalculatorSource.parse(path).require_package()
     keys = LabelKeys(settings.energy_key, settings.forces_key, settings.stress_key)
     inputs = read_inputs(options.training, options.pool, keys, labelled=settings.models > 0)
     stages = Stages(folder_of(options), options.out, options.overwrite)
@@ -110,6 +121,7 @@ class _Run:
         sizes = root_mean_squares(changes, self.training)
         wanted = {frame.key: carried(frame) for frame in self.training}
         if self.options.until == "cheap":
+            self.stages.keep()
             return self._stop(f"cheap labels are in {self.stages.folder}")
         if vanish(changes):
             self.notes.append(
@@ -153,10 +165,9 @@ class _Run:
 
         given = self.options.corrections
         sources = [CalculatorSource.parse(path) for path in given]
-        for source in sources:
-            source.require_package()
         require_one_cutoff(sources, [*self.training, *self.pool], self.options.device)
         self.stages.enter("train", {"corrections": given})
+        self.stages.keep()
         self.notes.append(
             "which frames the given corrections have seen is not known, so that no error on "
             "held-out frames is"
@@ -181,6 +192,7 @@ class _Run:
         }
         made |= {"seed": self.settings.seed, "training frames": digest_of(self.training)}
         self.stages.enter("correction", made)
+        self.stages.keep()
         folder = self.stages.folder
         corrections = divide(folder, self.training, shares, self.cheap, self.elements)
         for correction in corrections:
@@ -193,7 +205,8 @@ class _Run:
 
         assert self.command is not None  # required by the options
         self.stages.enter("train", {"command": self.command.identity})
-        return train(self.command, corrections, self.settings.seed, self.elements, environment)
+        given = self.settings.seed, self.elements, environment, self.stages.keep
+        return train(self.command, corrections, *given)
 
     def _predict(
         self,

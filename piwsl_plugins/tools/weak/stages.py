@@ -27,28 +27,39 @@ class Stages:
         Raises:
             InputError: if ``out`` is not from this folder, or the folder holds something else.
         """
-        self.folder, self.out = folder, out
+        self.folder, self.out, self.overwrite = folder, out, overwrite
         self._head, self._digest = folder / "run.json", folder / "labels.json"
-        foreign = folder.exists() and any(path.suffix != ".writing" for path in folder.iterdir())
-        if foreign and not self._head.is_file():
+        if folder.exists() and not folder.is_dir():
+            raise InputError(f"--folder={folder}: this is a file; give the name of a folder")
+        own = (".writing", ".partial", ".lock")
+        foreign = folder.exists() and any(not p.name.endswith(own) for p in folder.iterdir())
+        # the cheap labels are there before the head, where a run was killed in between
+        heads = (self._head, folder / "cheap.json")
+        if foreign and not any(head.is_file() for head in heads):
             raise InputError(f"{folder} is not the folder of a run of piwsl weak; give another")
-        if overwrite:
-            out.unlink(missing_ok=True)
-            shutil.rmtree(folder, ignore_errors=True)
-        elif out.exists() and not self._wrote(out):
+        self._run = read_json(self._head) if self._head.is_file() and not overwrite else {}
+        if out.exists() and not overwrite and not self._wrote(out):
             raise InputError(
                 f"{out} exists and was not written from {folder}; give another --out, or "
                 "--overwrite to replace it"
             )
 
+    def clear(self) -> None:
+        """Throw away what another run left in the folder, if the user wants that."""
+        if self.overwrite:
+            for path in self.folder.glob("*"):
+                if path.is_dir():
+                    shutil.rmtree(path)
+                elif path.name != ".lock":
+                    path.unlink()
+
     def enter(self, stage: str, settings: Mapping[str, Any]) -> None:
-        """Note what a stage is made with.
+        """Say what a stage is made with; :meth:`keep` notes it in the folder.
 
         Raises:
             InputError: if the folder holds it, made with other settings.
         """
-        run = read_json(self._head) if self._head.is_file() else {}
-        there = run.get(stage)
+        there = self._run.get(stage)
         wanted = json.loads(json.dumps(dict(settings)))
         if there == wanted:
             return
@@ -59,10 +70,19 @@ class Stages:
                 f"{self.folder} was made with other settings ({'; '.join(differing)}); give "
                 "another --folder, or --overwrite to throw it away"
             )
-        write_json(self._head, {**run, stage: wanted}, indent=1)
+        self._run[stage] = wanted
+
+    def keep(self) -> None:
+        """Note what the stages so far are made with: once there is something to lose, no earlier.
+
+        What failed at once can then be given otherwise.
+        """
+        if not self._head.is_file() or read_json(self._head) != self._run:
+            write_json(self._head, self._run, indent=1)
 
     def write_out(self, write: Callable[[Path], None]) -> None:
         """Write the output file whole, and note that it is of this folder."""
+        self.keep()
         with written_whole(self.out) as partial:
             write(partial)
             # before the file gets its name, so that an interruption leaves no file of nobody's

@@ -28,6 +28,7 @@ def train(
     seed: int,
     elements: Sequence[int],
     environment: Mapping[str, str],
+    keep: Callable[[], None],
 ) -> list[Path]:
     """Train what is not trained yet.
 
@@ -37,6 +38,7 @@ def train(
         seed: of the first training; the others count on.
         elements: atomic numbers of training frames and pool.
         environment: of the command.
+        keep: called before a training counts as finished.
 
     Returns:
         the models.
@@ -61,6 +63,7 @@ def train(
             seconds = round(time.perf_counter() - start, 1)
             model = model_of(folder)
             path = str(model.relative_to(correction.folder))
+            keep()
             write_json(finished, {"model": path, "seconds": seconds})
         models.append(correction.folder / read_json(finished)["model"])
     return models

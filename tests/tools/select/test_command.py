@@ -170,32 +170,3 @@ def test_identical_environments_leave_only_the_constant(select, tmp_path):
     # ln(1 + 1/λ), ln((2 + λ) / (1 + λ))
     expected = [np.log1p(1e4), np.log((2 + 1e-4) / (1 + 1e-4))]
     assert [a.info["select_gain"] for a in chosen] == pytest.approx(expected, abs=1e-6)
-
-
-def test_bad_calls_and_files(refused, pool, frames, tmp_path):
-    out = tmp_path / "out.xyz"
-    assert "24 structures to choose from" in refused(pool, "--n", 25, "--out", out)
-    assert "--n=5 needs --out" in refused(pool, "--n", 5)
-    assert "--n=0 judges" in refused(pool, "--n", 0)
-    assert "allowed is 0 or more" in refused(pool, "--n=-1", "--out", out)
-    assert "is read" in refused(pool, "--n", 1, "--out", pool, "--overwrite")
-    assert "name it *.xyz" in refused(pool, "--n", 1, "--out", tmp_path / "out.traj")
-    assert "no such file" in refused(tmp_path / "none.xyz", "--n", 1, "--out", out)
-    (tmp_path / "empty.xyz").touch()
-    assert "empty" in refused(tmp_path / "empty.xyz", "--n", 1, "--out", out)
-    given = ("--given", tmp_path / "empty.xyz")
-    assert "empty.xyz: the file is empty" in refused(pool, "--n", 1, "--out", out, *given)
-    for cutoff in ("1", "nan"):
-        error = refused(pool, "--n", 1, "--out", out, "--cutoff", cutoff)
-        assert f"--cutoff={cutoff}: allowed is 2 to 12" in error
-    both = ("--cutoff", "4", "--model", "a.model")
-    assert "that of SOAP" in refused(pool, "--n", 1, "--out", out, *both)
-    assert "--head" in refused(pool, "--n", 1, "--out", out, "--head", "a")
-    model = ("--model", tmp_path / "none.model")
-    assert "--model=" in refused(pool, "--n", 1, "--out", out, *model)
-    assert "allowed are a MACE .model" in refused(pool, "--n", 1, "--out", out, "--model", "m:f")
-    assert "allowed are a MACE .model" in refused(pool, "--n", 1, "--out", out, "--model", pool)
-    assert not out.exists()
-    out.write_text("kept")
-    assert "--overwrite" in refused(pool, "--n", 1, "--out", out)
-    assert out.read_text() == "kept"

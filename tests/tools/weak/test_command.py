@@ -161,64 +161,6 @@ def test_a_model_of_the_expensive_method_is_no_correction(refused):
     assert "a model of the expensive method itself" in error and error.count("\n") == 1
 
 
-def without(name, key):
-    frames = ase.io.read(name, ":")
-    del frames[7].info[key]
-    ase.io.write(name, frames)
-
-
-def nitrogen():
-    frames = ase.io.read("pool.xyz", ":")
-    frames[4].symbols[0] = "N"
-    ase.io.write("pool.xyz", frames)
-
-
-def in_bohr():
-    frames = ase.io.read("pool.xyz", ":")
-    for atoms in frames:
-        atoms.positions /= 0.529177
-    ase.io.write("pool.xyz", frames)
-
-
-def in_hartree():
-    frames = ase.io.read("train.xyz", ":")
-    for atoms in frames:
-        atoms.info["REF_energy"] /= 27.2114
-        atoms.arrays["REF_forces"] /= 27.2114
-    ase.io.write("train.xyz", frames)
-
-
-@pytest.mark.parametrize(
-    ("change", "arguments", "words"),
-    [
-        (None, ["--train", "x"], "give one of --calculator and --cheap_labels; neither is given"),
-        (None, [*CHEAP], "the corrections need --train"),
-        (None, [*CHEAP, "--train", "python train.py"], "{train} {valid} {seed} {folder} {name}"),
-        (
-            None,
-            [*CHEAP, "--train", "no_such_command {train} {seed} {folder}"],
-            "there is no command",
-        ),
-        (None, [*CHEAP, "--corrections", "a.model"], "there is no file a.model"),
-        (None, [*CHEAP, "--models", "-1"], "--models=-1"),
-        (None, [*CHEAP, "--models", "0", "--train", "x {train}"], "--models=0 uses no corrections"),
-        (None, ["--cheap_labels", "no.xyz", "--until", "cheap"], "there is no file no.xyz"),
-        (None, ["--cheap_labels", "pool.xyz", "--until", "cheap"], "holds no energy of this"),
-        (None, [*CHEAP, "--until", "correction", "--models", "11"], "10 training frames are too"),
-        (lambda: without("train.xyz", "REF_energy"), [*CHEAP, "--until", "cheap"], "frame 7: no e"),
-        (nitrogen, [*CHEAP, "--until", "cheap"], "pool.xyz frame 4: no frame of train.xyz holds N"),
-        (in_bohr, [*CHEAP, "--until", "cheap"], "positions must be in Å"),
-        (in_hartree, [*CHEAP, "--until", "cheap"], "likely the training frames are in hartree"),
-    ],
-)
-def test_what_cannot_be_used_is_one_line(change, arguments, words, refused):
-    if change is not None:
-        change()
-    error = refused(*arguments)
-    assert words in error and error.count("\n") == 1
-    assert not Path("weak.xyz").exists()
-
-
 def test_nothing_of_another_run_is_overwritten(weak, refused):
     corrections = ("--corrections", "known_methods:weak")
     weak(*CHEAP, *corrections)

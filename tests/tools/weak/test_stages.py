@@ -55,6 +55,16 @@ def test_other_numbers_of_models_are_refused(weak, refused):
     assert "models" in error and "--overwrite" in error
 
 
+def test_a_training_that_failed_can_be_given_otherwise(weak, refused):
+    """Nothing that the first one made would be mixed with the second's."""
+    for option in ("-d", "-z"):  # neither is true of the words that follow
+        error = refused(
+            *(*CHEAP, "--models", 1, "--train", f"test {option} {{train}}{{seed}}{{folder}}"),
+            exit_code=1,
+        )
+        assert "training correction 1 of 1 failed" in error
+
+
 def argon(index, epsilon=None):
     atoms = bulk("Ar", cubic=True) * 2
     strain = np.random.default_rng(index).normal(scale=0.01, size=(3, 3))

@@ -1,0 +1,107 @@
+"""What a run writes to: no folder for a file or the reverse, no file it reads, no other process."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO
+
+from .errors import InputError, RunError
+
+try:
+    import fcntl
+except ModuleNotFoundError:  # not on Windows, where two processes are told apart by nobody
+    fcntl = None  # type: ignore[assignment]
+
+
+def check_file(path: Path, inputs: Iterable[Path | None] = ()) -> None:
+    """Refuse a file to write that cannot be one, or that is read.
+
+    Args:
+        path: the file; None among ``inputs`` stands for one that is not given.
+        inputs: files that are read.
+
+    Raises:
+        InputError: naming the file.
+    """
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; give the name of a file to write")
+    if path.resolve() in {one.resolve() for one in inputs if one is not None}:
+        raise InputError(f"{path} is read; give what is written another name")
+
+
+def check_folder(path: Path) -> None:
+    """Refuse a folder to write that is a file.
+
+    Raises:
+        InputError: naming it.
+    """
+    if path.exists() and not path.is_dir():
+        raise InputError(f"--out={path}: this is a file; give the name of a folder")
+
+
+@contextlib.contextmanager
+def alone(*files: Path, folder: Path | None = None) -> Iterator[None]:
+    """Write without another process that writes to the same place.
+
+    A file ``OUT.lock`` beside each file, and ``.lock`` in the folder, is locked as long as this
+    lasts. It goes with its lock; of a process that is killed, the system lifts the lock. It is made
+    before any work, so that a place that cannot be written is known in time.
+
+    Args:
+        files: to write.
+        folder: likewise. Folders that do not exist are made, and removed if nothing is written.
+
+    Raises:
+        InputError: if one is to be in what is a file.
+        RunError: if another process writes to one of them.
+        OSError: if one cannot be written.
+    """
+    locks = {file: file.with_name(file.name + ".lock") for file in files}
+    if folder is not None:
+        locks[folder] = folder / ".lock"
+    with contextlib.ExitStack() as stack:
+        for output, lock in locks.items():
+            stack.enter_context(_locked(lock, output))
+        yield
+
+
+@contextlib.contextmanager
+def _locked(lock: Path, output: Path) -> Iterator[None]:
+    made = [folder for folder in lock.parents if not folder.exists()]
+    there = lock.parents[len(made)]
+    if not there.is_dir():
+        raise InputError(f"{output}: {there} is a file, not a folder; give another name")
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with _held(lock, output):
+            try:
+                yield
+            finally:
+                lock.unlink(missing_ok=True)
+    finally:
+        for folder in made:
+            with contextlib.suppress(OSError):  # it holds something
+                folder.rmdir()
+
+
+def _held(lock: Path, output: Path) -> IO[str]:
+    """The open and locked file; another process may have removed it in between."""
+    while True:
+        file = lock.open("a")
+        try:
+            if fcntl is not None:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            raise RunError(
+                f"{output}: another process writes to it; wait for its end, or give another --out"
+            ) from None
+        except OSError:  # a file system without locks
+            return file
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file.fileno()), lock.stat()):
+                return file
+        file.close()
