@@ -40,15 +40,16 @@ class CommandServer:
         """Run a script to its end; returns its exit code, negative for a signal.
 
         Args:
-            script: its name in this environment's folder of scripts.
+            script: its name in this environment's folder of scripts; "python" for a file of Python
+                in ``folder``, the first of the arguments.
             arguments: of the command line.
             folder: where it runs.
             out: file for its standard output.
             err: for its standard error; None for the same file.
         """
-        path = Path(sys.executable).with_name(script)
+        path = [] if script == "python" else [Path(sys.executable).with_name(script)]
         request = {
-            "command": [str(path), *map(str, arguments)],
+            "command": [str(word) for word in (*path, *arguments)],
             "folder": str(folder),
             "environment": os.environ | {"OMP_NUM_THREADS": "1"},
             "out": str(out),
