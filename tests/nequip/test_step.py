@@ -162,7 +162,7 @@ def test_a_step_of_lightnings_trainer(case, files, tmp_path, monkeypatch):
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=backend))
     model = {**copy.deepcopy(MODELS[name]), "compile_mode": compile_mode}
     module, trainer, data = training(model, coeffs, options, len(frames), max_steps=1)
-    framework = NequIPFramework(name, MODELS[name]["seed"])
+    framework = NequIPFramework(MODELS[name], MODELS[name]["seed"])
     framework.model.load_state_dict(module.model["sole_model"].state_dict())
     trainer.fit(module, datamodule=data)
     forces_weight = coeffs.get("forces", 0.0)
