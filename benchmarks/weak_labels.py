@@ -69,7 +69,12 @@ Predict = Callable[[list[ase.Atoms]], tuple[np.ndarray, list[np.ndarray]]]
 
 @dataclasses.dataclass
 class Files:
-    """Of one seed."""
+    """Of one seed, and what they cost.
+
+    Attributes:
+        pool_s: CPU time (s) of the pool and its cheap labels.
+        weak_s: that of the weak labels, these included.
+    """
 
     folder: Path
     train: Path
@@ -77,7 +82,8 @@ class Files:
     pool: Path
     weak: Path
     more: dict[int, Path]
-    shared_s: float = 0.0
+    pool_s: float = 0.0
+    weak_s: float = 0.0
 
 
 def cpu() -> float:
@@ -112,9 +118,9 @@ def prepare(options: argparse.Namespace, seed: int) -> Files:
         write(files.valid, [frames[i] for i in valid])
         for n, path in {1: files.train, **files.more}.items():
             write(path, [frames[i] for i in chosen[: n * options.frames]])
-    cost = folder / "shared_s.txt"
+    cost = folder / "cost_s.txt"
     if not cost.exists():
-        seconds = piwsl(
+        pool_s = piwsl(
             *("pool", files.train, "--calculator", CHEAP, "--n", POOL, "--out", files.pool),
             *("--temperatures", TEMPERATURE[options.dataset], "--spacing", SPACING),
             *("--exclude", files.valid, "--overwrite"),
@@ -122,12 +128,13 @@ def prepare(options: argparse.Namespace, seed: int) -> Files:
         command = " ".join(
             ["mace_run_train", "--loss=weighted", *(f"--{k}={v}" for k, v in model(STEPS).items())]
         ).replace("--ema=True", "--ema")
-        seconds += piwsl(
+        weak = [
             *("weak", files.train, files.pool, "--calculator", CHEAP, "--out", files.weak),
             *("--models", MODELS, "--train", command),
-        )
-        cost.write_text(f"{seconds:.1f}")
-    files.shared_s = float(cost.read_text())
+        ]
+        pool_s += piwsl(*weak, "--until", "cheap")
+        cost.write_text(f"{pool_s:.1f} {pool_s + piwsl(*weak):.1f}")
+    files.pool_s, files.weak_s = map(float, cost.read_text().split())
     return files
 
 
@@ -210,7 +217,7 @@ class Runs:
         """An ordinary model on the labels and the weak labels of the pool."""
         name = "weak_and_hessians" if more else "weak"
         predict, seconds = self._with_pool(name, self.files.weak, more or {})
-        return predict, seconds + self.files.shared_s
+        return predict, seconds + self.files.weak_s
 
     def corrections(self) -> tuple[Predict, float]:
         """The cheap method at run time, corrected."""
@@ -223,7 +230,7 @@ class Runs:
             added, forces_added = mean_of(models, frames)
             return energies + added, [f + more for f, more in zip(forces, forces_added)]
 
-        return predict_sum, self.files.shared_s
+        return predict_sum, self.files.weak_s
 
     def ensemble(self) -> tuple[Predict, float]:
         """Models of the labels alone label the pool."""
@@ -236,7 +243,7 @@ class Runs:
                 atoms.info["REF_energy"], atoms.arrays["REF_forces"] = energy, force
             write(file, pool)
         predict, seconds = self._with_pool("ensemble", file, {})
-        return predict, seconds + sum(seconds for _, seconds in members)
+        return predict, self.files.pool_s + seconds + sum(seconds for _, seconds in members)
 
     def two_heads(self) -> tuple[Predict, float]:
         """One model with a head for each method."""
@@ -255,7 +262,8 @@ class Runs:
         arguments = model(POOL_STEPS, POOL + REPEATED * self.n, batch) | {"heads": str(heads)}
         for name in ("train_file", "valid_file", "E0s"):
             arguments[name] = None
-        return self._trained("two_heads", many, arguments)
+        predict, seconds = self._trained("two_heads", many, arguments)
+        return predict, self.files.pool_s + seconds
 
     def pretrained(self, rate: float) -> tuple[Predict, float]:
         """Pretrained on the cheap labels of the pool, then fine-tuned on the labels."""
@@ -289,7 +297,7 @@ class Runs:
             arguments | {"foundation_model": foundation},
             shifted(self.files.valid, shift),
         )
-        return predict, first + seconds
+        return predict, self.files.pool_s + first + seconds
 
     def _cheap(self) -> Path:
         """The pool with its cheap labels."""
