@@ -187,7 +187,11 @@ def _cells() -> tuple[Cell, ...]:
         ]
         arguments = {**arguments, **crystal}
         cells += [Cell("5-curvature", "si_pbe", labels, n, 300, arguments) for n in (20, 50)]
-    for name, leading in (("ethanol_pbe_hessians", 17), ("ethanol_gfn2", 150)):
+    # 20 frames of PBE need seven more Hessians of DFT (_accuracy_pyscf.py)
+    for name, leading, leading_of_20 in (
+        ("ethanol_pbe_hessians", 17, 24),
+        ("ethanol_gfn2", 150, 150),
+    ):
         cells += [
             Cell("6-hessians", name, labels, n, 1600, arguments, leading, hessians=True)
             for labels, arguments in both
@@ -198,19 +202,8 @@ def _cells() -> tuple[Cell, ...]:
         )
         slow = dataclasses.replace(slow, leading=leading, pretrained="cheap", hessians=True)
         cells += [dataclasses.replace(slow, frames=n) for n in (1, 5, 10)]
-        cells += [
-            Cell(
-                "6-hessians",
-                name,
-                "E+F",
-                20,
-                1600,
-                ENERGIES_AND_FORCES,
-                # seven more Hessians of DFT, by _accuracy_pyscf.py
-                24 if leading == 17 else leading,
-                hessians=True,
-            )
-        ]
+        twenty = Cell("6-hessians", name, "E+F", 20, 1600, ENERGIES_AND_FORCES, leading_of_20)
+        cells += [dataclasses.replace(twenty, hessians=True)]
     for n in (0, 10):
         cells += [
             Cell(

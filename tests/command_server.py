@@ -8,18 +8,20 @@ hooks into these act in the child.
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import json
 import os
 import runpy
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 
 class CommandServer:
-    """Runs console scripts of this environment, one at a time."""
+    """Runs console scripts of this environment, one at a time, until this process ends."""
 
     def __init__(self, *packages: str) -> None:
         """
@@ -33,34 +35,38 @@ class CommandServer:
             stdout=subprocess.PIPE,
             text=True,
         )
+        atexit.register(self._close)
 
     def run(
-        self, script: str, arguments: Sequence[str], folder: Path, out: Path, err: Path | None
-    ) -> int:
-        """Run a script to its end; returns its exit code, negative for a signal.
+        self, script: str, arguments: Sequence[str], folder: Path, one_stream: bool = False
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a script to its end; its exit code is negative for a signal.
 
         Args:
             script: its name in this environment's folder of scripts; "python" for a file of Python
                 in ``folder``, the first of the arguments.
             arguments: of the command line.
             folder: where it runs.
-            out: file for its standard output.
-            err: for its standard error; None for the same file.
+            one_stream: whether its standard error goes where its standard output goes.
         """
         path = [] if script == "python" else [Path(sys.executable).with_name(script)]
-        request = {
-            "command": [str(word) for word in (*path, *arguments)],
-            "folder": str(folder),
-            "environment": os.environ | {"OMP_NUM_THREADS": "1"},
-            "out": str(out),
-            "err": None if err is None else str(err),
-        }
-        self._server.stdin.write(json.dumps(request) + "\n")
-        self._server.stdin.flush()
-        return int(self._server.stdout.readline())
+        with tempfile.TemporaryDirectory() as outside:
+            out = Path(outside, "out")
+            err = out if one_stream else Path(outside, "err")
+            request = {
+                "command": [str(word) for word in (*path, *arguments)],
+                "folder": str(folder),
+                "environment": os.environ | {"OMP_NUM_THREADS": "1"},
+                "out": str(out),
+                "err": None if one_stream else str(err),
+            }
+            self._server.stdin.write(json.dumps(request) + "\n")
+            self._server.stdin.flush()
+            code = int(self._server.stdout.readline())
+            printed = [out.read_text(), None if one_stream else err.read_text()]
+        return subprocess.CompletedProcess(arguments, code, *printed)
 
-    def close(self) -> None:
-        """End the server."""
+    def _close(self) -> None:
         self._server.stdin.close()
         self._server.wait()
 

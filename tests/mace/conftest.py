@@ -1,11 +1,9 @@
 """A tiny MACE, the bundled data, and MACE's trainer in this process or through its command."""
 
-import atexit
 import functools
 import os
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import ase.io
@@ -182,18 +180,13 @@ def close_log_files():
 @functools.cache
 def command_server():
     """Runs ``mace_run_train``; MACE itself is not imported before."""
-    server = CommandServer("torch._dynamo", "ase.io", "h5py", "torchmetrics", "scipy.signal")
-    atexit.register(server.close)
-    return server
+    return CommandServer("torch._dynamo", "ase.io", "h5py", "torchmetrics", "scipy.signal")
 
 
 def run_command(arguments, folder, program="mace_run_train", environment=None, check=True):
     """MACE's own console script, or a Python command, in a process of its own."""
     if program == "mace_run_train" and not environment:
-        with tempfile.TemporaryDirectory() as outside:
-            out, err = Path(outside, "out"), Path(outside, "err")
-            code = command_server().run(program, arguments, folder, out, err)
-            done = subprocess.CompletedProcess(arguments, code, out.read_text(), err.read_text())
+        done = command_server().run(program, arguments, folder)
     else:
         script = Path(sys.executable).with_name("mace_run_train")
         command = [str(script)] if program == "mace_run_train" else [sys.executable, *program]

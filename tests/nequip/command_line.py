@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import atexit
 import copy
 import functools
-import subprocess
-import tempfile
-from pathlib import Path
 
 import torch
 import yaml
@@ -100,17 +96,12 @@ def config(model="nequip", loss="piwsl", **sections):
 def command_server():
     """Runs NequIP's commands; NequIP itself is not imported before."""
     packages = ("torch._dynamo", "lightning", "scipy.signal", "e3nn.io", "ase.io", "hydra")
-    server = CommandServer(*packages)
-    atexit.register(server.close)
-    return server
+    return CommandServer(*packages)
 
 
 def run(command, *arguments, directory, check=True):
     """Run one of NequIP's commands in ``directory``; returns its output, both streams."""
-    with tempfile.TemporaryDirectory() as outside:
-        out = Path(outside, "out")
-        code = command_server().run(command, arguments, directory, out, None)
-        done = subprocess.CompletedProcess(arguments, code, out.read_text())
+    done = command_server().run(command, arguments, directory, one_stream=True)
     if check and done.returncode:
         raise AssertionError(f"{command} {arguments} failed:\n{done.stdout}")
     return done
