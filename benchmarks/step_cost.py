@@ -69,7 +69,7 @@ DISTRIBUTIONS = {
 #: supercells of wurtzite with four atoms a cell, and structures per batch
 SUPERCELLS = {9: (None, 10), 60: ((5, 3, 1), 4), 200: ((5, 5, 2), 2)}
 #: likewise for ``--outside-model``, where there is room for more structures
-WITHOUT_MODEL = {9: (None, 32), 60: ((5, 3, 1), 16), 200: ((5, 5, 2), 8), 1000: ((10, 5, 5), 2)}
+WITHOUT_MODEL = {9: (None, 32), 60: ((5, 3, 1), 32), 200: ((5, 5, 2), 32), 1000: ((10, 5, 5), 8)}
 #: as many as ``interval`` of the variant that has one
 STEPS_IN_A_ROW = 4
 #: Hessian labels are not read from a file here, but without its name they have no weight

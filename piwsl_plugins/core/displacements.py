@@ -39,7 +39,7 @@ def geometry_keys(positions: Tensor, sizes: Sequence[int]) -> Keys:
         positions: ``(n_atoms, 3)`` in Å, on the CPU, the structures one after the other.
         sizes: number of atoms of each structure.
     """
-    data = positions.detach().numpy().tobytes()
+    data = memoryview(positions.detach().numpy().tobytes())
     ends = (np.cumsum(sizes) * (len(data) // max(len(positions), 1))).tolist()
     return np.array(
         [_digest(data[start:end]) for start, end in zip([0, *ends], ends)], dtype=np.uint64
@@ -119,7 +119,7 @@ def adversarial(options: Consistency, force_error: Tensor) -> Tensor:
     return direction * options.max_displacement
 
 
-def _digest(data: bytes) -> int:
+def _digest(data: bytes | memoryview) -> int:
     return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
 
 

@@ -140,10 +140,11 @@ class Structures:
         if not missing:
             return self
         found, positions = list(self.lists), self.positions.double().numpy()
-        ends = np.cumsum(self.sizes).tolist()
+        ends, keys = np.cumsum(self.sizes).tolist(), self.keys.tolist()
         for index in missing:
             points = positions[ends[index] - self.sizes[index] : ends[index]]
-            found[index] = lists.of(points, self.cells[index], self.pbc[index], reach)
+            key, cell, pbc = keys[index], self.cells[index], self.pbc[index]
+            found[index] = lists.of(key, points, cell, pbc, reach)
         return dataclasses.replace(self, lists=found)
 
 

@@ -10,17 +10,17 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .frame_checks import digest
-
 #: memory for lists that are kept, in bytes per process; those of more structures are made each time
 MEMORY = 1 << 30
+#: structures are filtered together as long as they have fewer pairs in the shell: more at once
+#: leave the processor's cache, fewer are mostly calls
+TOGETHER = 4000
 #: added to distances that are compared with those of another neighbour list, in Å
 _ROUNDING = 1e-5
 
@@ -32,26 +32,19 @@ Search = Callable[
 ]
 
 
-Values = TypeVar("Values")
-
-
 @dataclasses.dataclass(frozen=True)
-class Pairs(Generic[Values]):
-    """Pairs of atoms, as arrays or as tensors.
+class Pairs:
+    """Pairs of atoms.
 
     Attributes:
         index: ``(2, n_pairs)``, the atoms.
-        cells: ``(n_pairs, 3)``, cells by which the second is shifted.
+        cells: ``(n_pairs, 3)``, cells by which the second is shifted, small integers.
         shifts: ``(n_pairs, 3)``, the same in Å.
     """
 
-    index: Values
-    cells: Values
-    shifts: Values
-
-
-#: of structures one after the other, on the model's device
-Edges = Pairs[Tensor]
+    index: NDArray[np.int64]
+    cells: NDArray[np.int16]
+    shifts: NDArray[np.float64]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,8 +58,8 @@ class SkinList:
     """
 
     reach: float
-    inner: Pairs[NDArray[Any]]
-    shell: Pairs[NDArray[Any]]
+    inner: Pairs
+    shell: Pairs
 
     @property
     def n_bytes(self) -> int:
@@ -87,10 +80,11 @@ class NeighbourLists:
         """
         self.r_max = r_max
         self._search, self._free = search, memory
-        self._kept: dict[bytes, SkinList] = {}
+        self._kept: dict[tuple[int, bytes, bytes], SkinList] = {}
 
     def of(
         self,
+        key: int,
         positions: NDArray[np.float64],
         cell: NDArray[np.float64],
         pbc: NDArray[np.bool_],
@@ -99,12 +93,13 @@ class NeighbourLists:
         """The list of a structure.
 
         Args:
+            key: of its positions (:func:`~piwsl_plugins.core.displacements.geometry_keys`).
             positions: ``(n_atoms, 3)`` in Å.
             cell: ``(3, 3)`` in Å.
             pbc: ``(3,)``.
             reach: how far its atoms may move, at least, in Å.
         """
-        identity = digest(positions.tobytes(), cell.tobytes(), pbc.tobytes())
+        identity = (key, cell.tobytes(), pbc.tobytes())
         kept = self._kept.get(identity)
         if kept is not None and kept.reach >= reach:
             return kept
@@ -127,8 +122,48 @@ class NeighbourLists:
         shifts = cells @ np.where(pbc[:, None], cell, 0.0)
         distance = np.linalg.norm(positions[index[1]] - positions[index[0]] + shifts, axis=1)
         inner = distance < self.r_max - skin
-        parts = (Pairs(index[:, part], cells[part], shifts[part]) for part in (inner, ~inner))
+        small = cells.astype(np.int16)
+        parts = (Pairs(index[:, part], small[part], shifts[part]) for part in (inner, ~inner))
         return SkinList(reach, *parts)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Group:
+    """Some structures, one after the other.
+
+    Attributes:
+        start, end: their atoms.
+        inner: of each the number of its first atom, and pairs counted from it.
+        shell: of all, counted from the group's first atom.
+    """
+
+    start: int
+    end: int
+    inner: list[tuple[int, Pairs]]
+    shell: Pairs
+
+    @classmethod
+    def of(cls, lists: Sequence[SkinList], starts: Sequence[int], end: int) -> _Group:
+        shells = [skin.shell for skin in lists]
+        shell = shells[0]
+        if len(shells) > 1:
+            index = np.concatenate([pairs.index for pairs in shells], axis=1)
+            offsets = np.subtract(starts, starts[0])
+            index += np.repeat(offsets, [pairs.index.shape[1] for pairs in shells])
+            cells = np.concatenate([pairs.cells for pairs in shells])
+            shell = Pairs(index, cells, np.concatenate([pairs.shifts for pairs in shells]))
+        inner = [(start, skin.inner) for start, skin in zip(starts, lists)]
+        return cls(starts[0], end, inner, shell)
+
+    def inside(self, points: NDArray[np.float64], r_max: float) -> NDArray[np.int64]:
+        """The pairs of the shell that are within the cutoff."""
+        own, (first, second) = points[self.start : self.end], self.shell.index
+        distance = own.take(second, axis=0)
+        distance -= own.take(first, axis=0)
+        distance += self.shell.shifts
+        np.square(distance, out=distance)
+        x, y, z = distance.T
+        return np.flatnonzero(x + y + z < r_max**2)
 
 
 class DisplacedEdges:
@@ -145,37 +180,74 @@ class DisplacedEdges:
             device: the model's.
         """
         self._r_max, self._device = r_max, device
-        starts = [0, *np.cumsum(sizes)[:-1].tolist()]
-        self._inner = [(start, skin.inner) for start, skin in zip(starts, lists)]
-        self._n_inner = sum(pairs.index.shape[1] for _, pairs in self._inner)
-        shells = [skin.shell for skin in lists]
-        first, second = np.concatenate([pairs.index for pairs in shells], axis=1)
-        offsets = np.repeat(starts, [pairs.index.shape[1] for pairs in shells])
-        self._shell = first + offsets, second + offsets
-        self._shell_cells = np.concatenate([pairs.cells for pairs in shells])
-        self._shell_shifts = np.concatenate([pairs.shifts for pairs in shells])
+        ends = np.cumsum(sizes).tolist()
+        starts = [end - size for end, size in zip(ends, sizes)]
+        self._groups, begin, n_pairs = [], 0, 0
+        for last, skin in enumerate(lists, 1):
+            n_pairs += len(skin.shell.cells)
+            if n_pairs >= TOGETHER or last == len(lists):
+                group = _Group.of(lists[begin:last], starts[begin:last], ends[last - 1])
+                self._groups.append(group)
+                begin, n_pairs = last, 0
 
     def at(self, positions: Tensor) -> Edges:
         """Those within the cutoff at positions ``(n_atoms, 3)`` in Å, on the CPU."""
-        points, (first, second) = positions.double().numpy(), self._shell
-        distance = points.take(second, axis=0)
-        distance -= points.take(first, axis=0)
-        distance += self._shell_shifts
-        inside = np.flatnonzero(np.einsum("ij,ij->i", distance, distance) < self._r_max**2)
-        n = self._n_inner + len(inside)
-        index = torch.empty(2, n, dtype=torch.long)
-        cells, shifts = (torch.empty(n, 3, dtype=positions.dtype) for _ in range(2))
-        to_index, to_cells, to_shifts = index.numpy(), cells.numpy(), shifts.numpy()
-        begin = 0
-        for start, pairs in self._inner:
-            end = begin + pairs.index.shape[1]
-            np.add(pairs.index, start, out=to_index[:, begin:end])
-            to_cells[begin:end] = pairs.cells
-            to_shifts[begin:end] = pairs.shifts
-            begin = end
-        to_index[0, begin:] = first[inside]
-        to_index[1, begin:] = second[inside]
-        to_cells[begin:] = self._shell_cells.take(inside, axis=0)
-        to_shifts[begin:] = self._shell_shifts.take(inside, axis=0)
-        on_device = (part.to(self._device, non_blocking=True) for part in (index, cells, shifts))
-        return Edges(*on_device)
+        points = positions.double().numpy()
+        insides = [group.inside(points, self._r_max) for group in self._groups]
+        return Edges(self._groups, insides, positions.dtype, self._device)
+
+
+class Edges:
+    """Edges of structures one after the other; a part is put together when it is asked for."""
+
+    def __init__(
+        self,
+        groups: Sequence[_Group],
+        insides: Sequence[NDArray[np.int64]],
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> None:
+        """
+        Args:
+            groups: of the structures.
+            insides: pairs of their shells that are edges.
+            dtype: of cells and shifts.
+            device: for all parts.
+        """
+        self._groups, self._insides = groups, insides
+        self._dtype, self._device = dtype, device
+
+    def __len__(self) -> int:
+        n_inner = (len(pairs.cells) for group in self._groups for _, pairs in group.inner)
+        return sum(n_inner) + sum(map(len, self._insides))
+
+    def index(self) -> Tensor:
+        """``(2, n_edges)``, the atoms."""
+        made = torch.empty(2, len(self), dtype=torch.long)
+        to, begin = made.numpy(), 0
+        for group, inside in zip(self._groups, self._insides):
+            near = group.shell.index.take(inside, axis=1)
+            for start, index in (*((s, p.index) for s, p in group.inner), (group.start, near)):
+                end = begin + index.shape[1]
+                np.add(index, start, out=to[:, begin:end])
+                begin = end
+        return made.to(self._device, non_blocking=True)
+
+    def cells(self) -> Tensor:
+        """``(n_edges, 3)``, cells by which the second atom is shifted."""
+        return self._rows("cells")
+
+    def shifts(self) -> Tensor:
+        """``(n_edges, 3)``, the same in Å."""
+        return self._rows("shifts")
+
+    def _rows(self, name: str) -> Tensor:
+        made = torch.empty(len(self), 3, dtype=self._dtype)
+        to, begin = made.numpy(), 0
+        for group, inside in zip(self._groups, self._insides):
+            near = getattr(group.shell, name).take(inside, axis=0)
+            for rows in (*(getattr(pairs, name) for _, pairs in group.inner), near):
+                end = begin + len(rows)
+                to[begin:end] = rows
+                begin = end
+        return made.to(self._device, non_blocking=True)

@@ -205,7 +205,7 @@ class Selection:
         for point, field in fields.items():
             positions = self.structures.positions
             self._moved[point] = positions + field.to(positions)
-        longest = max(float(field.square().sum(dim=-1).max()) for field in fields.values()) ** 0.5
+        longest = max(map(_longest, fields.values()))
         reach = max(longest, self._displacer.reach)
         lists = self._host.lists
         every = np.ones(len(self), dtype=bool)
@@ -272,3 +272,9 @@ class Selection:
         labels = None if self._labels is None else self.of_atoms(self._labels)
         self._displace(self._displacer.late(here, labels))
         return [(term, term.residual(self)) for term in self._terms]
+
+
+def _longest(field: Tensor) -> float:
+    x, y, z = field.square().unbind(dim=-1)
+    longest: float = (x + y + z).max().sqrt().item()
+    return longest

@@ -122,8 +122,9 @@ def displaced(batch: Batch, positions: Tensor, edges: Edges) -> Batch:
     return {
         **batch,
         "positions": positions,
-        "edge_index": edges.index,
-        "shifts": edges.shifts,
+        "edge_index": edges.index(),
+        "shifts": edges.shifts(),
+        # read for stress alone: made where the structures are joined to the trainer's batch
         "unit_shifts": edges.cells,
     }
 
@@ -134,7 +135,9 @@ def join(batches: Sequence[Batch]) -> Batch:
     joined = _indexing(n_atoms, sum(len(batch["batch"]) for batch in batches))
     for key in set.intersection(*(set(batch) for batch in batches)) - joined.keys():
         if isinstance(batches[0][key], Tensor) and key != "edge_index":
-            joined[key] = torch.cat([batch[key].detach() for batch in batches])
+            values = [batch[key] for batch in batches]
+            made = [value() if callable(value) else value for value in values]
+            joined[key] = torch.cat([value.detach() for value in made])
     edges, start = [], 0
     for batch in batches:
         edges.append(batch["edge_index"] + start)

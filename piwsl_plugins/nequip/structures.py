@@ -122,10 +122,10 @@ def displaced(
     moved = {
         **selected,
         AtomicDataDict.POSITIONS_KEY: positions,
-        AtomicDataDict.EDGE_INDEX_KEY: edges.index,
+        AtomicDataDict.EDGE_INDEX_KEY: edges.index(),
     }
     if AtomicDataDict.CELL_KEY in selected:
-        moved[AtomicDataDict.EDGE_CELL_SHIFT_KEY] = edges.cells
+        moved[AtomicDataDict.EDGE_CELL_SHIFT_KEY] = edges.cells()
     return moved
 
 

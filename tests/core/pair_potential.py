@@ -113,7 +113,7 @@ class PairHost:
         return chosen | {key: batch[key][atoms] for key in ("numbers", "labels")}
 
     def displaced(self, batch: Batch, positions: Tensor, edges: Edges) -> Batch:
-        return batch | {"positions": positions, "edges": edges.index, "shifts": edges.shifts}
+        return batch | {"positions": positions, "edges": edges.index(), "shifts": edges.shifts()}
 
     @staticmethod
     def join(batches: Sequence[Batch]) -> Batch:

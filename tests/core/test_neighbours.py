@@ -68,7 +68,7 @@ def searched(structures, positions):
 
 
 def as_set(edges):
-    triples = zip(*edges.index.tolist(), map(tuple, edges.cells.int().tolist()))
+    triples = zip(*edges.index().tolist(), map(tuple, edges.cells().int().tolist()))
     as_list = list(triples)
     assert len(set(as_list)) == len(as_list)
     return set(as_list)
@@ -92,8 +92,9 @@ def test_edges_are_those_of_a_search_at_the_displaced_positions(reach, dtype):
         assert as_set(edges) == expected
         changed += expected != searched(structures, some.positions)
         cells = np.repeat([a.cell.array for a in structures], some.sizes, axis=0)
-        shifts = np.einsum("ei,eij->ej", edges.cells.double(), cells[edges.index[0]])
-        assert edges.shifts.dtype == dtype and np.allclose(edges.shifts, shifts, atol=1e-5)
+        shifts = np.einsum("ei,eij->ej", edges.cells().double(), cells[edges.index()[0]])
+        assert edges.shifts().dtype == edges.cells().dtype == dtype
+        assert np.allclose(edges.shifts(), shifts, atol=1e-5)
     assert bool(changed) == (reach > 0)  # pairs have come and gone
 
 
