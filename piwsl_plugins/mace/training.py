@@ -11,6 +11,7 @@ from mace.modules.loss import is_ddp_enabled
 from torch import Tensor
 from torch.optim import LBFGS
 
+from ..core.disk import full_disk
 from ..core.host import plain
 from ..core.loading import describing
 from ..core.schedule import weight_factor
@@ -221,6 +222,9 @@ def train(run: Callable[[], None], arguments: dict[str, Any]) -> None:
     Args:
         run: MACE's function with its arguments bound.
         arguments: these by name.
+
+    Raises:
+        SystemExit: where MACE could not write a checkpoint because the disk is full.
     """
     loss, swa = arguments["loss_fn"], arguments["swa"]
     stages: list[PIWSLLoss] = [loss] if swa is None else [loss, swa.loss_fn]
@@ -239,6 +243,11 @@ def train(run: Callable[[], None], arguments: dict[str, Any]) -> None:
         stage.watch = validation if watched else None
     try:
         run()
+    except (OSError, RuntimeError) as error:
+        problem = full_disk(arguments["checkpoint_handler"].io.directory)
+        if problem is None:
+            raise
+        raise SystemExit(problem) from error
     finally:
         for stage in stages:
             stage.watch = None

@@ -12,6 +12,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from nequip.data import AtomicDataDict
 
+from ..core.disk import full_disk
 from ..core.host import plain
 from ..core.loading import Describing, describing
 from ..core.pool import Pool
@@ -198,6 +199,24 @@ class PIWSLCallback(Callback):
         loss.observe = self._report.add_step
         if len(self._calls) == 1:  # neighbour lists are of one cutoff
             self._describe(datamodule, self._calls[0])
+
+    def on_exception(
+        self,
+        trainer: lightning.Trainer,
+        pl_module: lightning.LightningModule,
+        exception: BaseException,
+    ) -> None:
+        """End in one line where a checkpoint could not be written because the disk is full.
+
+        Raises:
+            SystemExit: with this line.
+        """
+        checkpoints = trainer.checkpoint_callback
+        folder = getattr(checkpoints, "dirpath", None) or trainer.default_root_dir
+        writing = isinstance(exception, (OSError, RuntimeError))
+        problem = full_disk(folder) if writing and _piwsl_loss(pl_module) is not None else None
+        if problem is not None:
+            raise SystemExit(problem) from exception
 
     def _describe(self, datamodule: Any, calls: TrainingCalls) -> None:
         """Let the loaders of training data and pool say what the core needs to know."""

@@ -7,10 +7,12 @@ real command.
 import functools
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import ase.io
 import pytest
@@ -483,3 +485,18 @@ def test_a_model_made_with_piwsl_needs_nothing_of_ours(tmp_path, files):
     assert not model._forward_hooks
     assert type(model) is type(make_model())
     assert isolated_atoms("ethanol_gfn2_train")
+
+
+@pytest.mark.parametrize("free", [0, 1 << 30])
+def test_a_checkpoint_that_finds_the_disk_full(free, files, tmp_path, monkeypatch):
+    """MACE deletes the checkpoint before this one first, so no more than words can be had."""
+
+    def save(**keywords):
+        raise RuntimeError("unexpected pos 122880 vs 122768")  # torch's words
+
+    monkeypatch.setattr(torch, "save", save)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=free))
+    (tmp_path / "checkpoints").mkdir()
+    error, words = (RuntimeError, "unexpected pos") if free else (SystemExit, "no space left in")
+    with pytest.raises(error, match=words):
+        train(tmp_path, files)

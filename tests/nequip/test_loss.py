@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import importlib.metadata
+import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,7 +16,7 @@ from piwsl_plugins.core.options import SettingsError
 from piwsl_plugins.core.step import POOL
 from piwsl_plugins.core.term_table import terms_of
 from piwsl_plugins.nequip import PIWSLLoss, structures
-from piwsl_plugins.nequip.training import Moment, TrainingCalls
+from piwsl_plugins.nequip.training import Moment, PIWSLCallback, TrainingCalls
 
 from . import reference
 from .conftest import NEQUIP_MODEL, TYPE_NAMES
@@ -277,3 +279,24 @@ def test_loss_of_the_pool_by_types_without_absent_labels():
     loss["pool"].reset()
     nothing = loss["pool"](preds, {})
     assert nothing == 0.0 and torch.autograd.grad(nothing, energy)[0].isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("free", "error", "loss"),
+    [
+        (0, RuntimeError("unexpected pos"), PIWSLLoss),
+        (1 << 30, RuntimeError("unexpected pos"), PIWSLLoss),
+        (0, ValueError("another"), PIWSLLoss),
+        (0, RuntimeError("unexpected pos"), lambda: None),
+    ],
+    ids=["full", "not full", "another error", "another loss"],
+)
+def test_a_checkpoint_that_finds_the_disk_full(free, error, loss, tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=free))
+    trainer = SimpleNamespace(checkpoint_callback=SimpleNamespace(dirpath=str(tmp_path)))
+    trainer.default_root_dir = None
+    module, callback = SimpleNamespace(loss=loss()), PIWSLCallback()
+    if free or isinstance(error, ValueError) or module.loss is None:
+        return callback.on_exception(trainer, module, error)
+    with pytest.raises(SystemExit, match="no space left in"):
+        callback.on_exception(trainer, module, error)
