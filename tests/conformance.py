@@ -1,11 +1,13 @@
-"""What every framework must do: subclass :class:`HostConformance` and give a ``framework``.
+"""What every framework must do: subclass :class:`HostConformance` and give a ``small_model``.
 
 The reference is slow and independent: one structure at a time, in float64, the equations written
-out, energies and forces from the framework's plain model with another neighbour list.
+out, energies and forces from the framework's plain model with another neighbour list. It stays on
+the CPU; with ``pytest --device cuda``, what is compared with it is on the GPU.
 """
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -34,10 +36,12 @@ class Framework(Protocol):
     """A framework with a small random model, in float64 and in training mode.
 
     Attributes:
+        model: the model.
         host: its host.
         parameters: of the model, those with a gradient.
     """
 
+    model: torch.nn.Module
     host: Host
     parameters: list[Tensor]
 
@@ -49,6 +53,24 @@ class Framework(Protocol):
 
     def alone(self, atoms: ase.Atoms) -> tuple[Tensor, Tensor]:
         """Energy and forces of one structure, by another way and another neighbour list."""
+
+
+class OnDevice:
+    """A framework with a copy of its model on another device; ``on_cpu`` is the original."""
+
+    def __init__(self, framework: Framework, device: str) -> None:
+        self.on_cpu, self._there, self._device = framework, copy.deepcopy(framework), device
+        self._there.model.to(device)
+        self.call, self.alone, self.host = self._there.call, framework.alone, self._there.host
+        self.parameters = [p for p in self._there.model.parameters() if p.requires_grad]
+
+    def batch(self, structures: list[ase.Atoms]) -> Batch:
+        """Part of :class:`Framework`."""
+        batch = self._there.batch(structures)
+        return {
+            key: value.to(self._device) if isinstance(value, Tensor) else value
+            for key, value in batch.items()
+        }
 
 
 def calls_of(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> list[tuple[Any, ...]]:
@@ -148,7 +170,8 @@ class Reference:
     """The residuals of one structure, equations written out."""
 
     def __init__(self, framework: Framework, settings: Settings) -> None:
-        self.framework, self.settings = framework, settings
+        self.framework: Framework = getattr(framework, "on_cpu", framework)
+        self.settings = settings
 
     def at(self, atoms: ase.Atoms, field: Tensor) -> tuple[Tensor, Tensor]:
         return self.framework.alone(moved(atoms, field))
@@ -294,15 +317,20 @@ def gradients(framework: Framework, values: list[Tensor]) -> list[Tensor]:
 def assert_agree(found: list[Tensor], expected: list[Tensor], rtol: float = 1e-9) -> None:
     scale = max(float(value.detach().abs().max()) for value in expected)
     for first, second in zip(found, expected, strict=True):
-        torch.testing.assert_close(first, second, rtol=rtol, atol=1e-11 * scale)
+        torch.testing.assert_close(first.cpu(), second.cpu(), rtol=rtol, atol=1e-11 * scale)
 
 
 class HostConformance:
-    """Tests of a framework's host; subclasses give the fixture ``framework``."""
+    """Tests of a framework's host; subclasses give the fixture ``small_model``."""
 
     @pytest.fixture
-    def framework(self) -> Framework:
+    def small_model(self) -> Framework:
         raise pytest.UsageError("a subclass gives the framework")
+
+    @pytest.fixture
+    def framework(self, small_model: Framework, request: pytest.FixtureRequest) -> Framework:
+        device = request.config.getoption("--device")
+        return small_model if device == "cpu" else OnDevice(small_model, device)
 
     @pytest.mark.parametrize("case", CASES)
     def test_terms_and_gradients_agree_with_the_slow_reference(self, framework, case):
@@ -310,11 +338,12 @@ class HostConformance:
         structures = mixed_structures()
         output = run_step(framework, structures, settings)
         names = [term.name for term in terms_of(settings)]
-        expected = Reference(framework, settings).terms(structures)
+        reference = Reference(framework, settings)
+        expected = reference.terms(structures)
         found = [output[f"piwsl_{name}"] for name in names]
         expected = [expected[name] for name in names]
         assert_agree(found, expected)
-        assert_agree(gradients(framework, found), gradients(framework, expected))
+        assert_agree(gradients(framework, found), gradients(reference.framework, expected))
 
     @pytest.mark.parametrize("case", HESSIAN_CASES)
     def test_hessian_labels_agree_with_the_slow_reference(self, framework, case):
@@ -324,11 +353,12 @@ class HostConformance:
         labels = labels_of([structures[i] for i in (0, 1, 3, 4)][:3])
         labels.append(labels_of([structures[4]] * 4)[3])
         output = run_step(framework, structures, settings, labels)
-        expected = Reference(framework, settings).terms(structures, labels)["hessian"]
+        reference = Reference(framework, settings)
+        expected = reference.terms(structures, labels)["hessian"]
         # forces differ by little along δ, so that digits are lost; the reference loses others
         assert_agree([output["piwsl_hessian"]], [expected], rtol=1e-7)
         found = gradients(framework, [output["piwsl_hessian"]])
-        assert_agree(found, gradients(framework, [expected]), rtol=1e-7)
+        assert_agree(found, gradients(reference.framework, [expected]), rtol=1e-7)
 
     def test_adversarial_displacements_ask_for_forces_themselves(self, framework):
         """Also where neither the supervised loss nor PITC does."""
@@ -449,7 +479,7 @@ class HostConformance:
             )
             output = run_step(framework, [atoms], settings)
             both = [output["piwsl_pitc_residual"], output["piwsl_pisc_residual"]]
-            sizes.append(torch.cat(both).abs().flatten().numpy())
+            sizes.append(torch.cat(both).abs().flatten().cpu().numpy())
         for term in np.array(sizes).T:
             assert np.polyfit(np.log(scales), np.log(term), 1)[0] == pytest.approx(2.0, abs=0.05)
 

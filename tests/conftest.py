@@ -1,10 +1,15 @@
-"""Which tests run in both environments: those in which a framework takes part."""
+"""Which tests run in both environments, and where those of the training step do: ``--device``."""
 
 from pathlib import Path
 
 import pytest
 
 HERE = Path(__file__).parent
+
+
+def pytest_addoption(parser):
+    text = "device of the models in the conformance tests, as torch writes it; default: cpu"
+    parser.addoption("--device", default="cpu", help=text)
 
 
 def pytest_collection_modifyitems(items):

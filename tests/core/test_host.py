@@ -48,7 +48,7 @@ class PairFramework:
 
 class TestPairPotential(HostConformance):
     @pytest.fixture
-    def framework(self):
+    def small_model(self):
         return PairFramework()
 
 

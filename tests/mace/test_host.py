@@ -50,7 +50,7 @@ def scale_shift():
 
 class TestMACE(HostConformance):
     @pytest.fixture
-    def framework(self, scale_shift):
+    def small_model(self, scale_shift):
         return scale_shift
 
 

@@ -28,7 +28,7 @@ def latent_ewald():
 
 class TestMACELES(HostConformance):
     @pytest.fixture
-    def framework(self, latent_ewald):
+    def small_model(self, latent_ewald):
         return latent_ewald
 
 

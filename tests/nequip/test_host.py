@@ -44,13 +44,13 @@ class NequIPFramework:
 
 class TestNequIP(HostConformance):
     @pytest.fixture
-    def framework(self):
+    def small_model(self):
         return NequIPFramework(MODELS["nequip"], seed=1)
 
 
 class TestAllegro(HostConformance):
     @pytest.fixture
-    def framework(self):
+    def small_model(self):
         return NequIPFramework(MODELS["allegro"], seed=3)
 
 

@@ -28,13 +28,13 @@ def long_range(name: str, born_charges: bool = False) -> dict:
 
 class TestNequIPLES(HostConformance):
     @pytest.fixture
-    def framework(self):
+    def small_model(self):
         return NequIPFramework(long_range("nequip"), seed=1)
 
 
 class TestAllegroLES(HostConformance):
     @pytest.fixture
-    def framework(self):
+    def small_model(self):
         return NequIPFramework(long_range("allegro"), seed=3)
 
 
