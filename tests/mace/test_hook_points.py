@@ -1,0 +1,107 @@
+"""What this package takes from MACE: each fails with a sentence if MACE moves it."""
+
+import importlib
+import importlib.metadata
+import inspect
+
+import pytest
+
+from piwsl_plugins.mace import _hooks, _startup
+
+from .conftest import make_model
+
+#: of the functions that are replaced: the arguments that are read, by name
+ARGUMENTS = {
+    "mace.data.utils.load_from_xyz": {"file_path", "key_specification"},
+    "mace.tools.arg_parser.build_default_arg_parser": set(),
+    "mace.tools.arg_parser_tools.check_args": {"args"},
+    "mace.tools.model_script_utils.configure_model": {
+        "args",
+        "train_loader",
+        "heads",
+        "head_configs",
+        "z_table",
+    },
+    "mace.tools.run_train_utils.load_dataset_for_path": {"file_path"},
+    "mace.tools.scripts_utils.get_loss_fn": {"args"},
+    "mace.tools.scripts_utils.get_swa": {"args"},
+    "mace.tools.train.train": {
+        "loss_fn",
+        "swa",
+        "train_loader",
+        "valid_loaders",
+        "logger",
+        "rank",
+        "eval_interval",
+        "checkpoint_handler",
+    },
+    "mace.tools.train.train_one_epoch": {
+        "model",
+        "loss_fn",
+        "data_loader",
+        "optimizer",
+        "epoch",
+        "logger",
+        "rank",
+    },
+    "mace.tools.train.evaluate": {"model", "loss_fn"},
+}
+#: functions that are called, with the arguments that they are given
+CALLED = {
+    "mace.data.neighborhood.get_neighborhood": {"positions", "cutoff", "pbc", "cell"},
+    "mace.modules.loss.is_ddp_enabled": set(),
+    "mace.modules.loss.weighted_mean_squared_error_energy": {"ref", "pred", "ddp"},
+    "mace.tools.scripts_utils.check_path_ase_read": set(),
+    "mace.tools.scripts_utils.get_config_type_weights": set(),
+    "mace.data.AtomicData.from_config": {"config", "z_table", "cutoff", "heads"},
+    "mace.data.KeySpecification.from_defaults": set(),
+}
+VERSION = f"mace-torch {importlib.metadata.version('mace-torch')}"
+REMEDY = "the adapter in piwsl_plugins/mace has to follow"
+
+
+def found(name):
+    """A function by its dotted name, or a failure with a sentence."""
+    module, _, attribute = name.rpartition(".")
+    try:
+        try:
+            owner = importlib.import_module(module)
+        except ModuleNotFoundError:  # a class
+            owner = getattr(
+                importlib.import_module(module.rpartition(".")[0]), module.split(".")[-1]
+            )
+        return getattr(owner, attribute)
+    except (ImportError, AttributeError) as error:
+        pytest.fail(f"{VERSION} has moved {name} ({error}): {REMEDY}")
+
+
+@pytest.mark.parametrize("name", [*ARGUMENTS, *CALLED])
+def test_functions_of_mace_are_where_they_were(name):
+    function = found(name)
+    there = set(inspect.signature(getattr(function, "piwsl_original", function)).parameters)
+    missing = (ARGUMENTS | CALLED)[name] - there
+    assert not missing, (
+        f"{name} of {VERSION} has no argument {', '.join(sorted(missing))}: {REMEDY}"
+    )
+
+
+def test_every_hook_is_listed_here_and_where_the_process_starts():
+    hooked = {f"{module}.{name}" for module, names in _hooks.HOOK_POINTS.items() for name in names}
+    assert hooked == set(ARGUMENTS)
+    assert set(_hooks.HOOK_POINTS) == _startup.HOOKED_MODULES
+
+
+def test_models_have_what_the_host_reads():
+    model = make_model()
+    for name in ("r_max", "atomic_numbers", "heads"):
+        assert hasattr(model, name), f"models of {VERSION} have no {name}: {REMEDY}"
+    arguments = inspect.signature(model.forward).parameters
+    for name in ("training", "compute_force", "compute_virials", "compute_stress"):
+        assert name in arguments, f"models of {VERSION} take no {name}: {REMEDY}"
+
+
+def test_positions_are_asked_for_a_gradient_by_the_model():
+    """Else energies alone would cost what forces do (``mace/structures.py``, ``_NoForces``)."""
+    text = inspect.getsource(found("mace.modules.utils.prepare_graph"))
+    asked = 'data["positions"].requires_grad_(True)' in text
+    assert asked, f"{VERSION} asks otherwise for a gradient of the positions: {REMEDY}"
