@@ -21,7 +21,7 @@ from torch import Tensor
 from piwsl_plugins.core import displacements
 from piwsl_plugins.core.hessian_labels import HessianLabel
 from piwsl_plugins.core.hessian_lookup import HessianLabels
-from piwsl_plugins.core.host import Batch, Host, Output
+from piwsl_plugins.core.host import STRUCTURES, Batch, Evaluated, Host, Output
 from piwsl_plugins.core.settings import Settings
 from piwsl_plugins.core.step import POOL, Step
 from piwsl_plugins.core.term_table import terms_of
@@ -71,6 +71,14 @@ class OnDevice:
             key: value.to(self._device) if isinstance(value, Tensor) else value
             for key, value in batch.items()
         }
+
+
+def on_meta(values: dict[str, Any]) -> dict[str, Any]:
+    """The same on torch's device without data."""
+    return {
+        key: value.to("meta") if isinstance(value, Tensor) else value
+        for key, value in values.items()
+    }
 
 
 def calls_of(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> list[tuple[Any, ...]]:
@@ -384,6 +392,41 @@ class HostConformance:
             pair = [[output[f"piwsl_{term.name}"]] for output in found]
             assert_agree(*pair)
             assert_agree(*(gradients(framework, values) for values in pair))
+
+    @pytest.mark.parametrize("join", [False, True])
+    @pytest.mark.parametrize("form", ["forces", "symmetric", "energies"])
+    def test_nothing_is_copied_back_from_the_device(self, small_model, form, join, monkeypatch):
+        """A step on torch's device without data, where every such copy is an error.
+
+        What the model answers there is what it answers on the CPU in the same step.
+        """
+        options = {"pitc_weight": 1.0, "hessian_file": "given", "hessian_form": form}
+        settings = settings_for(options | ({} if form == "energies" else {"pisc_weight": 1.0}))
+        structures, host = mixed_structures(), small_model.host
+        terms = terms_of(settings, HessianLabels(labels_of(structures[:2])))
+        batch, pool = small_model.batch(structures[:3]), small_model.batch(structures[3:])
+        for one in (batch, pool):
+            one[STRUCTURES] = host.describe(one)  # as a loader does
+        found, answers = [], []
+        evaluate = host.evaluate
+
+        def answered(batch: Batch, forces: bool) -> Evaluated:
+            answers.append(evaluate(batch, forces))
+            return answers[-1]
+
+        def replayed(batch: Batch, forces: bool) -> Evaluated:
+            return Evaluated(**on_meta(vars(answers.pop(0))))
+
+        for move, answer in ((dict, answered), (on_meta, replayed)):
+            monkeypatch.setattr(host, "evaluate", answer)
+            step = Step(host, terms, move(batch), move(pool), SEED, EPOCH, True, join)
+            if not found:
+                output = small_model.call(step.inputs, step.forces)
+            found.append(step.finish(move(output)))
+        assert not answers
+        for term in terms:
+            first, second = (output[f"piwsl_{term.name}"] for output in found)
+            assert second.is_meta and len(first) and first.shape == second.shape
 
     def test_batched_equals_one_by_one_in_any_order(self, framework):
         settings = settings_for({"pitc_weight": 1.0, "pisc_weight": 1.0, "hessian_file": "given"})

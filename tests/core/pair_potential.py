@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from piwsl_plugins.core.host import Evaluated, Structures
+from piwsl_plugins.core.host import STRUCTURES, Evaluated, Structures
 from piwsl_plugins.core.neighbours import Edges, NeighbourLists
 
 Batch = dict[str, Tensor]
@@ -92,7 +92,7 @@ class PairHost:
         self.lists = NeighbourLists(search, model.r_max)
 
     def describe(self, batch: Batch) -> Structures:
-        return Structures.of(
+        return batch.get(STRUCTURES) or Structures.of(
             batch["sizes"].tolist(),
             batch["positions"],
             batch["numbers"],
@@ -102,15 +102,18 @@ class PairHost:
         )
 
     def weight(self, batch: Batch) -> Tensor:
-        return torch.ones(len(batch["sizes"]), dtype=torch.float64)
+        return batch["positions"].new_ones(len(batch["sizes"]))
 
     def force_labels(self, batch: Batch) -> Tensor:
         return batch["labels"]
 
     def select(self, batch: Batch, keep: np.ndarray, sizes: list[int]) -> Batch:
-        chosen = {key: batch[key][keep] for key in ("sizes", "cells", "pbc")}
-        atoms = np.repeat(keep, sizes)
-        return chosen | {key: batch[key][atoms] for key in ("numbers", "labels")}
+        structures, atoms = (
+            torch.from_numpy(np.flatnonzero(mask)).to(batch["positions"].device)
+            for mask in (keep, np.repeat(keep, sizes))
+        )
+        chosen = {key: batch[key].index_select(0, structures) for key in ("sizes", "cells", "pbc")}
+        return chosen | {key: batch[key].index_select(0, atoms) for key in ("numbers", "labels")}
 
     def displaced(self, batch: Batch, positions: Tensor, edges: Edges) -> Batch:
         return batch | {"positions": positions, "edges": edges.index(), "shifts": edges.shifts()}
@@ -119,7 +122,7 @@ class PairHost:
     def join(batches: Sequence[Batch]) -> Batch:
         starts = np.cumsum([0, *(len(batch["positions"]) for batch in batches)])
         edges = [batch["edges"] + start for batch, start in zip(batches, starts.tolist())]
-        keys = [key for key in batches[0] if key != "edges"]
+        keys = batches[0].keys() - {"edges", STRUCTURES}
         joined = {key: torch.cat([batch[key].detach() for batch in batches]) for key in keys}
         return joined | {"edges": torch.cat(edges, dim=1)}
 
