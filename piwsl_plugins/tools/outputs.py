@@ -6,7 +6,7 @@ import contextlib
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, NoReturn
 
 from .errors import InputError, RunError
 
@@ -30,6 +30,25 @@ def check_file(path: Path, inputs: Iterable[Path | None] = ()) -> None:
         raise InputError(f"{path} is a folder; give the name of a file to write")
     if path.resolve() in {one.resolve() for one in inputs if one is not None}:
         raise InputError(f"{path} is read; give what is written another name")
+
+
+def check_new(path: Path, overwrite: bool) -> None:
+    """Refuse to write where a file is, unless it is to be replaced.
+
+    Raises:
+        InputError: naming it.
+    """
+    if path.exists() and not overwrite:
+        refuse_existing(path)
+
+
+def refuse_existing(path: Path) -> NoReturn:
+    """Refuse to write where a file is.
+
+    Raises:
+        InputError: always.
+    """
+    raise InputError(f"{path} exists; give another name, or --overwrite to replace it")
 
 
 def check_folder(path: Path) -> None:

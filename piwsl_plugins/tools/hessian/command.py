@@ -7,9 +7,8 @@ import dataclasses
 import os
 
 from ..calculators import CalculatorSource
-from ..errors import InputError
 from ..options import chosen
-from ..outputs import alone
+from ..outputs import alone, check_new
 from .arguments import build_parser, check, out_path, outputs_of
 from .settings import HessianSettings
 
@@ -74,8 +73,7 @@ def _convert(options: argparse.Namespace) -> tuple[list[str], list[str]]:
     from .training_frames import write_training_frames
 
     for path in outputs_of(options):
-        if path.exists() and not options.overwrite:
-            raise InputError(f"{path} exists; give another name, or --overwrite to replace it")
+        check_new(path, options.overwrite)
     if options.from_vibrations:
         from .vibrations import from_vibrations
 

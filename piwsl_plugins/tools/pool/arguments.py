@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import NoReturn
 
 from .. import workers
 from ..calculators import FORMS
 from ..errors import InputError
 from ..options import add
-from ..outputs import check_file
+from ..outputs import check_file, check_new
 from .settings import PoolSettings
 
 _EPILOG = """\
@@ -94,14 +93,12 @@ def check(options: argparse.Namespace) -> None:
     """
     workers.check_options(options)
     _require_ending("--out", options.out, (".xyz", ".extxyz"))
-    if options.out.exists() and not options.overwrite:
-        refuse_existing(options.out)
+    check_new(options.out, options.overwrite)
     if options.figure is not None:
         _require_ending("--figure", options.figure, (".png", ".pdf"))
         # that of an unfinished run is its own, drawn before the pool was written
         unfinished = options.out.with_name(options.out.name + ".partial").is_dir()
-        if options.figure.exists() and not options.overwrite and not unfinished:
-            refuse_existing(options.figure)
+        check_new(options.figure, options.overwrite or unfinished)
     for path in outputs_of(options):
         check_file(path, (options.data, *options.exclude))
 
@@ -109,15 +106,6 @@ def check(options: argparse.Namespace) -> None:
 def outputs_of(options: argparse.Namespace) -> list[Path]:
     """The files to write."""
     return [options.out, *([] if options.figure is None else [options.figure])]
-
-
-def refuse_existing(path: Path) -> NoReturn:
-    """Refuse to write where a file is.
-
-    Raises:
-        InputError: always.
-    """
-    raise InputError(f"{path} exists; give another name, or --overwrite to replace it")
 
 
 def _require_ending(option: str, path: Path, endings: tuple[str, ...]) -> None:

@@ -8,8 +8,8 @@ import os
 
 from ..calculators import CalculatorSource
 from ..options import chosen
-from ..outputs import alone
-from .arguments import build_parser, check, outputs_of, refuse_existing
+from ..outputs import alone, refuse_existing
+from .arguments import build_parser, check, outputs_of
 from .settings import PoolSettings
 
 

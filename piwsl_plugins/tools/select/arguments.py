@@ -7,7 +7,7 @@ from pathlib import Path
 
 from .. import workers
 from ..errors import InputError
-from ..outputs import check_file
+from ..outputs import check_file, check_new
 
 METHODS = {
     "d_optimal": "the structure that adds most to the information of those before it",
@@ -132,8 +132,7 @@ def check(options: argparse.Namespace) -> None:
         if path != options.figure and path.suffix not in _ENDINGS:
             raise InputError(f"{path}: frames are written as extended XYZ, so name it *.xyz")
         check_file(path, inputs)
-        if path.exists() and not options.overwrite:
-            raise InputError(f"{path} exists; give another name, or --overwrite to replace it")
+        check_new(path, options.overwrite)
 
 
 def outputs_of(options: argparse.Namespace) -> list[Path]:

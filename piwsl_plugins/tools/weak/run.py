@@ -1,0 +1,257 @@
+"""The stages of ``piwsl weak``: cheap labels, correction files, models, weak labels."""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..calculators import CalculatorSource
+from ..errors import InputError
+from ..labelling import Arrays
+from ..structures import Frame, LabelKeys, elements_of
+from .arguments import folder_of
+from .cheap import cheap_labels, is_learned
+from .corrections import Correction, correction_labels, digest_of, divide, fitted_offsets, vanish
+from .evaluation import evaluate
+from .given import require_correction, require_one_cutoff
+from .hosts import HostCommand
+from .inputs import Inputs, read_inputs
+from .labels import carried, root_mean_squares, write_xyz
+from .offsets import Offsets
+from .settings import WeakSettings
+from .shares import draw_shares
+from .stages import Stages
+from .summary import advise, describe, next_commands
+from .trainings import train
+from .trust import Corrected, Weak, corrected, held_out_errors, weigh
+from .units import require_one_unit
+
+#: frames left out that are named
+_NAMED = 5
+
+
+def label(options: argparse.Namespace, settings: WeakSettings, environment: dict[str, str]) -> None:
+    """All stages, as far as the user wants to go."""
+    command = HostCommand.parse(options.train) if options.train else None
+    for path in options.corrections or ():
+        CalculatorSource.parse(path).require_package()
+    keys = LabelKeys(settings.energy_key, settings.forces_key, settings.stress_key)
+    inputs = read_inputs(options.training, options.pool, keys, labelled=settings.models > 0)
+    stages = Stages(folder_of(options), options.out, options.overwrite)
+    if options.until is None:
+        stages.enter("labels", {"models": settings.models if command else options.corrections or 0})
+    if settings.models == 0:
+        inputs = Inputs([], inputs.pool, inputs.notes)
+    cheap = cheap_labels(options, inputs, stages, keys)
+    training = [frame for frame in inputs.training if frame.key in cheap.labels]
+    pool = [frame for frame in inputs.pool if frame.key in cheap.labels]
+    notes = [*inputs.notes, *_left_out(inputs.training, cheap.failures, str(options.training))]
+    notes += _left_out(inputs.pool, cheap.failures, str(options.pool))
+    if not pool:
+        raise InputError(f"{options.pool}: no structure has a cheap label")
+    run = _Run(options, settings, keys, stages, command, training, pool, cheap.labels, notes)
+    if settings.models == 0:
+        run.write([(frame, dict(cheap.labels[frame.key])) for frame in pool], [])
+    else:
+        run.correct(environment)
+
+
+def _left_out(frames: Sequence[Frame], failures: dict[str, str], path: str) -> list[str]:
+    """Lines on the frames without cheap labels."""
+    failed = [frame for frame in frames if frame.key in failures]
+    if not failed:
+        return []
+    lines = [f"{len(failed)} frames of {path} left out, which have no cheap label:"]
+    lines += [f"  {frame.where}: {failures[frame.key]}" for frame in failed[:_NAMED]]
+    if len(failed) > _NAMED:
+        lines.append(f"  and {len(failed) - _NAMED} more")
+    return lines
+
+
+class _Run:
+    """The stages after the cheap labels."""
+
+    def __init__(
+        self,
+        options: argparse.Namespace,
+        settings: WeakSettings,
+        keys: object,
+        stages: Stages,
+        command: HostCommand | None,
+        training: list[Frame],
+        pool: list[Frame],
+        cheap: dict[str, Arrays],
+        notes: list[str],
+    ) -> None:
+        self.options, self.settings, self.keys, self.stages = options, settings, keys, stages
+        self.command, self.training, self.pool, self.cheap = command, training, pool, cheap
+        self.notes = notes
+        self.elements = elements_of([*training, *pool])
+
+    def correct(self, environment: dict[str, str]) -> None:
+        """Correction files, models, labels; as far as the user wants to go."""
+        require_one_unit(self.training, self.cheap, self.elements)
+        offsets = fitted_offsets(self.training, self.cheap, self.elements)
+        changes = correction_labels(self.training, self.cheap, offsets)
+        sizes = root_mean_squares(changes, self.training)
+        wanted = {frame.key: carried(frame) for frame in self.training}
+        if self.options.until == "cheap":
+            self.stages.keep()
+            return self._stop(f"cheap labels are in {self.stages.folder}")
+        if vanish(changes):
+            self.notes.append(
+                "the two methods agree on all training frames after offsets: no correction is "
+                "trained, and the labels are those of the cheap method and the offsets"
+            )
+            models = self._uncorrected(offsets, changes)
+        elif self.options.corrections:
+            models = self._given(wanted, offsets)
+        else:
+            corrections = self._divide()
+            if self.options.until == "correction":
+                return self._stop(f"{len(corrections)} corrections are in {self.stages.folder}")
+            paths = self._train(corrections, environment)
+            if self.options.until == "train":
+                return self._stop("trained: " + ", ".join(map(str, paths)))
+            models = [
+                self._predict(path, one.offsets, one.training, one.held_out, one.folder, wanted)
+                for path, one in zip(paths, corrections, strict=True)
+            ]
+        return self._finish(models, sizes, wanted, offsets)
+
+    def _stop(self, words: str) -> None:
+        print("\n".join([*self.notes, words]))
+
+    def _uncorrected(self, offsets: Offsets, changes: list[Arrays]) -> list[Corrected]:
+        frames = [*self.training, *self.pool]
+        names = set(changes[0])
+        zero = {
+            frame.key: {n: 0.0 * v for n, v in self.cheap[frame.key].items() if n in names}
+            for frame in frames
+        }
+        return [Corrected(corrected(frames, self.cheap, zero, offsets), [])]
+
+    def _given(self, wanted: dict[str, Arrays], offsets: Offsets) -> list[Corrected]:
+        """Models trained before."""
+        given = self.options.corrections
+        sources = [CalculatorSource.parse(path) for path in given]
+        require_one_cutoff(sources, [*self.training, *self.pool], self.options.device)
+        self.stages.enter("train", {"corrections": given})
+        self.stages.keep()
+        self.notes.append(
+            "which frames the given corrections have seen is not known, so that no error on "
+            "held-out frames is"
+        )
+        models = []
+        for number, path in enumerate(given):
+            folder = self.stages.folder / f"given_{number}"
+            models.append(self._predict(Path(path), offsets, self.training, [], folder, wanted))
+            require_correction(path, models[-1].labels, self.training, self.cheap)
+        return models
+
+    def _divide(self) -> list[Correction]:
+        shares = draw_shares(
+            self.training, self.settings.models, self.settings.held_out, self.settings.seed
+        )
+        made: dict[str, object] = {
+            "models": self.settings.models,
+            "held_out": self.settings.held_out,
+        }
+        made |= {"seed": self.settings.seed, "training frames": digest_of(self.training)}
+        self.stages.enter("correction", made)
+        self.stages.keep()
+        folder = self.stages.folder
+        corrections = divide(folder, self.training, shares, self.cheap, self.elements)
+        for correction in corrections:
+            if not correction.train_file.is_file() or not correction.valid_file.is_file():
+                correction.write(self.cheap)
+        return corrections
+
+    def _train(self, corrections: list[Correction], environment: dict[str, str]) -> list[Path]:
+        assert self.command is not None  # required by the options
+        self.stages.enter("train", {"command": self.command.identity})
+        given = self.settings.seed, self.elements, environment, self.stages.keep
+        return train(self.command, corrections, *given)
+
+    def _predict(
+        self,
+        model: Path,
+        offsets: Offsets,
+        seen: list[Frame],
+        held_out: list[Frame],
+        folder: Path,
+        wanted: dict[str, Arrays],
+    ) -> Corrected:
+        """A model's labels; what is left of the energies of the frames it has seen joins offsets.
+
+        A short training leaves a constant that is larger than its scatter.
+        """
+        source = CalculatorSource.parse(str(model))
+        source.require_package()
+        frames = [*self.training, *self.pool]
+        where = self.options.device, self.options.workers, self.options.executor
+        found = evaluate(folder / "predictions.xyz", source, frames, "corrections", *where)
+        if found.failures:
+            frame = next(frame for frame in frames if frame.key in found.failures)
+            raise InputError(f"{model} fails on {frame.where}: {found.failures[frame.key]}")
+        labels = corrected(frames, self.cheap, found.labels, offsets)
+        left = [float(wanted[f.key]["energy"] - labels[f.key]["energy"]) for f in seen]
+        rest = Offsets(seen, left, self.elements)
+        for frame, shift in zip(frames, rest(frames), strict=True):
+            labels[frame.key]["energy"] = labels[frame.key]["energy"] + shift
+        return Corrected(labels, held_out)
+
+    def _finish(
+        self,
+        models: list[Corrected],
+        sizes: dict[str, float],
+        wanted: dict[str, Arrays],
+        offsets: Offsets,
+    ) -> None:
+        errors = held_out_errors(models, wanted, list(sizes))
+        n_held_out = sum(len(model.held_out) for model in models)
+        spans = offsets.spans(self.pool)
+        weak = weigh(self.pool, models, self._names(sizes), errors, sizes, spans)
+        lines = describe(len(self.training), sizes, errors, n_held_out, weak.spread)
+        self.notes += _distrusted(weak)
+        self.write(
+            list(zip(weak.frames, weak.labels, strict=True)),
+            [*lines, *advise(sizes, errors, is_learned(self.options.calculator))],
+        )
+
+    def _names(self, sizes: dict[str, float]) -> list[str]:
+        """The labels that are written: what was learned, and forces, the slope of energies."""
+        return [*sizes, *(["forces"] if "forces" not in sizes else [])]
+
+    def write(self, labelled: list[tuple[Frame, dict[str, object]]], lines: list[str]) -> None:
+        """Write the output file and say what is in it."""
+        if not labelled:
+            raise InputError("no structure of the pool is left; see --models and docs/weak.md")
+        frames = [frame for frame, _ in labelled]
+        labels = [values for _, values in labelled]
+        self.stages.write_out(lambda path: write_xyz(path, frames, labels, self.keys))
+        counts = Counter(
+            name for values in labels for name in ("energy", "forces", "stress") if name in values
+        )
+        held = ", ".join(f"{count} with {name}" for name, count in counts.items())
+        found = f"{self.options.out}: {len(frames)} structures, {held}"
+        print("\n".join([*self.notes, *lines, found, *next_commands(self.options)]))
+
+
+def _distrusted(weak: Weak) -> list[str]:
+    notes = []
+    if weak.distrusted:
+        named = ", ".join(frame.where for frame in weak.distrusted[:_NAMED])
+        more = ", …" if len(weak.distrusted) > _NAMED else ""
+        notes.append(
+            f"{len(weak.distrusted)} structures left out, on which the models differ by more than "
+            f"the correction itself: {named}{more}"
+        )
+    if weak.without_energy:
+        notes.append(
+            f"{weak.without_energy} structures have forces alone: the training frames leave open "
+            "how their energies are shifted, as their composition is not one of theirs"
+        )
+    return notes
