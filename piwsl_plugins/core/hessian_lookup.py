@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from .frame_checks import digest
 from .geometry_index import GeometryIndex
 from .hessian_hdf5 import LabelFile
 from .hessian_labels import HessianLabel
+
+if TYPE_CHECKING:  # piwsl hessian works without torch
+    from torch import Tensor
 
 #: largest difference, per component in Å, of a structure from the one that was labelled
 TOLERANCE = 1e-3

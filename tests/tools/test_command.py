@@ -58,6 +58,15 @@ def test_help_of_a_verb_needs_no_heavy_import(verb):
     assert found.stdout.startswith(f"usage: piwsl {verb}")
 
 
+def test_hessian_labels_need_no_torch(data):
+    code = (
+        "import sys; sys.modules['torch'] = None; from piwsl_plugins.tools.command import main\n"
+        f"sys.exit(main(['hessian', {data!r}, '--calculator', 'ase.calculators.emt:EMT']))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr
+
+
 def test_version_and_the_module_as_command():
     command = [sys.executable, "-m", "piwsl_plugins", "--version"]
     found = subprocess.run(command, capture_output=True, text=True)
