@@ -135,9 +135,10 @@ def join(batches: Sequence[Batch]) -> Batch:
     joined = _indexing(n_atoms, sum(len(batch["batch"]) for batch in batches))
     for key in set.intersection(*(set(batch) for batch in batches)) - joined.keys():
         if isinstance(batches[0][key], Tensor) and key != "edge_index":
-            values = [batch[key] for batch in batches]
-            made = [value() if callable(value) else value for value in values]
-            joined[key] = torch.cat([value.detach() for value in made])
+            values = (batch[key] for batch in batches)
+            # unit_shifts of displaced structures are a function
+            made = [value() if callable(value) else value.detach() for value in values]
+            joined[key] = torch.cat(made)
     edges, start = [], 0
     for batch in batches:
         edges.append(batch["edge_index"] + start)
