@@ -5,6 +5,7 @@ PYTHON ?= python3
 MACE := .venv-mace
 NEQUIP := .venv-nequip
 DOCS := .venv-docs
+HOSTS := .venv-host
 # two cores are enough for everything here; threads of two processes would get in each other's way
 export OMP_NUM_THREADS ?= 1
 export MPLBACKEND := Agg
@@ -12,7 +13,8 @@ export MPLBACKEND := Agg
 export PYTHONWARNINGS := ignore
 
 .PHONY: quickstart quickstart-mace mace-begin mace-baseline mace-hessians mace-weak quickstart-nequip
-.PHONY: nequip-begin nequip-baseline nequip-hessians nequip-weak test test-mace test-nequip test-alone lint docs environments clean
+.PHONY: nequip-begin nequip-baseline nequip-hessians nequip-weak test test-mace test-nequip test-alone host-tests host-tests-mace
+.PHONY: host-tests-nequip lint docs environments clean
 
 # two trainings side by side: each takes one core
 quickstart: environments
@@ -113,10 +115,37 @@ test-nequip: $(NEQUIP)/ready
 test-alone: $(MACE)/ready
 	$(MACE)/bin/python -m pytest tests/core tests/tools -m "not framework"
 
+# MACE's and NequIP's own tests without and with this package (hours): the package index has MACE's, of
+# NequIP a checkout is needed. HOST_TESTS="tests/test_cg.py" runs some of them.
+host-tests:
+	@$(MAKE) --no-print-directory -j 2 host-tests-mace host-tests-nequip
+
+host-tests-mace: $(HOSTS)-mace/ready
+	$(PYTHON) tests/hosts/suites.py mace --python $(HOSTS)-mace/bin/python --out host-tests/mace \
+	    $(if $(MACE_SOURCE),--source $(MACE_SOURCE)) $(if $(HOST_TESTS),--tests "$(HOST_TESTS)")
+
+host-tests-nequip: $(HOSTS)-nequip/ready
+	$(PYTHON) tests/hosts/suites.py nequip --python $(HOSTS)-nequip/bin/python --out host-tests/nequip \
+	    $(if $(NEQUIP_SOURCE),--source $(NEQUIP_SOURCE)) $(if $(HOST_TESTS),--tests "$(HOST_TESTS)")
+
+$(HOSTS)-mace/ready: constraints.txt
+	$(PYTHON) -m venv $(HOSTS)-mace
+	$(HOSTS)-mace/bin/pip install --quiet --constraint constraints.txt torch
+	$(HOSTS)-mace/bin/pip install --quiet --constraint constraints.txt mace-torch schedulefree \
+	    pytest pytest-benchmark pytest-timeout
+	touch $@
+
+$(HOSTS)-nequip/ready: constraints.txt
+	$(PYTHON) -m venv $(HOSTS)-nequip
+	$(HOSTS)-nequip/bin/pip install --quiet --constraint constraints.txt torch
+	$(HOSTS)-nequip/bin/pip install --quiet --constraint constraints.txt nequip schedulefree h5py vesin \
+	    pytest pytest-timeout
+	touch $@
+
 # warnings are errors: links, anchors, pages that are not in the navigation
 docs: $(DOCS)/ready
 	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict
 	@echo "Open site/index.html"
 
 clean:
-	rm -rf $(MACE) $(NEQUIP) $(DOCS) quickstart site
+	rm -rf $(MACE) $(NEQUIP) $(DOCS) $(HOSTS)-mace $(HOSTS)-nequip quickstart host-tests site
