@@ -87,13 +87,20 @@ class LazyFile:
                 yield from map(_of_atoms, map(part.AseDB.get_atoms, part.AseDB.ids))
 
 
+#: of the places of what HDF5 has read, in bytes
+KEPT = 3 * 2**20
+
+
 @contextlib.contextmanager
 def _little_kept(file: h5py.File) -> Iterator[None]:
-    """Let HDF5 keep 1 MiB of the places of what it read, not 32, which are some 300 in memory."""
+    """Let HDF5 keep 3 MiB of the places of what it read, not 32, which are some 300 in memory.
+
+    With less than the names of all structures, some 20 bytes each, it reads these again and again.
+    """
     usual, little = file.id.get_mdc_config(), file.id.get_mdc_config()
     usual.set_initial_size = little.set_initial_size = True
     usual.initial_size = file.id.get_mdc_size()[0]  # as it has grown: MACE may have the file open
-    little.initial_size = little.min_size = little.max_size = 2**20
+    little.initial_size = little.min_size = little.max_size = KEPT
     file.id.set_mdc_config(little)
     try:
         yield
