@@ -29,6 +29,8 @@ _KINDS = {
 #: LMDB datasets in use, by path
 _OPEN: WeakValueDictionary[str, Any] = WeakValueDictionary()
 LABELS = ("energy", "forces", "stress", "virials", "dipole")
+#: of the places of what HDF5 has read, in bytes
+KEPT = 3 * 2**20
 
 
 def load_dataset(run: Callable[[], Any], given: dict[str, Any]) -> Any:
@@ -85,10 +87,6 @@ class LazyFile:
                     yield from (_of_hdf5(part, index, self._labels) for index in range(len(part)))
             else:
                 yield from map(_of_atoms, map(part.AseDB.get_atoms, part.AseDB.ids))
-
-
-#: of the places of what HDF5 has read, in bytes
-KEPT = 3 * 2**20
 
 
 @contextlib.contextmanager

@@ -1,8 +1,8 @@
 """What this package takes from MACE: each fails with a sentence if MACE moves it."""
 
-import importlib
 import importlib.metadata
 import inspect
+import pkgutil
 
 import pytest
 
@@ -62,15 +62,8 @@ REMEDY = "the adapter in piwsl_plugins/mace has to follow"
 
 def found(name):
     """A function by its dotted name, or a failure with a sentence."""
-    module, _, attribute = name.rpartition(".")
     try:
-        try:
-            owner = importlib.import_module(module)
-        except ModuleNotFoundError:  # a class
-            owner = getattr(
-                importlib.import_module(module.rpartition(".")[0]), module.split(".")[-1]
-            )
-        return getattr(owner, attribute)
+        return pkgutil.resolve_name(name)
     except (ImportError, AttributeError) as error:
         pytest.fail(f"{VERSION} has moved {name} ({error}): {REMEDY}")
 

@@ -55,6 +55,7 @@ def test_hdf5_files_are_read_as_mace_reads_them(tmp_path):
 
 
 def test_little_of_a_long_hdf5_file_stays_in_memory(tmp_path, monkeypatch):
+    assert lazy_files.KEPT <= 3 * 2**20
     monkeypatch.setattr(lazy_files, "KEPT", 2**20)  # less than HDF5 would keep of this file
     keys = data.KeySpecification.from_defaults()
     (atoms,) = frames("ethanol_gfn2_train", 1)

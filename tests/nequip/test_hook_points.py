@@ -6,6 +6,7 @@ import copy
 import importlib
 import importlib.metadata
 import inspect
+import pkgutil
 
 import pytest
 from hydra.experimental.callback import Callback as HydraCallback
@@ -42,16 +43,10 @@ CALLED = {
 
 @pytest.mark.parametrize("name", CALLED)
 def test_functions_of_nequip_are_where_they_were(name):
-    parts, function = name.split("."), None
-    for length in range(len(parts) - 1, 0, -1):
-        try:
-            function = importlib.import_module(".".join(parts[:length]))
-        except ModuleNotFoundError:
-            continue
-        break
-    for part in parts[length:]:
-        function = getattr(function, part, None)
-    assert function is not None, f"{VERSION} has moved {name}: {REMEDY}"
+    try:
+        function = pkgutil.resolve_name(name)
+    except (ImportError, AttributeError) as error:
+        pytest.fail(f"{VERSION} has moved {name} ({error}): {REMEDY}")
     missing = CALLED[name] - set(inspect.signature(function).parameters)
     assert not missing, (
         f"{name} of {VERSION} has no argument {', '.join(sorted(missing))}: {REMEDY}"
