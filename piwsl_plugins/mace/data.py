@@ -7,6 +7,7 @@ import logging
 from argparse import Namespace
 from collections import deque
 from collections.abc import Callable, Iterable
+from itertools import chain
 from typing import Any
 
 from ..core.hessian_lookup import HessianLabels
@@ -20,7 +21,7 @@ from . import arguments, files, structures
 from .arguments import ENERGY, MaceSettings
 from .host import carrying_heads
 from .loss import has_label
-from .pool import PoolFile, geometries
+from .pool import PoolFile, digest_of, geometries, noted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,24 +55,26 @@ def prepare(run: Callable[[], Any], given: dict[str, Any]) -> Any:
     stages = (settings, settings.stage_two()) if args.swa else (settings,)
     heads = carrying_heads(settings.mace.heads, given["heads"])
     _check_force_labels(args, settings, loader.dataset)
-    configs = [config for config in given["head_configs"] if config.head_name in heads]
+    carrying = [config for config in given["head_configs"] if config.head_name in heads]
+    training = files.training_data(carrying)
     labels = pool_file = valid_labels = None
     in_pool: Iterable[Geometry] = ()
     try:
         if settings.pool.pool_file and (settings.pool.pool_weight or any(map(weights_of, stages))):
             pool_file = PoolFile(settings, given, heads[0])
-            in_pool = pool_file.look_through()
+            others = [config for config in given["head_configs"] if config.head_name not in heads]
+            in_training = set(map(digest_of, files.training_data(others)))
+            training = noted(training, in_training)
+            in_pool = pool_file.look_through(in_training)
         if any(stage.hessian.hessian_weight for stage in stages):
-            training = geometries(files.training_data(configs))
-            shown_training = shown(training, "matching Hessian labels", len(loader.dataset))
-            labels, found = matched_labels(
-                settings.hessian, "hessian_file", shown_training, in_pool
-            )
+            to_match = shown(geometries(training), "matching Hessian labels", len(loader.dataset))
+            labels, found = matched_labels(settings.hessian, "hessian_file", to_match, in_pool)
             logging.info(found)
-        deque(in_pool, maxlen=0)  # looked through even if there are no labels to match
+        elif pool_file is not None:
+            deque(chain(training, in_pool), maxlen=0)
         pool = None if pool_file is None else pool_file.pool()
         if settings.hessian.hessian_valid_file is not None:
-            held_out = geometries(files.validation_data(configs))
+            held_out = geometries(files.validation_data(carrying))
             valid_labels, found = matched_labels(settings.hessian, "hessian_valid_file", held_out)
             logging.info(found)
     except SettingsError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -43,17 +43,19 @@ class PoolFile:
             every = enumerate(_read(self._path, self._heads[head]))
             self._in_memory = [(index, one) for index, one in every if not _is_reference(one)]
 
-    def look_through(self) -> Iterator[Geometry]:
+    def look_through(self, training: Container[bytes]) -> Iterator[Geometry]:
         """The geometries of its structures, which are looked at on the way.
+
+        Args:
+            training: :func:`digest_of` the training data, complete when the iteration begins.
 
         Raises:
             SettingsError: naming ``pool_file``, if it cannot be used.
         """
-        heads = self._heads.values()
         held_out = {
-            _digest(config): (place, index) for place, index, config in files.held_out_data(heads)
+            digest_of(config): (place, index)
+            for place, index, config in files.held_out_data(self._heads.values())
         }
-        training = set(map(_digest, files.training_data(heads)))
         given = self._one_by_one() if self._in_memory is None else self._in_memory
         frames = (
             PoolFrame(index, one.atomic_numbers, one.positions, _is_labelled(one))
@@ -103,6 +105,18 @@ def geometries(configs: Iterable[Any]) -> Iterator[Geometry]:
         yield torch.from_numpy(config.atomic_numbers), torch.from_numpy(config.positions)
 
 
+def digest_of(config: Any) -> bytes:
+    """Tells whether two of MACE's configurations are of the same geometry."""
+    return geometry_digest(config.atomic_numbers, config.positions)
+
+
+def noted(configs: Iterable[Any], digests: set[bytes]) -> Iterator[Any]:
+    """The same configurations; :func:`digest_of` each is added on the way."""
+    for config in configs:
+        digests.add(digest_of(config))
+        yield config
+
+
 def _read(path: str, head: Any) -> list[Any]:
     """The configurations of a file that ASE reads, with labels."""
     _, configs = data.utils.load_from_xyz(
@@ -126,7 +140,3 @@ def _is_reference(config: Any) -> bool:
 
 def _is_labelled(config: Any) -> bool:
     return any(config.properties.get(name) is not None for name in ("energy", "forces"))
-
-
-def _digest(config: Any) -> bytes:
-    return geometry_digest(config.atomic_numbers, config.positions)
