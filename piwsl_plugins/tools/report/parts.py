@@ -46,11 +46,10 @@ class Store:
         Returns:
             whether it was computed.
         """
-        path = self.folder / part / f"{model}.json"
-        key = plain({"format": PARTS_FORMAT, **key})
-        fresh = not (self.resume and path.is_file() and read_json(path).get("key") == key)
+        fresh = not self.has(part, model, key)
         if fresh:
-            write_json(path, {"key": key, "result": compute()})
+            content = {"key": _written(key), "result": compute()}
+            write_json(self.folder / part / f"{model}.json", content)
         else:
             self.reused += 1
         self._listed.setdefault(part, [])
@@ -58,6 +57,11 @@ class Store:
             self._listed[part].append(model)
         self.write_index()
         return fresh
+
+    def has(self, part: str, model: str, key: dict[str, Any]) -> bool:
+        """Whether ``part`` of ``model`` is on disk, to be reused, with this ``key``."""
+        path = self.folder / part / f"{model}.json"
+        return self.resume and path.is_file() and read_json(path).get("key") == _written(key)
 
     def adopt(self, part: str, model: str, content: dict[str, Any]) -> None:
         """Take over a part that another report computed."""
@@ -68,6 +72,10 @@ class Store:
     def write_index(self) -> None:
         """List the parts that there are; done after each one that is computed."""
         write_json(self.folder / "index.json", {**self._head, "parts": self._listed})
+
+
+def _written(key: dict[str, Any]) -> Any:
+    return plain({"format": PARTS_FORMAT, **key})
 
 
 def read_index(folder: Path) -> dict[str, Any]:

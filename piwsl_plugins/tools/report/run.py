@@ -103,40 +103,37 @@ def measure(
     others = [line.structures[0] for line in lines] + [found.atoms for found in labelled]
     others += [crystal.supercell for crystal in crystals]
     elements |= {int(z) for atoms in others for z in atoms.numbers}
+    keys: dict[str, list[dict[str, Any]]] = {}
+    models: dict[str, LoadedCalculator] = {}
     for source in sources:
-        _measure_model(source, tasks, store, settings, sorted(elements), progress)
+        identity = {"model": source.digest, "dtype": settings.dtype}
+        keys[source.name] = [{**identity, **task.inputs} for task in tasks]
+        wanted = zip(tasks, keys[source.name])
+        if not all(store.has(task.part, source.name, key) for task, key in wanted):
+            # before another is measured, as it may be one that cannot be loaded
+            models[source.name] = load(source, sorted(elements), settings.device, settings.dtype)
+    for name in names:
+        _measure_model(name, models.get(name), tasks, keys[name], store, progress)
     store.write_index()
     return store
 
 
 def _measure_model(
-    source: CalculatorSource,
+    name: str,
+    model: LoadedCalculator | None,
     tasks: Sequence[_Task],
+    keys: Sequence[dict[str, Any]],
     store: Store,
-    settings: ReportSettings,
-    elements: Sequence[int],
     progress: Progress,
 ) -> None:
-    loaded: list[LoadedCalculator] = []
-    identity = {"model": source.digest, "dtype": settings.dtype}
-
-    def model() -> LoadedCalculator:
-        # a model whose parts are all finished is never loaded
-        if not loaded:
-            loaded.append(load(source, elements, settings.device, settings.dtype))
-        return loaded[0]
-
+    """Compute the parts of a model; it is None if all of them are finished."""
+    planned = list(zip(tasks, keys, strict=True))
     for stage in dict.fromkeys(task.stage for task in tasks):
-        members = [task for task in tasks if task.stage == stage]
-        with progress.stage(f"{source.name}: {stage}", sum(t.steps for t in members)) as advance:
-            for task in members:
-                computed = store.part(
-                    task.part,
-                    source.name,
-                    {**identity, **task.inputs},
-                    lambda task=task: task.work(model=model(), advance=advance),
-                )
-                if not computed:
+        members = [(task, key) for task, key in planned if task.stage == stage]
+        with progress.stage(f"{name}: {stage}", sum(t.steps for t, _ in members)) as advance:
+            for task, key in members:
+                work = functools.partial(task.work, model=model, advance=advance)
+                if not store.part(task.part, name, key, work):
                     advance(task.steps)
 
 

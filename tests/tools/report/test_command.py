@@ -134,6 +134,14 @@ def test_parts_finished_before_a_failure_are_kept(report, capsys, without_pages)
     assert "finished parts" in capsys.readouterr().out
 
 
+def test_a_model_that_cannot_be_loaded_ends_the_report_before_another_is_measured(report, capsys):
+    models = ["--model", "ok=known_calculators:emt", "--model", "bad=known_calculators:absent"]
+    status, out = report(models=models)
+    assert status == 2
+    assert "'bad'" in capsys.readouterr().err
+    assert not list(out.glob("parts/*/*.json"))
+
+
 def test_a_changed_factory_is_computed_again(report, tmp_path, monkeypatch, capsys, without_pages):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
