@@ -127,9 +127,19 @@ def rounded(atoms: ase.Atoms, field: Tensor) -> Tensor:
     return (positions + field) - positions
 
 
-def random_hessian(atoms: ase.Atoms, seed: int = 0) -> np.ndarray:
-    matrix = np.random.default_rng(seed).normal(size=(3 * len(atoms), 3 * len(atoms)))
-    return 5.0 * (matrix + matrix.T)
+def springs(atoms: ase.Atoms, seed: int = 0) -> HessianLabel:
+    """Random springs at their rest lengths between all atoms, stiff ones between bonded ones.
+
+    Moving and turning cost nothing, as of any structure, and units are those of molecules.
+    """
+    n, bonds = len(atoms), atoms.positions[:, None] - atoms.positions
+    lengths = np.linalg.norm(bonds, axis=-1) + np.eye(n)
+    constants = np.random.default_rng(seed).uniform(10.0, 20.0, (n, n))
+    stiffness = (constants + constants.T) / lengths**6
+    blocks = -np.einsum("ij,ija,ijb->iajb", stiffness, bonds, bonds)
+    atom = np.arange(n)
+    blocks[atom, :, atom] = -blocks.sum(axis=2)
+    return HessianLabel(atoms.numbers, atoms.positions, hessian=blocks.reshape(3 * n, 3 * n))
 
 
 def labels_of(structures: list[ase.Atoms]) -> list[HessianLabel]:
@@ -137,7 +147,7 @@ def labels_of(structures: list[ase.Atoms]) -> list[HessianLabel]:
     labels = []
     for index, atoms in enumerate(structures):
         n, random = len(atoms), np.random.default_rng(index)
-        hessian = random_hessian(atoms, index)
+        hessian = springs(atoms, index).hessian
         some = np.array([0, 2, 5])
         components = (3 * some[:, None] + np.arange(3)).ravel()
         of = {"numbers": atoms.numbers, "positions": atoms.positions}

@@ -1,13 +1,16 @@
 """Wrong calls of ``mace_run_train --loss=piwsl``: one line, exit code 2, and only a log."""
 
+import dataclasses
+
 import ase
 import ase.io
 import numpy as np
 import pytest
 import torch
 
-from piwsl_plugins.core.hessian_labels import HessianLabel, write_labels
+from piwsl_plugins.core.hessian_labels import write_labels
 
+from ..conformance import springs
 from .conftest import frames, train, write_files
 
 #: values that an option does not take, and a word of the message
@@ -49,14 +52,10 @@ TOGETHER = {
 
 
 def hessians(structures, path, change=lambda matrix: matrix):
-    """Labels of structures, a positive matrix each; of the first one changed."""
-    matrices = [np.eye(3 * len(atoms)) * 30.0 for atoms in structures]
-    matrices[0] = change(matrices[0])
-    labels = [
-        HessianLabel(atoms.numbers, atoms.positions, None, None, matrix)
-        for atoms, matrix in zip(structures, matrices, strict=True)
-    ]
-    write_labels(path, labels, "made")
+    """Labels of structures, that of the first one changed."""
+    first, *others = map(springs, structures)
+    first = dataclasses.replace(first, hessian=change(first.hessian))
+    write_labels(path, [first, *others], "made")
 
 
 def shuffled(atoms):
@@ -79,6 +78,13 @@ def user(tmp_path_factory):
     hessians(own, folder / "asymmetric.npz", lambda matrix: np.triu(np.ones_like(matrix)))
     hessians(own, folder / "size.npz", lambda matrix: matrix[:-1, :-1])
     hessians(own, folder / "infinite.npz", lambda matrix: matrix + np.inf)
+    by_axis = np.arange(27).reshape(9, 3).T.ravel()
+    hessians(own, folder / "by_axis.npz", lambda matrix: matrix[np.ix_(by_axis, by_axis)])
+    exchanged = np.arange(27)
+    exchanged[9:12], exchanged[15:18] = [15, 16, 17], [9, 10, 11]  # hydrogen atoms 3 and 5
+    hessians(own, folder / "exchanged.npz", lambda matrix: matrix[np.ix_(exchanged, exchanged)])
+    atomic = [dataclasses.replace(one, hessian=one.hessian / 97.1736) for one in map(springs, own)]
+    write_labels(folder / "atomic.npz", atomic, "made, in hartree/bohr²")
     objects = {"format": "piwsl-hessian 1", "n_labels": 1, "hessian.0": np.array([{}], object)}
     np.savez(folder / "objects.npz", **objects)
     for ending in ("npz", "h5", "xyz", "model"):
@@ -147,6 +153,9 @@ def test_combinations(refused, case):
                 "asymmetric.npz": "label 0 (from 0)",
                 "size.npz": "label 0 (from 0)",
                 "infinite.npz": "not all finite",
+                "by_axis.npz": "label 0 (from 0): moving all atoms together",
+                "exchanged.npz": "label 0 (from 0): turning the molecule",
+                "atomic.npz": "label 0 (from 0): the largest eigenvalue",
                 "objects.npz": "allow_pickle",
             }.items()
         ),

@@ -7,6 +7,7 @@ import pytest
 
 from piwsl_plugins.core.hessian_labels import HessianLabel, read_labels, write_labels
 
+from ..conformance import springs
 from .conftest import (
     DATA,
     assert_same_weights,
@@ -30,12 +31,6 @@ def label(atoms, kind="hessian"):
     fields = np.random.default_rng(0).normal(scale=0.01, size=(4, len(atoms), 3))
     changes = -(fields.reshape(4, -1) @ known.hessian).reshape(fields.shape)
     return HessianLabel(atoms.numbers, atoms.positions, displacements=fields, force_changes=changes)
-
-
-def springs(atoms):
-    """Every atom tied to its place, 8 eV/Å²."""
-    hessian = 8.0 * np.eye(3 * len(atoms))
-    return HessianLabel(atoms.numbers, atoms.positions, hessian=hessian)
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from mace import data
 from piwsl_plugins.core.hessian_labels import write_labels
 from piwsl_plugins.mace import lazy_files
 
+from ..conformance import springs
 from .conftest import assert_same_weights, frames, isolated_atoms, train
-from .test_hessian import springs
 from .test_trainer import entries, log, write_hdf5, write_lmdb
 
 ELEMENTS = {"E0s": "{1: -10.0, 6: -50.0, 8: -100.0}", "atomic_numbers": "[1, 6, 8]"}

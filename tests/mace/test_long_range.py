@@ -5,13 +5,12 @@
 """
 
 import ase.io
-import numpy as np
 import pytest
 from mace.modules import extensions
 
-from piwsl_plugins.core.hessian_labels import HessianLabel, write_labels
+from piwsl_plugins.core.hessian_labels import write_labels
 
-from ..conformance import HostConformance
+from ..conformance import HostConformance, springs
 from .conftest import command_line, frames, run_command
 from .test_host import Framework
 
@@ -38,11 +37,8 @@ class TestMACELES(HostConformance):
 )
 def test_training_with_every_term(model, born_charges, tmp_path, files):
     needs("les" if model == "MACELES" else "graph_longrange")
-    labels = [
-        HessianLabel(atoms.numbers, atoms.positions, hessian=np.eye(27))
-        for atoms in frames("ethanol_gfn2_train", 4)
-    ]
-    write_labels(tmp_path / "labels.npz", labels, "unit matrices")
+    labels = [springs(atoms) for atoms in frames("ethanol_gfn2_train", 4)]
+    write_labels(tmp_path / "labels.npz", labels, "springs")
     ase.io.write(tmp_path / "pool.xyz", frames("ethanol_gfn2_train", 20)[12:])
     (tmp_path / "les.yaml").write_text(f"use_atomwise: false\ncompute_bec: {born_charges}\n")
     arguments = command_line(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -15,9 +16,10 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
-from piwsl_plugins.core.hessian_labels import HessianLabel, write_labels
+from piwsl_plugins.core.hessian_labels import write_labels
 from piwsl_plugins.nequip._hydra import ConfigCallback
 
+from ..conformance import springs
 from .command_line import checkpoint, config, same, train, weights
 from .conftest import DATA
 from .test_bad_data import LOSS, failing
@@ -89,12 +91,8 @@ def structures(name, *numbers):
 
 
 def hessians(path, frames, change=lambda matrix: matrix):
-    labels = [
-        HessianLabel(
-            atoms.numbers, atoms.positions, None, None, change(np.eye(3 * len(atoms)) * 30.0)
-        )
-        for atoms in frames
-    ]
+    labels = map(springs, frames)
+    labels = [dataclasses.replace(label, hessian=change(label.hessian)) for label in labels]
     write_labels(path, labels, "made", hdf5=False)
 
 
@@ -126,6 +124,11 @@ FILES = {
         "hessian_file",
         lambda p: hessians(p, structures("train", 4), lambda one: np.triu(np.ones_like(one))),
         "label 0 (from 0): the Hessian is not symmetric",
+    ),
+    "atomic units": (
+        "hessian_file",
+        lambda p: hessians(p, structures("train", 4), lambda one: one / 97.1736),
+        "if it is in hartree/bohr², multiply it by 97.1736",
     ),
     "labels of training frames": (
         "hessian_valid_file",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ase.io
-import numpy as np
 import pytest
 
 pytest.importorskip(
@@ -11,9 +10,9 @@ pytest.importorskip(
     reason="nequip_les and les (non-commercial licence) are not on the package index: PYTHONPATH",
 )
 
-from piwsl_plugins.core.hessian_labels import HessianLabel, write_labels
+from piwsl_plugins.core.hessian_labels import write_labels
 
-from ..conformance import HostConformance
+from ..conformance import HostConformance, springs
 from .command_line import config, metrics, train
 from .conftest import DATA, MODELS
 from .test_host import NequIPFramework
@@ -42,10 +41,8 @@ class TestAllegroLES(HostConformance):
 @pytest.mark.parametrize(("name", "born_charges"), [("nequip", True), ("allegro", False)])
 def test_training_with_every_term(name, born_charges, tmp_path):
     labelled = ase.io.read(DATA / "ethanol_gfn2_train.xyz", "3:6")
-    labels = [
-        HessianLabel(atoms.numbers, atoms.positions, hessian=np.eye(27)) for atoms in labelled
-    ]
-    write_labels(tmp_path / "labels.npz", labels, "unit matrices")
+    labels = [springs(atoms) for atoms in labelled]
+    write_labels(tmp_path / "labels.npz", labels, "springs")
     loss = {
         "_target_": "piwsl_plugins.nequip.PIWSLLoss",
         "pitc_weight": 0.1,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from ase.data import atomic_masses, atomic_masses_common
 
+from ...core.hessian_checks import translational_residue
 from ...core.hessian_labels import HessianLabel
 from ..errors import InputError
 from ..structures import LabelKeys
@@ -17,7 +18,7 @@ from .frequencies import disagreement
 from .frequency_jobs import FrequencyJob, read_job
 from .orca_hessian import read_orca_hessian
 from .rigid_motions import rotation_between, rotational_residue, turned
-from .sanity import problem_of, translational_residue
+from .sanity import problem_of
 from .selection import select
 
 if TYPE_CHECKING:

@@ -1,21 +1,12 @@
-"""What tells a label that cannot be right: size, symmetry, units, sign, and translations."""
+"""What tells a label that cannot be right, where it is read: size, symmetry, units, sign."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from ...core import frame_checks
+from ...core.hessian_checks import unit_problem_of
 from ...core.hessian_labels import HessianLabel, asymmetry_of
-
-#: largest eigenvalue (eV/Å²) of structures with covalent bonds, whatever the method: twice the
-#: force constant of their stiffest bond, roughly
-STRETCHES = (20.0, 250.0)
-#: how far outside of that range nothing but units explains
-LEEWAY = 3.0
-#: to eV/Å²
-UNITS = {"hartree/bohr²": 97.1736, "kcal/mol/Å²": 0.0433641}
-#: H, B, C, N, O, F, Si, P, S, Cl, Se, Br, I: bonds between two of them are covalent
-_COVALENT = (1, 5, 6, 7, 8, 9, 14, 15, 16, 17, 34, 35, 53)
 
 
 def problem_of(label: HessianLabel) -> str | None:
@@ -40,38 +31,6 @@ def problem_of(label: HessianLabel) -> str | None:
     return asymmetry_of(label) or unit_problem_of(label)
 
 
-def unit_problem_of(label: HessianLabel) -> str | None:
-    """Why the Hessian of a structure with covalent bonds is in other units than eV/Å², or None."""
-    if not _has_covalent_bond(label):
-        return None
-    block = label.block
-    largest = float(np.linalg.eigvalsh(0.5 * (block + block.T))[-1])
-    low, high = STRETCHES[0] / LEEWAY, STRETCHES[1] * LEEWAY
-    if low <= largest <= high:
-        return None
-    remedies = [
-        f"if it is in {unit}, multiply it by {factor:g}"
-        for unit, factor in UNITS.items()
-        if low <= largest * factor <= high
-    ]
-    return (
-        f"the largest eigenvalue of the Hessian is {largest:.3g}, but covalent bonds give "
-        f"{STRETCHES[0]:g} to {STRETCHES[1]:g} eV/Å²; "
-        + (" or ".join(remedies) or "is it in another unit, or mass-weighted?")
-    )
-
-
-def translational_residue(label: HessianLabel) -> float | None:
-    """Largest |Σ_j H_ij| over the atoms j, in eV/Å²: 0 for exact forces, which ignore translations.
-
-    None for probes, and for the block of a part of the atoms, whose rows need not vanish.
-    """
-    if label.hessian is None or label.hessian.shape[1] != 3 * len(label.numbers):
-        return None
-    rows = label.hessian.reshape(len(label.hessian), -1, 3)
-    return float(np.abs(rows.sum(axis=1)).max())
-
-
 def _problem_of_probes(label: HessianLabel) -> str | None:
     """Why force changes are no answer to their displacements, or None."""
     shape = (len(label.displacements), len(label.numbers), 3)
@@ -89,14 +48,3 @@ def _problem_of_probes(label: HessianLabel) -> str | None:
             "another order of atoms?"
         )
     return None
-
-
-def _has_covalent_bond(label: HessianLabel) -> bool:
-    """Whether two atoms with rows are bonded covalently."""
-    from ase import Atoms
-
-    from ..bonds import bonds
-
-    first, second, _ = bonds(Atoms(label.numbers, label.positions, cell=label.cell, pbc=label.pbc))
-    chosen = np.isin(label.numbers, _COVALENT) & np.isin(np.arange(len(label.numbers)), label.rows)
-    return bool((chosen[first] & chosen[second]).any())

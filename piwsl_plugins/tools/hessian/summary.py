@@ -7,10 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
+from ...core.hessian_checks import (
+    rigid_problem_of,
+    rotational_residue,
+    translational_residue,
+    unit_problem_of,
+)
 from ...core.hessian_labels import ASYMMETRY, HessianLabel
 from .frequencies import imaginary_modes
 from .label_file import largest_asymmetry, read
-from .sanity import translational_residue, unit_problem_of
 
 #: number of imaginary modes of each claim about the structures
 EXPECTED = {"minimum": 0, "saddle": 1}
@@ -40,9 +45,10 @@ def summarise(path: Path, max_displacement: float, notes: Sequence[str] = ()) ->
     ]
     if whole:
         lines += _hessians(whole, max_displacement) + _asymmetry(path, whole)
-        problems = [problem for problem in map(unit_problem_of, whole) if problem]
-        if problems:
-            lines.append(f"  WARNING, {len(problems)} structures: {problems[0]}")
+        for problem_of in (unit_problem_of, rigid_problem_of):
+            problems = [problem for problem in map(problem_of, whole) if problem]
+            if problems:
+                lines.append(f"  WARNING, {len(problems)} structures: {problems[0]}")
     if probed:
         mean = np.mean([_curvatures(label).mean() / len(label.numbers) for label in probed])
         size = max(np.abs(label.displacements).max() for label in probed)
@@ -85,7 +91,6 @@ def _hessians(labels: Sequence[HessianLabel], max_displacement: float) -> list[s
     trace = np.array([np.trace(block) / len(block) for block in blocks])
     eigenvalues = [np.linalg.eigvalsh(block) for block in blocks]
     negative = [int((values < NEGATIVE).sum()) for values in eigenvalues]
-    residues = [residue for residue in map(translational_residue, labels) if residue is not None]
     lines = [
         f"  mean curvature at {max_displacement:g} Å: "
         f"{_milli(trace.mean() * max_displacement**2 / 2)} meV/atom",
@@ -94,10 +99,13 @@ def _hessians(labels: Sequence[HessianLabel], max_displacement: float) -> list[s
         f"  directions of negative curvature: {np.mean(negative):.2g} per structure "
         f"({max(negative)} at most)",
     ]
-    if residues:
-        lines.append(
-            f"  largest sum of a row over the atoms (0 is exact): {max(residues):.2g} eV/Å²"
-        )
+    for what, residue_of in (
+        ("sum of a row over the atoms", translational_residue),
+        ("change of forces by turning that no forces explain", rotational_residue),
+    ):
+        residues = [residue for residue in map(residue_of, labels) if residue is not None]
+        if residues:
+            lines.append(f"  largest {what} (0 is exact): {max(residues):.2g} eV/Å²")
     return lines
 
 

@@ -7,13 +7,9 @@ from ase.build import bulk
 from ase.io import write
 from ase.vibrations import VibrationsData
 
+from piwsl_plugins.core.hessian_checks import UNITS, translational_residue, unit_problem_of
 from piwsl_plugins.core.hessian_labels import HessianLabel
-from piwsl_plugins.tools.hessian.sanity import (
-    UNITS,
-    problem_of,
-    translational_residue,
-    unit_problem_of,
-)
+from piwsl_plugins.tools.hessian.sanity import problem_of
 
 from .conftest import rattled_ethanol
 from .known_hessians import known_hessian

@@ -14,7 +14,7 @@ from ase.md.langevin import Langevin
 from ase.md.verlet import VelocityVerlet
 from ase.neighborlist import neighbor_list
 
-from ...bonds import bonds
+from ....core.bonds import bonds
 from ...dynamics import COLLAPSE_FACTOR, RUNAWAY_FACTOR, draw_velocities
 from ...errors import RunError, reason_of
 from ...loading import LoadedCalculator
