@@ -12,4 +12,5 @@ BONDED_WITHIN = 1.25
 
 def bonds(atoms: Atoms) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Both atoms of every bond and the vector between them (Å); each bond in both directions."""
-    return neighbor_list("ijD", atoms, natural_cutoffs(atoms, mult=BONDED_WITHIN))
+    first, second, vectors = neighbor_list("ijD", atoms, natural_cutoffs(atoms, mult=BONDED_WITHIN))
+    return first, second, vectors

@@ -123,6 +123,14 @@ class LabelFile(Sequence[HessianLabel]):
             for label in self._read(*block, ("numbers", "positions")):
                 yield label.numbers, label.positions
 
+    def probes(self) -> Iterator[Array]:
+        """Displacements of the labels that have probes, without reading more."""
+        if "displacements" in self._offsets:
+            for block in _blocks(self._offsets["displacements"]):
+                for label in self._read(*block, ("numbers", "displacements")):
+                    if label.displacements is not None:
+                        yield label.displacements
+
     def _read(self, first: int, last: int, parts: Collection[str]) -> list[HessianLabel]:
         labels: list[dict[str, Any]] = [{} for _ in range(first, last)]
         for name in (name for name in self._offsets if name in parts):

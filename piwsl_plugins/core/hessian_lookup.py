@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from .frame_checks import digest
 from .geometry_index import GeometryIndex
@@ -18,16 +20,24 @@ TOLERANCE = 1e-3
 
 
 class HessianLabels:
-    """Labels to be found by the geometry of a structure."""
+    """Labels to be found by the geometry of a structure.
+
+    Attributes:
+        reach: how far their probes move an atom, at most, in Å.
+    """
 
     def __init__(self, labels: Iterable[HessianLabel]) -> None:
         """Args: labels: from ``read_labels``; those of an HDF5 file stay in it."""
         self._labels: Sequence[HessianLabel]
+        probes: Iterable[Any]
         if isinstance(labels, LabelFile):
-            self._labels, geometries = labels, labels.geometries()
+            self._labels, geometries, probes = labels, labels.geometries(), labels.probes()
         else:
             self._labels = list(labels)
             geometries = ((label.numbers, label.positions) for label in self._labels)
+            probes = (label.displacements for label in self._labels)
+        squares = (np.square(one).sum(axis=-1) for one in probes if one is not None)
+        self.reach = max((float(one.max()) for one in squares), default=0.0) ** 0.5
         self._index = GeometryIndex(geometries, TOLERANCE)
         self._matches: dict[bytes, int] = {}
 

@@ -28,8 +28,8 @@ class HessianDisplacements:
         self.options = options
         self.labels = labels
         assert options.hessian_step is not None  # filled in by the options
-        # of normal components, the longest vector of ten million; lists for probes are made anew
-        self.reach = 6.0 * options.hessian_step
+        # of normal components, the longest vector of ten million
+        self.reach = max(6.0 * options.hessian_step, labels.reach)
 
     def choose(self, structures: Structures, force_labels: Tensor | None) -> NDArray[np.bool_]:
         """Those with a label."""

@@ -1,5 +1,6 @@
 """Hessian labels: their files, whose they are, and what they say along a displacement."""
 
+import dataclasses
 from pathlib import Path
 
 import ase
@@ -11,10 +12,11 @@ import torch
 from piwsl_plugins.core.hessian_labels import HESSIAN_KEY, HessianLabel, read_labels, write_labels
 from piwsl_plugins.core.hessian_lookup import HessianLabels
 from piwsl_plugins.core.hessian_targets import check_label, draw_targets
+from piwsl_plugins.core.hessian_terms import HessianDisplacements, HessianEnergies, HessianForces
 from piwsl_plugins.core.options import SettingsError
 from piwsl_plugins.core.settings import Hessian
 
-from ..conformance import bundled, labels_of
+from ..conformance import bundled, labels_of, springs
 
 DATA = Path(__file__).parents[2] / "data"
 
@@ -151,3 +153,56 @@ def test_probes_serve_both_forms(structures, labels):
     check_label(Hessian(hessian_file="x"), 3, labels[3])
     with pytest.raises(SettingsError, match=r"label 4 .*energies alone"):
         check_label(Hessian(hessian_file="x"), 4, labels[4])
+
+
+class Quadratic:
+    """A model with E = E₀ − ⟨F, x⟩ + ½ xᵀHx, x from the structures; the points of a term."""
+
+    def __init__(self, hessians, settings, labels):
+        self.hessians = hessians
+        self.n_atoms = torch.tensor([len(label.numbers) for label in labels])
+        self.structure_index = torch.arange(len(labels)).repeat_interleave(self.n_atoms)
+        self.targets = draw_targets(settings, labels, np.arange(len(labels), dtype=np.uint64))
+        random = torch.Generator().manual_seed(0)
+        self.forces = torch.randn(int(self.n_atoms.sum()), 3, generator=random).double()
+
+    def displacement(self, point):
+        signs = {"origin": 0.0, "probe": 1.0, "mirrored_probe": -1.0}
+        return signs[point] * self.targets.displacement
+
+    def with_forces(self, point):
+        fields = self.displacement(point).split(self.n_atoms.tolist())
+        energies, forces = [], []
+        for field, force, hessian in zip(
+            fields, self.forces.split(self.n_atoms.tolist()), self.hessians, strict=True
+        ):
+            change = (hessian @ field.flatten()).view(-1, 3)
+            energies.append(-(force * field).sum() + 0.5 * (field * change).sum())
+            forces.append(force - change)
+        return torch.stack(energies) - 100.0, torch.cat(forces)
+
+    def energy(self, point):
+        return self.with_forces(point)[0]
+
+
+@pytest.mark.parametrize("displacement", ["gaussian", "column"])
+@pytest.mark.parametrize("form", ["forces", "symmetric", "energies"])
+def test_a_quadratic_model_with_the_right_hessian_has_no_residual(structures, form, displacement):
+    """Neither of whole Hessians nor of blocks, rows or probes; one with a wrong element has."""
+    hessians = [torch.from_numpy(springs(atoms, n).hessian) for n, atoms in enumerate(structures)]
+    labels = labels_of(structures)  # whole, block, rows and probes of these
+    probes = labels[3].displacements
+    changes = -(probes.reshape(len(probes), -1) @ hessians[3].numpy()).reshape(probes.shape)
+    labels[3] = dataclasses.replace(labels[3], force_changes=changes)
+    options = {"hessian_form": form, "hessian_displacement": displacement, "hessian_step": 0.05}
+    settings = Hessian(hessian_file="given", **options)
+    term = HessianEnergies if form == "energies" else HessianForces
+    term = term(HessianDisplacements(settings, HessianLabels(labels)))
+    residual = term.residual(Quadratic(hessians, settings, labels))
+    assert len(residual.penalty) == (4 if form == "energies" else 3 * (9 + 3 + 9 + 9))
+    assert float(residual.value.abs().max()) < 1e-9
+    assert float(residual.penalty.max()) < 1e-20
+    for hessian in hessians:
+        hessian += torch.eye(27)
+    wrong = term.residual(Quadratic(hessians, settings, labels))
+    assert set(wrong.structure[wrong.penalty > 1e-7].tolist()) == {0, 1, 2, 3}

@@ -19,11 +19,12 @@ import pytest
 import torch
 from mace import modules
 
+from piwsl_plugins.core.hessian_labels import write_labels
 from piwsl_plugins.mace import host, structures
 from piwsl_plugins.mace.arguments import MaceSettings
 from piwsl_plugins.mace.loss import PIWSLLoss
 
-from ..conformance import calls_of
+from ..conformance import calls_of, labels_of, springs
 from .conftest import (
     assert_same_weights,
     atomic_data,
@@ -39,6 +40,7 @@ from .conftest import (
 
 STRONG = {"piwsl_pitc_weight": 30.0, "piwsl_pisc_weight": 10.0}
 OFF = {"piwsl_pitc_weight": 0.0, "piwsl_pisc_weight": 0.0}
+HESSIANS = {"piwsl_hessian_weight": 100.0}
 
 
 def entries(folder, mode, name="run_run-1"):
@@ -67,7 +69,9 @@ def test_weights_of_zero_train_exactly_as_the_base_loss(tmp_path, options):
     others = {key: value for key, value in options.items() if key != "piwsl_base_loss"}
     base = options.get("piwsl_base_loss", "weighted")
     plain = train(tmp_path / "plain", files, loss=base, **others)
-    off = train(tmp_path / "off", files, **options, **OFF)
+    write_labels(tmp_path / "labels.npz", list(map(springs, frames(f"{name}_train", 4))), "springs")
+    labels = {"piwsl_hessian_file": tmp_path / "labels.npz", "piwsl_hessian_weight": 0.0}
+    off = train(tmp_path / "off", files, **options, **OFF, **labels)
     assert_same_weights(plain, off)
     on = train(tmp_path / "on", files, **options, **STRONG)
     with pytest.raises(AssertionError):
@@ -201,21 +205,29 @@ def test_workers_do_not_change_the_result(tmp_path, files, n_workers):
 
 @pytest.mark.parametrize("n_workers", [0, 2])
 def test_neighbours_are_looked_for_where_data_is_loaded(tmp_path, files, n_workers, monkeypatch):
-    """Once per structure; with workers not in the training process at all."""
+    """Once per structure; with workers not in the training process at all.
+
+    Nor for probes, which move atoms further than Hessians do.
+    """
     searches = calls_of(monkeypatch, structures, "search")
     descriptions = calls_of(monkeypatch, host.Describe, "__call__")
     options = {"num_workers": n_workers, "max_num_epochs": 3, "piwsl_pool_weight": 0}
     pool = tmp_path / "pool.xyz"
     ase.io.write(pool, frames("ethanol_gfn2_hot", 4))
-    train(tmp_path, files, piwsl_pool_file=pool, piwsl_pool_per_batch=2, **options, **STRONG)
-    searched = [positions.tobytes() for positions, *_ in searches]
-    # without those of validation, whose forces are watched
-    described = [batch for _, batch in descriptions if len(batch["ptr"]) != 1 + 6]
-    if n_workers:
-        assert not searched and not described
-    else:
-        assert len(searched) == len(set(searched)) == 12 + 4
-        assert len(described) == 3 * 3 * 2  # batches of training data and of the pool
+    write_labels(tmp_path / "labels.npz", labels_of(frames("ethanol_gfn2_train", 12)), "springs")
+    options |= {"piwsl_pool_file": pool, "piwsl_pool_per_batch": 2}
+    for given, n_carrying in ((STRONG, 12 + 4), ({**OFF, **HESSIANS}, 12)):
+        given = {**given, "piwsl_hessian_file": tmp_path / "labels.npz"}
+        searches.clear(), descriptions.clear()
+        train(tmp_path / str(n_carrying), files, **options, **given)
+        searched = [positions.tobytes() for positions, *_ in searches]
+        # without those of validation, whose forces are watched
+        described = [batch for _, batch in descriptions if len(batch["ptr"]) != 1 + 6]
+        if n_workers:
+            assert not searched and not described
+        else:
+            assert len(searched) == len(set(searched)) == n_carrying
+            assert len(described) == 3 * 3 * 2  # batches of training data and of the pool
 
 
 def test_a_restarted_run_depends_on_the_checkpoint_alone(tmp_path, files):
@@ -300,11 +312,16 @@ def test_beside_what_mace_offers(tmp_path, data, options):
     dipoles = options.get("model") == "EnergyDipolesMACE"
     weights = {} if "piwsl_preset" in options else STRONG
     extra = {"error_table": "EnergyDipoleRMSE"} if dipoles else {}
+    labels = labels_of(frames(f"{data}_train", 4))
+    write_labels(tmp_path / "labels.npz", labels, "springs, and random probes")
+    extra["piwsl_hessian_file"] = tmp_path / "labels.npz"
     model = train(tmp_path, files, max_num_epochs=1, **weights, **options, **extra)
     assert all(torch.isfinite(value).all() for value in model.parameters())
     (entry,) = entries(tmp_path, "piwsl")
     assert entry["pitc"] > 0
     assert entry["pisc"] > 0
+    assert entry["hessian"] > 0
+    assert "Hessian labels for 4 of 6 training structures" in log(tmp_path)
     assert "Error-table" in log(tmp_path)
 
 

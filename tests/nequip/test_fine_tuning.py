@@ -179,8 +179,9 @@ def test_weights_of_zero_train_exactly_as_nequip_does(mode, tuned, tmp_path):
     made["training_module"]["loss"] = {"_target_": "nequip.train.EnergyOnlyLoss"}
     (tmp_path / "stock.yaml").write_text(yaml.safe_dump(made))
     stock = tuned(mode, "run=[train]", config=tmp_path / "stock.yaml")
-    zero = "+training_module.loss.pitc_weight=0"
-    off = tuned(mode, "run=[train]", zero, "+training_module.loss.pisc_weight=0")
+    zero = [f"+training_module.loss.{name}_weight=0" for name in ("pitc", "pisc", "hessian")]
+    labels = f"+training_module.loss.hessian_file={DATA / 'ethanol_gfn2_hessian.npz'}"
+    off = tuned(mode, "run=[train]", labels, *zero)
     for part in ("model", "ema"):
         states = [weights(folder / "last.ckpt", part) for folder in (stock, off, tuned(mode))]
         assert same(*states[:2]), part

@@ -178,19 +178,25 @@ def test_a_step_of_lightnings_trainer(case, files, tmp_path, monkeypatch):
     assert (base - wanted_gradient).norm() > 1e-3 * wanted_gradient.norm()  # the terms are felt
 
 
+@pytest.mark.parametrize("pitc_weight", [1e-3, 0.0])
 @pytest.mark.parametrize("n_workers", [0, 2])
-def test_neighbours_are_looked_for_where_data_is_loaded(n_workers, files, tmp_path, monkeypatch):
-    """Once per structure; with workers not in the training process at all."""
-    frames, pool, _ = files
+def test_neighbours_are_looked_for_where_data_is_loaded(
+    n_workers, pitc_weight, files, tmp_path, monkeypatch
+):
+    """Once per structure; with workers not in the training process at all.
+
+    Nor for probes, which move atoms further than Hessians do.
+    """
+    frames, pool, labels = files
     monkeypatch.chdir(tmp_path)
     searches = conformance.calls_of(monkeypatch, structures, "search")
     described = conformance.calls_of(monkeypatch, host.Describe, "__call__")
-    options = {**POOL, **HESSIAN, "pitc_weight": 1e-3}
+    options = {**POOL, **HESSIAN, "pitc_weight": pitc_weight}
     limits = {"max_epochs": 3, "limit_train_batches": 2}
     module, trainer, data = training(MODELS["nequip"], E_F, options, 3, n_workers, **limits)
     make = data.train_dataloader
     trainer.fit(module, datamodule=data)
-    carrying = [atoms for atoms in [*frames, *pool] if len(atoms) > 1]
+    carrying = [atoms for atoms in [*frames, *pool] if len(atoms) > 1] if pitc_weight else labels
     searched = [positions.tobytes() for positions, *_ in searches]
     if n_workers:
         assert not searched and not described

@@ -5,12 +5,15 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import ase.io
 import pytest
 import torch
 import yaml
 
+from piwsl_plugins.core.hessian_labels import write_labels
 from piwsl_plugins.nequip.config import expand
 
+from ..conformance import DATA, springs
 from .command_line import WITHOUT_US, checkpoint, config, metrics, run, same, train, weights
 
 pytestmark = pytest.mark.slow
@@ -185,6 +188,10 @@ def test_two_ranks_are_one_rank(strategy, tmp_path):
 )
 def test_what_nequip_offers_beside(case, tmp_path):
     loss = {**STRONG, "start_epoch": 1} if "config" in case else dict(STRONG)
+    name = "periodic" if case == "stress" else "ethanol"
+    labelled = ase.io.read(DATA / f"{name}_gfn2_train.xyz", "3:6")
+    write_labels(tmp_path / "labels.npz", list(map(springs, labelled)), "springs")
+    loss["hessian_file"] = str(tmp_path / "labels.npz")
     made = config("allegro" if case == "allegro" else "nequip", loss)
     if case == "float32":
         made["training_module"]["model"]["model_dtype"] = "float32"
@@ -211,6 +218,7 @@ def test_what_nequip_offers_beside(case, tmp_path):
     assert "TEST RUN END" in log
     columns = metrics(tmp_path / "out")
     assert columns["train_loss_epoch/pitc"][-1] > 0
+    assert columns["train_loss_epoch/hessian"][-1] > 0
     assert torch.tensor(columns["train_loss_step/weighted_sum"]).isfinite().all()
     assert ("train_loss_epoch/stress_mse" in columns) == (case == "stress")
     assert ("train_loss_epoch/forces_mse" in columns) == (case != "energy_only")

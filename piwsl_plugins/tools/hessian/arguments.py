@@ -71,8 +71,8 @@ def build_parser() -> argparse.ArgumentParser:
         nargs="+",
         metavar="FILE",
         help="frequency jobs: formatted checkpoints (.fchk) of Gaussian and Q-Chem, .hess files of "
-        "ORCA, outputs of Q-Chem, Psi4, GAMESS and others that cclib reads; with DATA, everything "
-        "is turned to the orientation of its structures",
+        "ORCA, and outputs whose Hessians cclib reads; with DATA, everything is turned to the "
+        "orientation of its structures",
     )
     source.add_argument(
         "--from_phonopy",
@@ -122,8 +122,8 @@ def build_parser() -> argparse.ArgumentParser:
         "--frames",
         type=Path,
         metavar="OUT.xyz",
-        help="with --from_output: also write the structures with energies and forces of the jobs, "
-        "to train on",
+        help="also write the structures, with energies and forces as far as the calculations hold "
+        "them, to train on or for a pool",
     )
     convert.add_argument(
         "--supercell", type=int, nargs=3, metavar="N", help="the supercell that Phonons was given"
@@ -155,10 +155,6 @@ def check(options: argparse.Namespace) -> None:
         raise InputError(f"--{given[0]} needs a file of structures")
     if options.data is None and options.out is None:
         raise InputError("without a file of structures, give --out")
-    if options.frames is not None and not options.from_output:
-        raise InputError(
-            "--frames goes with --from_output; other sources hold no energies beside the Hessian"
-        )
     if options.data is not None and options.from_phonopy:
         raise InputError("--from_phonopy takes the structure from its own file; leave DATA out")
     _check_mode(options, given[0])
@@ -185,7 +181,7 @@ def _check_mode(options: argparse.Namespace, source: str) -> None:
     """Refuse options that the source of Hessians has no use for."""
     measuring = {field.name for field in dataclasses.fields(HessianSettings)}
     measuring |= {"workers", "executor", "device", "head", "skip_failed"}
-    useless = set() if source == "calculator" else measuring
+    useless = {"frames"} if source == "calculator" else measuring
     if source not in ("from_vibrations", "from_phonons"):
         useless |= {"delta"}
     if source != "from_phonons":

@@ -100,5 +100,5 @@ def _convert(options: argparse.Namespace) -> tuple[list[str], list[str]]:
     write(out_path(options), converted.symmetric(), converted.method)
     notes = list(converted.notes)
     if options.frames is not None:
-        notes.append(write_training_frames(options.frames, converted.frames))
+        notes.append(write_training_frames(options.frames, converted.structures()))
     return list(converted.where), notes

@@ -28,7 +28,7 @@ class Converted:
         where: the file or folder of each.
         method: where they come from, in words.
         frames: the structure of each with energy and forces of the same calculation, as far as
-            they are known; empty where they never are.
+            they are known; empty where neither ever is.
         notes: lines for the user.
     """
 
@@ -37,6 +37,13 @@ class Converted:
     method: str
     frames: Sequence[Atoms] = ()
     notes: Sequence[str] = ()
+
+    def structures(self) -> list[Atoms]:
+        """The structures that have the labels, with what else is known of them."""
+        from ase import Atoms
+
+        bare = (Atoms(x.numbers, x.positions, cell=x.cell, pbc=x.pbc) for x in self.labels)
+        return list(self.frames or bare)
 
     def symmetric(self) -> list[HessianLabel]:
         """The labels, the small differences that noise leaves between Hᵀ and H taken out.

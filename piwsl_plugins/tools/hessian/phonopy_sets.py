@@ -15,6 +15,7 @@ import numpy as np
 
 from ...core.hessian_labels import HessianLabel
 from ..errors import InputError, reason_of
+from ..structures import LabelKeys
 from .conversion import Converted
 
 if TYPE_CHECKING:
@@ -41,14 +42,19 @@ def from_phonopy(path: Path) -> Converted:
     units = get_calculator_physical_units(phonon.calculator)
     length, force = units.distance_to_A, units.force_to_eVperA
     supercell = as_atoms(phonon.supercell, length)
+    at_rest = np.zeros((len(supercell), 3)) if _at_rest_by_symmetry(phonon) else None
     if phonon.force_constants is not None:
-        label = _rows(supercell, phonon, force / length)
+        known, label = at_rest, _rows(supercell, phonon, force / length)
         notes = [f"phonopy's force constants of {len(label.rows)} of {len(supercell)} atoms"]
     else:
         displacements, forces = _sets(path, phonon)
-        label, note = _probes(supercell, phonon, displacements * length, forces * force)
+        displacements, forces = displacements * length, forces * force
+        known, note = _forces_at_rest(at_rest, displacements, forces)
+        label = _probes(supercell, displacements, forces if known is None else forces - known)
         notes = [f"{len(displacements)} displacements of phonopy; {note}"]
-    return Converted([label], [str(path)], f"phonopy: {path.name}", notes=notes)
+    if known is not None:
+        supercell.arrays[LabelKeys().forces] = known
+    return Converted([label], [str(path)], f"phonopy: {path.name}", [supercell], notes)
 
 
 def require_phonopy(option: str) -> None:
@@ -162,38 +168,39 @@ def _sets(path: Path, phonon: Any) -> tuple[np.ndarray, np.ndarray]:
     )
 
 
-def _probes(
-    supercell: Atoms, phonon: Any, displacements: np.ndarray, forces: np.ndarray
-) -> tuple[HessianLabel, str]:
-    """The label, and how the forces of the perfect supercell were come by."""
-    perfect, note = np.zeros_like(forces[0]), "no forces in the perfect supercell by symmetry"
-    if not _at_rest_by_symmetry(phonon):
-        pairs = [
-            0.5 * (forces[one] + forces[other])
-            for one in range(len(forces))
-            for other in range(one)
-            if np.allclose(displacements[one], -displacements[other], rtol=0, atol=1e-6)
-        ]
-        if pairs:
-            perfect = np.mean(pairs, axis=0)
-            note = (
-                "forces of the perfect supercell from opposite displacements, up to "
-                f"{np.abs(perfect).max():.2g} eV/Å, subtracted"
-            )
-        else:
-            note = (
-                "symmetry allows forces in the perfect supercell, which are taken as 0: relax it "
-                "first, or subtract them with phonopy's --force-sets-zero"
-            )
-    label = HessianLabel(
+def _forces_at_rest(
+    by_symmetry: np.ndarray | None, displacements: np.ndarray, forces: np.ndarray
+) -> tuple[np.ndarray | None, str]:
+    """Forces of the perfect supercell, None if they are not known, and how they were come by."""
+    if by_symmetry is not None:
+        return by_symmetry, "no forces in the perfect supercell by symmetry"
+    pairs = [
+        0.5 * (forces[one] + forces[other])
+        for one in range(len(forces))
+        for other in range(one)
+        if np.allclose(displacements[one], -displacements[other], rtol=0, atol=1e-6)
+    ]
+    if not pairs:
+        return None, (
+            "symmetry allows forces in the perfect supercell, which are taken as 0: relax it "
+            "first, or subtract them with phonopy's --force-sets-zero"
+        )
+    perfect = np.mean(pairs, axis=0)
+    return perfect, (
+        "forces of the perfect supercell from opposite displacements, up to "
+        f"{np.abs(perfect).max():.2g} eV/Å, subtracted"
+    )
+
+
+def _probes(supercell: Atoms, displacements: np.ndarray, changes: np.ndarray) -> HessianLabel:
+    return HessianLabel(
         supercell.numbers,
         supercell.positions,
         supercell.cell.array,
         supercell.pbc,
         displacements=displacements,
-        force_changes=forces - perfect,
+        force_changes=changes,
     )
-    return label, note
 
 
 def _at_rest_by_symmetry(phonon: Any) -> bool:

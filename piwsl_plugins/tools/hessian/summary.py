@@ -78,7 +78,8 @@ def unexpected_modes(
         if label.hessian is not None
     ]
     lines = [
-        f"  WARNING: {place}: imaginary modes: {count}, but a {expected} has {EXPECTED[expected]}"
+        f"  WARNING: {place}: imaginary modes: {count}, but a {expected} has {EXPECTED[expected]}; "
+        "optimise it further, or leave it out"
         for place, count in counts
         if count != EXPECTED[expected]
     ]

@@ -30,7 +30,10 @@ def write_training_frames(path: Path, frames: Sequence[Atoms]) -> str:
     keys = LabelKeys()
     energies = sum(keys.energy in atoms.info for atoms in frames)
     forces = sum(keys.forces in atoms.arrays for atoms in frames)
-    return (
+    line = (
         f"Training frames: {path}, {len(frames)} structures, {energies} with {keys.energy} (eV), "
         f"{forces} with {keys.forces} (eV/Å)"
     )
+    if energies < len(frames):
+        line += "; without energies they may be a pool (--piwsl_pool_file, pool_file)"
+    return line

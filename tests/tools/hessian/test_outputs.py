@@ -178,8 +178,9 @@ def test_a_missing_cclib_is_named(refused, fchk, monkeypatch):
     assert "pip install cclib" in refused("--from_output", fchk())
 
 
-def test_training_frames_of_other_sources_and_files_in_the_way(refused, fchk, data, tmp_path):
-    assert "--from_output" in refused(data, "--from_frames", "--frames", tmp_path / "x.xyz")
+def test_training_frames_of_a_calculator_and_files_in_the_way(refused, fchk, data, tmp_path):
+    frames = ("--frames", tmp_path / "x.xyz")
+    assert "--frames has no use" in refused(data, "--calculator", "a:b", *frames)
     (tmp_path / "x.xyz").write_text("precious")
     options = ("--from_output", fchk(), "--frames", tmp_path / "x.xyz")
     assert "--overwrite" in refused(*options)

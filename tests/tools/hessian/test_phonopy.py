@@ -7,6 +7,7 @@ import pytest
 from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
+from ase.io import read
 from ase.units import Bohr, Ry
 
 from piwsl_plugins.tools.hessian.differences import hessian
@@ -75,12 +76,17 @@ def test_sets_become_probes(labelled, tmp_path, monkeypatch, where):
         write_FORCE_SETS(phonon.dataset, filename=tmp_path / "FORCE_SETS")
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    (label,), printed = labelled("--from_phonopy", path)
+    frames = ("--frames", tmp_path / "crystal.xyz")
+    (label,), printed = labelled("--from_phonopy", path, *frames)
     assert label.hessian is None and label.displacements.shape == (1, 32, 3)
     assert np.linalg.norm(label.displacements) == pytest.approx(0.01)
     assert np.array_equal(label.positions, phonon.supercell.positions)
     assert np.abs(label.force_changes - changes(label)).max() < 1e-8
     assert "1 displacements of phonopy; no forces in the perfect supercell by symmetry" in printed
+    frame = read(tmp_path / "crystal.xyz")
+    assert np.abs(frame.positions - label.positions).max() < 1e-7 and frame.pbc.all()
+    assert "REF_energy" not in frame.info and not frame.arrays["REF_forces"].any()
+    assert "1 with REF_forces (eV/Å); without energies they may be a pool" in printed
     assert "force changes in eV/Å" in printed
 
 
@@ -99,12 +105,16 @@ def test_forces_of_the_perfect_supercell(labelled, tmp_path):
     residual = np.abs(forces(perfect(phonon))).max()
     assert residual > 0.1
     phonon.save(path)
-    (label,), printed = labelled("--from_phonopy", path)
+    frames = ("--frames", tmp_path / "crystal.xyz")
+    (label,), printed = labelled("--from_phonopy", path, *frames)
+    at_rest = read(tmp_path / "crystal.xyz").arrays["REF_forces"]
+    assert np.abs(at_rest - forces(perfect(phonon))).max() < 1e-3
     assert f"up to {residual:.2g} eV/Å, subtracted" in printed
     assert np.abs(label.force_changes - changes(label)).max() < 1e-3
     assert np.abs(label.force_changes).max() > 0.02
     phonon_of(off_centre(), is_plusminus=False).save(path)
-    printed = labelled("--from_phonopy", path, "--overwrite")[1]
+    printed = labelled("--from_phonopy", path, *frames, "--overwrite")[1]
+    assert "REF_forces" not in read(tmp_path / "crystal.xyz").arrays
     assert "taken as 0" in printed and "--force-sets-zero" in printed
 
 
