@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ase.io
-import numpy as np
 import pytest
 import torch
 from nequip.data import from_ase
@@ -12,7 +11,7 @@ from nequip.data.dataset import NequIPLMDBDataset
 from piwsl_plugins.core.hessian_labels import HESSIAN_KEY
 
 from ..conformance import springs
-from .command_line import config, metrics, same, train, weights
+from .command_line import checkpoint, config, metrics, same, train, weights
 from .conftest import DATA
 
 pytestmark = pytest.mark.slow
@@ -30,9 +29,8 @@ def files(tmp_path_factory):
         atoms.info["weight"] = weight
     del pool[2].arrays["REF_forces"]
     ase.io.write(directory / "pool.xyz", pool)
-    root = np.random.default_rng(0).normal(size=(27, 27))
     for atoms in [*frames, pool[0]]:
-        atoms.info[HESSIAN_KEY] = (root @ root.T).ravel()
+        atoms.info[HESSIAN_KEY] = springs(atoms).hessian.ravel()
     ase.io.write(directory / "labels.xyz", [*frames, pool[0]])
     lazy = [{**from_ase(atoms, key_mapping={"REF_energy": "total_energy"})} for atoms in pool]
     for frame in lazy:
@@ -130,19 +128,26 @@ def test_held_out_hessians_are_watched_and_change_nothing(files, tmp_path):
     for atoms in frames:
         atoms.info[HESSIAN_KEY] = springs(atoms).hessian.ravel()
     ase.io.write(tmp_path / "held_out.xyz", frames)
-    logs = {}
-    for name, given in (
-        ("with", {"hessian_valid_file": str(tmp_path / "held_out.xyz")}),
-        ("no", {}),
-    ):
+    logs, held_out = {}, {"hessian_valid_file": str(tmp_path / "held_out.xyz")}
+    for name, given in (("with", held_out), ("no", {}), ("asked", held_out)):
         made = config(loss={**LOSS, "pitc_weight": 0.0, **given})
+        if name == "asked":
+            made["trainer"]["callbacks"][0]["monitor"] = "val_epoch/hessian_rms"
         logs[name] = train(tmp_path, made, "trainer.max_epochs=2", output=name)
-    checkpoints = [tmp_path / name / "last.ckpt" for name in logs]
+    checkpoints = [tmp_path / name / "last.ckpt" for name in ("with", "no")]
     assert same(*(weights(path, "ema") for path in checkpoints))
     assert "PIWSL: Hessian labels for 3 of" in logs["with"]
     found = metrics(tmp_path / "with")["val_epoch/hessian_rms"]
     assert len(found) == 2 and min(found) > 0.1 and max(found) < 1000.0
     assert f"RMS error of held-out Hessians {found[-1]:.3f} eV/Å²" in logs["with"]
+    for name, selects in (("with", False), ("asked", True)):
+        (state,) = (
+            state
+            for key, state in checkpoint(tmp_path / name / "last.ckpt")["callbacks"].items()
+            if key.startswith("ModelCheckpoint")
+        )
+        assert (state["monitor"] == "val_epoch/hessian_rms") == selects
+        assert (float(state["best_model_score"]) == pytest.approx(min(found))) == selects
 
 
 def test_labels_of_other_structures_stop_the_run(files, tmp_path):
