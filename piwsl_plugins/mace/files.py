@@ -16,7 +16,7 @@ from ..core.options import SettingsError
 from ..core.progress import shown
 from ..core.structures import read_structures
 from . import arguments
-from .lazy_files import LABELS, LazyFile
+from .lazy_files import LABELS, LazyFile, disregard_missing
 
 #: MACE's options that name data
 TRAINING = ("train_file", "pt_train_file")
@@ -24,7 +24,9 @@ HELD_OUT = ("valid_file", "test_file", "test_dir", "pt_valid_file")
 
 
 def load_checked(run: Callable[[], Any], given: dict[str, Any]) -> Any:
-    """Run MACE's ``load_from_xyz``; a file that cannot be right ends the run with one message.
+    """Run MACE's ``load_from_xyz``; missing labels have weight 0.
+
+    A file that cannot be right ends the run with one message.
 
     Args:
         run: MACE's function with its arguments bound.
@@ -36,6 +38,9 @@ def load_checked(run: Callable[[], Any], given: dict[str, Any]) -> Any:
         atomic_energies, configs = run()
         finite = np.isfinite(list(atomic_energies.values())).all()
         if finite and not any(map(problem_of_config, configs)):
+            if not given["no_data_ok"]:  # else replay data that MACE itself has yet to label
+                for config in configs:
+                    disregard_missing(config)
             return atomic_energies, configs
         reason = "it cannot be used"
     except Exception as error:  # ASE's readers raise errors of every kind

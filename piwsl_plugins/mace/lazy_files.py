@@ -33,11 +33,31 @@ LABELS = ("energy", "forces", "stress", "virials", "dipole")
 KEPT = 3 * 2**20
 
 
-def load_dataset(run: Callable[[], Any], given: dict[str, Any]) -> Any:
-    """Run MACE's ``load_dataset_for_path``, and remember LMDB datasets.
+class _Labelled:
+    """In the place of MACE's AtomicData in its datasets of HDF5: missing labels have weight 0."""
 
-    py-lmdb opens a file once in a process, so that what MACE has opened must be read through its
-    dataset.
+    @staticmethod
+    def from_config(config: Any, **keywords: Any) -> Any:
+        disregard_missing(config)
+        return data.AtomicData.from_config(config, **keywords)
+
+
+def disregard_missing(config: Any) -> None:
+    """Give the missing labels of a configuration of MACE's weight 0.
+
+    MACE 0.3.16 (``load_from_xyz`` in mace/data/utils.py) gives them weight 1 where the keys are
+    those of ASE, "energy", "forces" and "stress", and its AtomicData fills in zeros.
+    """
+    for name, value in config.properties.items():
+        if value is None:
+            config.property_weights[name] = 0.0
+
+
+def load_dataset(run: Callable[[], Any], given: dict[str, Any]) -> Any:
+    """Run MACE's ``load_dataset_for_path``; missing labels of HDF5 count in no loss.
+
+    LMDB datasets are remembered: py-lmdb opens a file once in a process, so that what MACE has
+    opened must be read through its dataset.
 
     Args:
         run: MACE's function with its arguments bound.
@@ -46,7 +66,14 @@ def load_dataset(run: Callable[[], Any], given: dict[str, Any]) -> Any:
     dataset = run()
     if isinstance(dataset, data.LMDBDataset):
         _OPEN[str(given["file_path"])] = dataset
+    for part in _parts_of(dataset):
+        if isinstance(part, data.HDF5Dataset):
+            part.atomic_dataclass = _Labelled
     return dataset
+
+
+def _parts_of(dataset: Any) -> list[Any]:
+    return dataset.datasets if isinstance(dataset, ConcatDataset) else [dataset]
 
 
 def dataset_of(path: str, r_max: float, z_table: Any, heads: list[str], head: str) -> Any:
@@ -74,7 +101,7 @@ class LazyFile:
         dataset = _OPEN.get(path)
         if dataset is None:
             dataset = dataset_of(path, 0.0, None, ["Default"], "Default")
-        self._parts = dataset.datasets if isinstance(dataset, ConcatDataset) else [dataset]
+        self._parts = _parts_of(dataset)
         self._labels = labels
 
     def __len__(self) -> int:

@@ -18,7 +18,7 @@ from ..core.pool import Pool
 from ..core.pool_checks import PoolFrame, look_through
 from . import files
 from .arguments import MaceSettings
-from .lazy_files import dataset_of
+from .lazy_files import dataset_of, disregard_missing
 
 
 class PoolFile:
@@ -127,9 +127,7 @@ def _read(path: str, head: Any) -> list[Any]:
         no_data_ok=True,
     )
     for config in configs:
-        for name, value in config.properties.items():
-            if value is None:  # MACE 0.3.16 gives it a weight where the key is "energy"
-                config.property_weights[name] = 0.0
+        disregard_missing(config)
     return configs
 
 

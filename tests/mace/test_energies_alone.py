@@ -3,7 +3,8 @@
 import ase.io
 import pytest
 import torch
-from mace import modules
+from ase.calculators.singlepoint import SinglePointCalculator
+from mace import data, modules
 
 from piwsl_plugins.mace.arguments import MaceSettings
 from piwsl_plugins.mace.loss import EnergyLoss, PIWSLLoss
@@ -19,9 +20,11 @@ from .conftest import (
     train,
     write_files,
 )
-from .test_trainer import entries, log
+from .test_trainer import entries, log, write_hdf5
 
 OFF = {"piwsl_pitc_weight": 0.0}
+ELEMENTS = {"E0s": "{1: -10.0, 6: -50.0, 8: -100.0}", "atomic_numbers": "[1, 6, 8]"}
+ASE_KEYS = {"energy_key": "energy", "forces_key": "forces"}
 
 
 def without_forces(files, every=1):
@@ -52,6 +55,52 @@ def mixed(order):
     structures[3].info["config_energy_weight"] = 0.5
     structures[3].info["config_forces_weight"] = 3.0
     return [structures[index] for index in order]
+
+
+def under_ases_keys(structures):
+    """The same with their labels as results of a calculator."""
+    changed = [ase.Atoms(a.numbers, a.positions, cell=a.cell, pbc=a.pbc) for a in structures]
+    for atoms, given in zip(changed, structures, strict=True):
+        labels = {"energy": given.info.get("REF_energy"), "forces": given.arrays.get("REF_forces")}
+        there = {name: value for name, value in labels.items() if value is not None}
+        atoms.calc = SinglePointCalculator(atoms, **there)
+    return changed
+
+
+@pytest.mark.parametrize("kind", ["xyz", "hdf5"])
+def test_missing_labels_under_the_keys_of_ase_count_nothing(kind, tmp_path):
+    """MACE 0.3.16 gives them weight 1, and so learns zeros."""
+    files, others = {}, {}
+    for name, (part, n) in {"train_file": ("train", 12), "valid_file": ("valid", 6)}.items():
+        structures = frames(f"ethanol_gfn2_{part}", n)
+        for index, atoms in enumerate(structures):
+            if index % 2:
+                del atoms.arrays["REF_forces"]
+            elif index % 3 == 0:
+                del atoms.info["REF_energy"]
+        files[name], others[name] = tmp_path / f"{part}.xyz", tmp_path / f"{part}_ase.xyz"
+        ase.io.write(files[name], structures)
+        ase.io.write(others[name], under_ases_keys(structures))
+        if kind == "hdf5":
+            others[name] = write_hdf5(tmp_path, others[name], **ASE_KEYS)
+    options = {**ELEMENTS, **OFF, "piwsl_base_loss": "huber"}
+    expected = train(tmp_path / "expected", files, **options)
+    found = train(tmp_path / "found", others, **options, **ASE_KEYS)
+    assert_same_weights(found, expected)
+
+
+@pytest.mark.parametrize("labelled_later", [False, True])
+def test_labels_that_mace_makes_later_keep_their_weight(labelled_later, tmp_path, monkeypatch):
+    """Replay data without labels, which the foundation model labels."""
+    monkeypatch.setenv("_PIWSL_PLUGINS_SELECTED", "1")
+    structures = frames("ethanol_gfn2_train", 2)
+    del structures[1].arrays["REF_forces"]
+    ase.io.write(tmp_path / "replay.xyz", under_ases_keys(structures))
+    keys = data.KeySpecification.from_defaults().update({"energy": "energy"}, {"forces": "forces"})
+    _, configs = data.utils.load_from_xyz(tmp_path / "replay.xyz", keys, no_data_ok=labelled_later)
+    weights = [config.property_weights for config in configs]
+    assert [weight["energy"] for weight in weights] == [1.0, 1.0]
+    assert [weight["forces"] for weight in weights] == [1.0, float(labelled_later)]
 
 
 def predictions(structures):

@@ -12,7 +12,7 @@ from .conftest import make_model
 
 #: of the functions that are replaced: the arguments that are read, by name
 ARGUMENTS = {
-    "mace.data.utils.load_from_xyz": {"file_path", "key_specification"},
+    "mace.data.utils.load_from_xyz": {"file_path", "key_specification", "no_data_ok"},
     "mace.tools.arg_parser.build_default_arg_parser": set(),
     "mace.tools.arg_parser_tools.check_args": {"args"},
     "mace.tools.model_script_utils.configure_model": {

@@ -384,7 +384,7 @@ def test_wandb_can_dump_the_arguments(tmp_path, files, monkeypatch):
     assert dumped["loss"] == "weighted"
 
 
-def write_hdf5(folder, path):
+def write_hdf5(folder, path, **options):
     """A file of ASE's as MACE's own program converts it."""
     from mace.cli.preprocess_data import run
     from mace.tools import build_preprocess_arg_parser
@@ -399,6 +399,7 @@ def write_hdf5(folder, path):
         "--num_process=1",
         "--shuffle=False",
         "--E0s={1: -10.0, 6: -50.0, 8: -100.0}",
+        *(f"--{name}={value}" for name, value in options.items()),
     ]
     run(build_preprocess_arg_parser().parse_args(arguments))
     return prefix / "val"
