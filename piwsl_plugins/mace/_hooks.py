@@ -2,7 +2,8 @@
 
 Checked against mace-torch 0.3.16. A hook point is a function of one of MACE's modules that
 is replaced right after its module has run, so that every later ``from … import`` binds the
-wrapped one. With another loss than ``piwsl`` every wrapper hands over to MACE's function.
+wrapped one. With another loss than ``piwsl`` every wrapper hands over to MACE's function, in any
+version of MACE.
 """
 
 from __future__ import annotations
@@ -46,7 +47,10 @@ def _check_args(original: Callable[..., Any]) -> Callable[..., Any]:
         if problem:
             arguments.fail(problem)
         messages = arguments.resolve(args)
-        args, log_messages = original(args)
+        result = original(args)
+        if not messages:  # another loss: what other versions return is theirs
+            return result
+        args, log_messages = result
         return args, log_messages + messages
 
     return check_args
@@ -81,7 +85,7 @@ def _handed_over(module: str, name: str, condition: Callable[[dict[str, Any]], b
 
 
 def _selected(bound: dict[str, Any]) -> bool:
-    return arguments.is_selected(bound["args"])
+    return arguments.is_selected(bound.get("args"))
 
 
 def _in_this_process(bound: dict[str, Any]) -> bool:
@@ -89,9 +93,8 @@ def _in_this_process(bound: dict[str, Any]) -> bool:
 
 
 def _has_our_loss(bound: dict[str, Any]) -> bool:
-    from .loss import PIWSLLoss
-
-    return isinstance(bound["loss_fn"], PIWSLLoss)
+    ours = sys.modules.get(f"{__package__}.loss")  # loaded where there is such a loss
+    return ours is not None and isinstance(bound.get("loss_fn"), ours.PIWSLLoss)
 
 
 HOOK_POINTS: dict[str, dict[str, Hook]] = {

@@ -128,9 +128,12 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Add the loss ``piwsl`` and the PIWSL group to MACE's parser.
 
     Options that are not given are absent from the parsed arguments (``argparse.SUPPRESS``),
-    so that with another loss they are what they are without this package.
+    so that with another loss they are what they are without this package. A parser without
+    ``--loss``, of another version of MACE, is left.
     """
-    loss = parser._option_string_actions["--loss"]
+    loss = parser._option_string_actions.get("--loss")
+    if loss is None:
+        return
     if loss.choices is not None and "piwsl" not in loss.choices:
         loss.choices = [*loss.choices, "piwsl"]
     group = parser.add_argument_group(
@@ -181,10 +184,11 @@ def resolve(args: Namespace) -> list[tuple[str, int]]:
         if hasattr(args, destination(name))
     }
     os.environ.pop(_SELECTED, None)
-    if args.loss != "piwsl":
+    loss = getattr(args, "loss", None)
+    if loss != "piwsl":
         if given:
             fail(
-                f"{', '.join(_flags(name)[0] for name in given)} given, but --loss={args.loss}: "
+                f"{', '.join(_flags(name)[0] for name in given)} given, but --loss={loss}: "
                 "add --loss=piwsl (with all weights 0 it trains exactly as its base loss), or "
                 "remove the PIWSL options"
             )
@@ -214,7 +218,7 @@ def store(args: Namespace, settings: MaceSettings) -> None:
         setattr(args, destination(name), list(value) if isinstance(value, tuple) else value)
 
 
-def is_selected(args: Namespace) -> bool:
+def is_selected(args: Namespace | None) -> bool:
     """Whether this run was started with ``--loss=piwsl``."""
     return getattr(args, "piwsl", False)
 

@@ -1,8 +1,10 @@
 """What this package takes from MACE: each fails with a sentence if MACE moves it."""
 
+import argparse
 import importlib.metadata
 import inspect
 import pkgutil
+import sys
 
 import pytest
 
@@ -82,6 +84,27 @@ def test_every_hook_is_listed_here_and_where_the_process_starts():
     hooked = {f"{module}.{name}" for module, names in _hooks.HOOK_POINTS.items() for name in names}
     assert hooked == set(ARGUMENTS)
     assert set(_hooks.HOOK_POINTS) == _startup.HOOKED_MODULES
+
+
+@pytest.mark.parametrize("name", [name for name in ARGUMENTS if "check_args" not in name])
+def test_functions_of_another_version_do_what_they_did(name, monkeypatch):
+    """Whatever their arguments are called, and without our loss being loaded, unless selected."""
+    monkeypatch.delitem(sys.modules, "piwsl_plugins.mace.loss", raising=False)
+    module, _, function = name.rpartition(".")
+    wrap = _hooks.HOOK_POINTS[module][function]
+    if function == "build_default_arg_parser":
+        parser = argparse.ArgumentParser()
+        before = parser.format_help()
+        assert wrap(lambda: parser)().format_help() == before
+        return
+    assert wrap(lambda renamed, *, other=2: (renamed, other))(1) == (1, 2)
+    assert "piwsl_plugins.mace.loss" not in sys.modules
+
+
+def test_arguments_of_another_version_are_checked_as_they_were():
+    check_args = _hooks.HOOK_POINTS["mace.tools.arg_parser_tools"]["check_args"](lambda args: args)
+    for args in (argparse.Namespace(), argparse.Namespace(loss="weighted")):
+        assert check_args(args) is args
 
 
 def test_models_have_what_the_host_reads():
