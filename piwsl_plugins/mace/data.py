@@ -6,7 +6,7 @@ import dataclasses
 import logging
 from argparse import Namespace
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from typing import Any
 
@@ -19,7 +19,7 @@ from ..core.progress import shown
 from ..core.term_table import weights_of
 from . import arguments, files, structures
 from .arguments import ENERGY, MaceSettings
-from .host import carrying_heads
+from .host import REPLAY_HEAD, carrying_heads
 from .loss import has_label
 from .pool import PoolFile, digest_of, geometries, noted
 
@@ -53,6 +53,7 @@ def prepare(run: Callable[[], Any], given: dict[str, Any]) -> Any:
     args, loader = given["args"], given["train_loader"]
     settings = arguments.settings_of(args)
     stages = (settings, settings.stage_two()) if args.swa else (settings,)
+    _check_heads(settings, given["heads"])
     heads = carrying_heads(settings.mace.heads, given["heads"])
     _check_force_labels(args, settings, loader.dataset)
     carrying = [config for config in given["head_configs"] if config.head_name in heads]
@@ -82,6 +83,18 @@ def prepare(run: Callable[[], Any], given: dict[str, Any]) -> Any:
     lists = NeighbourLists(structures.search, args.r_max)
     loader.piwsl_companions = Companions(labels, pool, valid_labels, lists)
     return run()
+
+
+def _check_heads(settings: MaceSettings, heads: Sequence[str]) -> None:
+    """End the run if a chosen head is not there: MACE decides late whether there is replay."""
+    chosen = settings.mace.heads or ()
+    absent = [name for name in dict.fromkeys(chosen) if name not in heads]
+    if absent:
+        arguments.fail(
+            f"--piwsl_heads={','.join(chosen)}: this run has no head {', '.join(absent)}, only "
+            f"{', '.join(heads)}; remove it, or, for {REPLAY_HEAD}, give replay data "
+            "(--multiheads_finetuning=True with --pt_train_file)"
+        )
 
 
 def _check_force_labels(args: Namespace, settings: MaceSettings, dataset: Any) -> None:

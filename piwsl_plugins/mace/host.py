@@ -74,7 +74,7 @@ class MACEHost:
         self.lists = lists or NeighbourLists(structures.search, float(model.r_max))
         names = list(getattr(model, "heads", None) or ["Default"])
         chosen = [names.index(name) for name in carrying_heads(heads, names)]
-        everything = len(chosen) == len(names)
+        everything = set(chosen) == set(range(len(names)))
         self.description = Describe(model.atomic_numbers.tolist(), None if everything else chosen)
 
     def describe(self, batch: Batch) -> Structures:

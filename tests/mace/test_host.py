@@ -60,6 +60,23 @@ def test_the_other_kind_of_model_has_its_energies_elsewhere_in_the_output():
     )
 
 
+@pytest.mark.parametrize(
+    ("chosen", "carry"),
+    [
+        (None, [True, True]),
+        (["first"], [True, False]),
+        (["first", "first"], [True, False]),
+        (["second", "first"], [True, True]),
+    ],
+)
+def test_structures_of_the_chosen_heads_carry_terms(chosen, carry):
+    names = ["first", "second"]
+    model = make_model(heads=names, atomic_energies=np.zeros((2, 3)))
+    (atoms,) = frames("ethanol_gfn2_train", 1)
+    batch = batch_of([atomic_data(atoms, names, head) for head in names]).to_dict()
+    assert MACEHost(model, chosen).describe(batch).carry.tolist() == carry
+
+
 @pytest.fixture(scope="module")
 def host():
     return MACEHost(make_model())

@@ -496,6 +496,20 @@ def test_multihead_replay(tmp_path, foundation, heads, expected):
     assert "PIWSLLoss(base_loss=UniversalLoss" in log(tmp_path)
 
 
+@pytest.mark.parametrize("multiheads", [True, False])
+def test_a_replay_head_without_replay(multiheads, tmp_path, foundation, capfd):
+    """MACE itself switches replay off where there is no data for it."""
+    options = {"foundation_model": foundation, "multiheads_finetuning": multiheads}
+    files = write_files(tmp_path, "ethanol_gfn2", 8, 4)
+    with pytest.raises(SystemExit) as ended:
+        train(tmp_path, files, piwsl_heads="Default,pt_head", E0s="foundation", **options)
+    assert ended.value.code == 2
+    message = capfd.readouterr().err.split("mace_run_train: error: ")[1]
+    assert message.startswith("--piwsl_heads=Default,pt_head: this run has no head pt_head, only")
+    assert "--pt_train_file" in message
+    assert message.count("\n") == 1
+
+
 def test_a_model_made_with_piwsl_needs_nothing_of_ours(tmp_path, files):
     model = train(tmp_path, files, **STRONG)
     names = {type(module).__module__.split(".")[0] for module in model.modules()}
