@@ -7,7 +7,8 @@ small datasets. Here only what is looked at is read.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+import inspect
+from collections.abc import Callable, Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any
 from weakref import WeakValueDictionary
@@ -20,6 +21,7 @@ from mace.tools.run_train_utils import load_dataset_for_path
 from torch.utils.data import ConcatDataset
 
 from ..core.structures import label_of
+from . import arguments
 
 #: NumPy's and HDF5's names of what numbers are in memory, by what they are in the file
 _KINDS = {
@@ -42,6 +44,15 @@ class _Labelled:
         return data.AtomicData.from_config(config, **keywords)
 
 
+class _OfHead:
+    """The same, of the head that is asked for (see :func:`_check_head`)."""
+
+    @staticmethod
+    def from_config(config: Any, head: str, **keywords: Any) -> Any:
+        config.head = head
+        return _Labelled.from_config(config, **keywords)
+
+
 def disregard_missing(config: Any) -> None:
     """Give the missing labels of a configuration of MACE's weight 0.
 
@@ -56,20 +67,43 @@ def disregard_missing(config: Any) -> None:
 def load_dataset(run: Callable[[], Any], given: dict[str, Any]) -> Any:
     """Run MACE's ``load_dataset_for_path``; missing labels of HDF5 count in no loss.
 
-    LMDB datasets are remembered: py-lmdb opens a file once in a process, so that what MACE has
-    opened must be read through its dataset.
-
     Args:
         run: MACE's function with its arguments bound.
         given: these by name.
     """
-    dataset = run()
+    path, dataset = str(given["file_path"]), run()
+    _arrange(dataset, path, _Labelled)
+    heads = given["heads"]
+    if len(heads) > 1 and any(isinstance(part, data.HDF5Dataset) for part in _parts_of(dataset)):
+        _check_head(dataset, path, heads, given["head_config"].head_name)
+    return dataset
+
+
+def _arrange(dataset: Any, path: str, atomic_dataclass: type) -> None:
+    """Make a dataset's structures of HDF5 by a class of ours, and remember it if it is of LMDB.
+
+    py-lmdb opens a file once in a process, so that what MACE has opened must be read through its
+    dataset.
+    """
     if isinstance(dataset, data.LMDBDataset):
-        _OPEN[str(given["file_path"])] = dataset
+        _OPEN[path] = dataset
     for part in _parts_of(dataset):
         if isinstance(part, data.HDF5Dataset):
-            part.atomic_dataclass = _Labelled
-    return dataset
+            part.atomic_dataclass = atomic_dataclass
+
+
+def _check_head(dataset: Any, path: str, heads: Sequence[str], head: str) -> None:
+    """End the run if HDF5 data arrives as that of another head.
+
+    MACE 0.3.16 (mace/data/hdf5_dataset.py) gives all of it to the head "Default", and if there is
+    none to the last one.
+    """
+    got = heads[int(dataset[0].head)]
+    if got != head:
+        arguments.fail(
+            f"{path}: MACE reads data of HDF5 as of head '{got}', not '{head}'; give the "
+            "data of this head as extended XYZ or LMDB"
+        )
 
 
 def _parts_of(dataset: Any) -> list[Any]:
@@ -79,6 +113,8 @@ def _parts_of(dataset: Any) -> list[Any]:
 def dataset_of(path: str, r_max: float, z_table: Any, heads: list[str], head: str) -> Any:
     """MACE's dataset of an HDF5 or LMDB file or folder, which reads a structure when asked for.
 
+    Its structures are of the head that is asked for, and their missing labels have weight 0.
+
     Args:
         path: the file or folder.
         r_max: cutoff of the model in Å.
@@ -86,7 +122,10 @@ def dataset_of(path: str, r_max: float, z_table: Any, heads: list[str], head: st
         heads: all heads of the run.
         head: the structures' one.
     """
-    return load_dataset_for_path(path, r_max, z_table, heads, SimpleNamespace(head_name=head))
+    load = inspect.unwrap(load_dataset_for_path)  # without our hook, which checks the head
+    dataset = load(path, r_max, z_table, heads, SimpleNamespace(head_name=head))
+    _arrange(dataset, path, _OfHead)
+    return dataset
 
 
 class LazyFile:

@@ -24,7 +24,7 @@ ARGUMENTS = {
         "head_configs",
         "z_table",
     },
-    "mace.tools.run_train_utils.load_dataset_for_path": {"file_path"},
+    "mace.tools.run_train_utils.load_dataset_for_path": {"file_path", "heads", "head_config"},
     "mace.tools.scripts_utils.get_loss_fn": {"args"},
     "mace.tools.scripts_utils.get_swa": {"args"},
     "mace.tools.train.train": {

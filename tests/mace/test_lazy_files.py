@@ -1,6 +1,7 @@
 """HDF5 and LMDB data with everything that PIWSL looks up in it, and labels in HDF5."""
 
 import collections
+from pathlib import Path
 
 import ase.io
 import h5py
@@ -116,6 +117,58 @@ def test_a_run_is_that_of_data_and_labels_in_memory(tmp_path, write, monkeypatch
     for part, n in (("train", 2), ("valid", 3), ("test", 1)):
         for atoms in frames(f"ethanol_gfn2_{part}", 4):
             assert looks[atoms.positions.round(6).tobytes()] == n, part
+
+
+@pytest.fixture
+def two_heads(tmp_path):
+    """Files of two heads, "first" and "second", with other energies of their atoms."""
+    heads = {}
+    for name, data_set, E0 in (("first", "ethanol_gfn2", -10.0), ("second", "ethanol_gfn1", -11.0)):
+        heads[name] = {"E0s": f"{{1: {E0}, 6: -50.0, 8: -100.0}}"}
+        for option, (part, n) in {"train_file": ("train", 6), "valid_file": ("valid", 3)}.items():
+            path = tmp_path / f"{name}_{part}.xyz"
+            ase.io.write(path, frames(f"{data_set}_{part}", n))
+            heads[name][option] = str(path)
+    return heads
+
+
+def train_heads(folder, heads, **options):
+    options = {"max_num_epochs": 1, "atomic_numbers": "[1, 6, 8]"} | options
+    return train(folder, {}, heads=heads, **options)
+
+
+@pytest.mark.parametrize("write", [write_hdf5, write_lmdb])
+def test_a_lazily_read_pool_of_one_of_two_heads(write, tmp_path, two_heads):
+    """MACE 0.3.16 gives data of HDF5 to the last head."""
+    pool = tmp_path / "pool.xyz"
+    ase.io.write(pool, frames("ethanol_gfn2_test", 5))
+    found = [
+        train_heads(tmp_path / name, two_heads, piwsl_heads="first", piwsl_pool_file=path)
+        for name, path in (("memory", pool), ("lazy", write(tmp_path, pool)))
+    ]
+    assert_same_weights(*found)
+    assert "with each batch, as of head 'first'" in log(tmp_path / "lazy")
+
+
+@pytest.mark.parametrize(("head", "write"), [("second", write_hdf5), ("first", write_lmdb)])
+def test_data_that_arrives_under_its_head(head, write, tmp_path, two_heads):
+    memory = train_heads(tmp_path / "memory", two_heads)
+    for option in ("train_file", "valid_file"):
+        two_heads[head][option] = str(write(tmp_path, Path(two_heads[head][option])))
+    assert_same_weights(train_heads(tmp_path / "run", two_heads), memory)
+
+
+@pytest.mark.parametrize("option", ["train_file", "valid_file"])
+def test_data_that_arrives_under_another_head(option, tmp_path, two_heads, capfd):
+    path = str(write_hdf5(tmp_path, Path(two_heads["first"][option])))
+    two_heads["first"][option] = path
+    with pytest.raises(SystemExit) as ended:
+        train_heads(tmp_path / "run", two_heads)
+    assert ended.value.code == 2
+    message = capfd.readouterr().err.split("mace_run_train: error: ")[1]
+    assert message.startswith(f"{path}: MACE reads data of HDF5 as of head 'second', not")
+    assert "LMDB" in message
+    assert message.count("\n") == 1
 
 
 @pytest.mark.parametrize("write", [write_hdf5, write_lmdb])
