@@ -7,6 +7,7 @@ from collections.abc import Container, Iterable, Iterator
 from typing import Any
 
 import torch
+from ase.data import chemical_symbols
 from mace import data
 from mace.tools.scripts_utils import check_path_ase_read, get_config_type_weights
 from mace.tools.torch_geometric.batch import Batch
@@ -57,15 +58,37 @@ class PoolFile:
             for place, index, config in files.held_out_data(self._heads.values())
         }
         given = self._one_by_one() if self._in_memory is None else self._in_memory
-        frames = (
-            PoolFrame(index, one.atomic_numbers, one.positions, _is_labelled(one))
-            for index, one in given
-        )
+        without_E0 = self._without_E0() if self._settings.pool.pool_weight else set()
+        frames = (self._frame(index, one, without_E0) for index, one in given)
         elements = self._given["z_table"].zs
         summary = yield from look_through(self._path, frames, elements, held_out, training)
         logging.info(summary)
         per_batch = self._settings.pool.pool_per_batch
         logging.info(f"PIWSL: {per_batch} of them with each batch, as of head '{self._head}'")
+
+    def _without_E0(self) -> set[int]:
+        """Elements of other heads' data alone, for which MACE 0.3.16 takes an E0 of 0 eV.
+
+        It fills them in (``dict_to_array`` in mace/tools/scripts_utils.py) where neither data nor
+        ``--E0s`` of a head have them.
+        """
+        energies = self._given["atomic_energies"][self._given["heads"].index(self._head)]
+        by_element = zip(self._given["z_table"].zs, energies, strict=False)
+        known = self._heads[self._head].z_table.zs
+        return {int(z) for z, energy in by_element if energy == 0.0 and z not in known}
+
+    def _frame(self, index: int, config: Any, without_E0: set[int]) -> PoolFrame:
+        lacking = without_E0.intersection(config.atomic_numbers.tolist())
+        if lacking and config.properties.get("energy") is not None:
+            symbols = ", ".join(chemical_symbols[z] for z in sorted(lacking))
+            raise SettingsError(
+                "pool_file",
+                self._path,
+                f"frame {index} (from 0) has an energy, but head '{self._head}', to which the pool "
+                f"belongs, has no E0 of {symbols}; add it to the E0s of this head, or remove the "
+                "energies of such frames",
+            )
+        return PoolFrame(index, config.atomic_numbers, config.positions, _is_labelled(config))
 
     def _one_by_one(self) -> Iterator[tuple[int, Any]]:
         """Number and configuration of the structures of an HDF5 or LMDB file."""

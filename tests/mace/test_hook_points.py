@@ -20,6 +20,7 @@ ARGUMENTS = {
     "mace.tools.model_script_utils.configure_model": {
         "args",
         "train_loader",
+        "atomic_energies",
         "heads",
         "head_configs",
         "z_table",

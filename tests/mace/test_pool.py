@@ -149,6 +149,41 @@ def test_a_wrong_pool_ends_the_run_with_one_message(case, tmp_path, files, capfd
     assert not list(tmp_path.rglob("*.pt"))
 
 
+@pytest.mark.parametrize("case", ["energy", "forces alone", "E0", "no weight"])
+def test_an_element_of_another_head(case, tmp_path, capfd):
+    """MACE 0.3.16 takes 0 eV for an E0 that the pool's head does not have."""
+    heads = {}
+    for name in ("first", "second"):
+        paths = write_files(tmp_path, "ethanol_gfn2", 6, 3, suffix=f"_{name}")
+        structures = frames("ethanol_gfn2_train", 6)
+        if name == "second":
+            structures[0].numbers[2] = 7
+        ase.io.write(paths["train_file"], structures)
+        heads[name] = {option: str(path) for option, path in paths.items()}
+        known = {1: -10.0, 6: -50.0, 8: -100.0} | ({7: -70.0} if name == "second" else {})
+        heads[name]["E0s"] = str(known | ({7: -70.0} if case == "E0" else {}))
+    structures = frames("ethanol_gfn2_test", 3)
+    structures[1].numbers[2] = 7
+    if case == "forces alone":
+        del structures[1].info["REF_energy"]
+    pool = tmp_path / "pool.xyz"
+    ase.io.write(pool, structures)
+    options = {"piwsl_pool_file": pool, "max_num_epochs": 1, "heads": heads}
+    if case == "no weight":
+        options["piwsl_pool_weight"] = 0
+    if case != "energy":
+        train(tmp_path / "run", {}, **options)
+        assert "pool of 3 structures, 3 with labels" in log(tmp_path / "run")
+        return
+    with pytest.raises(SystemExit) as ended:
+        train(tmp_path / "run", {}, **options)
+    assert ended.value.code == 2
+    message = capfd.readouterr().err.split("mace_run_train: error: ")[1]
+    assert message.startswith(f"--piwsl_pool_file={pool}: frame 1 (from 0) has an energy, but head")
+    assert "'first'" in message and "no E0 of N;" in message
+    assert message.count("\n") == 1
+
+
 def test_structures_of_the_training_data_may_be_in_the_pool(tmp_path):
     files = write_files(tmp_path, "ethanol_gfn2", 6, 4)
     path = tmp_path / "pool.xyz"
