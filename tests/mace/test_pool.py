@@ -11,6 +11,7 @@ from mace.tools.torch_geometric.batch import Batch
 from piwsl_plugins.core.pool import Pool, choose
 from piwsl_plugins.mace.data import Companions
 from piwsl_plugins.mace.loss import PIWSLLoss
+from piwsl_plugins.mace.pool import warn_of_weights
 from piwsl_plugins.mace.training import TrainingCalls
 
 from .conftest import (
@@ -23,6 +24,7 @@ from .conftest import (
     train,
     write_files,
 )
+from .test_energies_alone import LOSSES
 from .test_trainer import entries, log, write_hdf5, write_lmdb
 from .test_training_step import settings_for
 
@@ -115,6 +117,54 @@ def test_labels_under_the_key_energy_and_none(tmp_path, files):
     (entry,) = entries(tmp_path / "run", "piwsl")
     assert entry["pool_loss"] == 0.0
     assert entry["pitc"] > 0.0
+
+
+#: what a weight of a frame is for
+PARTS = {
+    "weight": ("energy", "forces"),
+    "energy_weight": ("energy",),
+    "forces_weight": ("forces",),
+}
+
+
+@pytest.mark.parametrize("weight", PARTS)
+@pytest.mark.parametrize("loss", LOSSES)
+def test_weights_that_mace_ignores_are_reported(loss, weight, caplog):
+    """... and no others: of two structures, one has a weight."""
+    structures = [atomic_data(atoms) for atoms in frames("ethanol_gfn2_train", 2)]
+    gradients = []
+    for value in (1.0, 0.5):
+        structures[1][weight] = torch.tensor(value)
+        batch = batch_of(structures)
+        pred = {name: (batch[name] + 1e-3).requires_grad_() for name in ("energy", "forces")}
+        pred["stress"] = batch["stress"]
+        LOSSES[loss].double()(ref=batch, pred=pred).backward()
+        gradients.append({name: pred[name].grad for name in ("energy", "forces")})
+    before, after = gradients
+    ignored = any(torch.equal(before[part], after[part]) for part in PARTS[weight])
+    warn_of_weights(loss, structures)
+    assert caplog.text.count(f"config_{weight} other than 1") == ignored
+    assert len(caplog.records) == ignored
+
+
+def test_labels_that_are_missing_are_no_reason_to_report_a_weight(caplog):
+    structures = [atomic_data(bare(atoms)) for atoms in frames("ethanol_gfn2_train", 2)]
+    structures[0]["weight"] = torch.tensor(0.5)
+    warn_of_weights("huber", structures)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("write", [None, write_hdf5])
+def test_a_run_says_which_weights_its_base_loss_ignores(write, tmp_path, files, pool):
+    structures = frames("ethanol_gfn2_test", 3)
+    structures[1].info["config_forces_weight"] = 0.3
+    ase.io.write(pool, structures)
+    path = pool if write is None else write(tmp_path, pool)
+    options = {"piwsl_pool_file": path, "piwsl_base_loss": "huber", "max_num_epochs": 1}
+    train(tmp_path / "run", files, **options)
+    text = log(tmp_path / "run")
+    assert "WARNING: PIWSL: structures of the pool have config_forces_weight other than 1" in text
+    assert "--piwsl_base_loss=weighted" in text
 
 
 @pytest.mark.parametrize("case", ["element", "shared", "no file", "empty", "bad"])
