@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from mace.calculators.foundations_models import mace_mp_names, polar_model_names
 from mace.tools.scripts_utils import check_path_ase_read
 
 from ..core.frame_checks import problem_of
@@ -18,6 +19,11 @@ from ..core.structures import read_structures
 from . import arguments
 from .lazy_files import LABELS, LazyFile, disregard_missing
 
+#: what MACE 0.3.16 (mace/cli/run_train.py) takes for a model of its own, not for a path
+_OWN_MODELS = {"small_off", "medium_off", "large_off", "mace_omol"} | {
+    *(name for name in mace_mp_names if name is not None),
+    *polar_model_names,
+}
 #: MACE's options that name data
 TRAINING = ("train_file", "pt_train_file")
 HELD_OUT = ("valid_file", "test_file", "test_dir", "pt_valid_file")
@@ -80,6 +86,8 @@ def check_foundation_model(given: str) -> None:
 
     MACE 0.3.16 (mace/cli/run_train.py) takes all but its own names for a path, and loads it whole.
     """
+    if given in _OWN_MODELS:  # whatever is here under this name
+        return
     path = Path(given)
     if not path.exists() and path.name == given and path.suffix not in (".model", ".pt", ".pth"):
         return

@@ -4,6 +4,8 @@ import ase.io
 import numpy as np
 import pytest
 
+from piwsl_plugins.mace.files import check_foundation_model
+
 from .conftest import train, write_files
 from .test_trainer import write_hdf5, write_lmdb
 
@@ -97,3 +99,16 @@ def test_files_that_are_read_structure_by_structure(write, tmp_path, capfd):
     message = message_of(capfd, tmp_path / "run", files | {"valid_file": path})
     assert message.startswith(f"{path}: frame 1 (from 0): 'forces' is not finite")
     assert not list((tmp_path / "run").iterdir())
+
+
+@pytest.mark.parametrize("name", ["small", "medium-mpa-0", "large_off", "mace_omol", "polar-1-s"])
+@pytest.mark.parametrize("what", ["folder", "file"])
+def test_names_of_maces_own_models_are_no_paths(name, what, tmp_path, monkeypatch, capsys):
+    """A run of this name may have left a folder."""
+    monkeypatch.chdir(tmp_path)
+    for path in (tmp_path / name, tmp_path / "mine"):
+        path.mkdir() if what == "folder" else path.touch()
+    check_foundation_model(name)
+    with pytest.raises(SystemExit):
+        check_foundation_model("mine")
+    assert "--foundation_model=mine: " in capsys.readouterr().err
