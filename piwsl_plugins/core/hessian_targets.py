@@ -175,8 +175,8 @@ def matched_labels(
             option,
             path,
             f"none of its {len(labels)} labels belongs to one of the {n + n_pool} {split} "
-            "structures (the same atoms in the same order, positions within 0.001 Å); make labels "
-            f"for the {split} data with 'piwsl hessian'",
+            "structures (the same atoms in the same order, positions within 0.001 Å of those that "
+            f"the model is given); make labels for the {split} data with 'piwsl hessian'",
         )
     of_pool = f", and for {n_found_pool} of {n_pool} of the pool" if n_pool else ""
     return labels, f"PIWSL: Hessian labels for {n_found} of {n} {split} structures{of_pool}"

@@ -7,7 +7,6 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import ase.io
-import torch
 from hydra.utils import instantiate
 from nequip.data import AtomicDataDict
 from nequip.data.datamodule import NequIPDataModule
@@ -20,29 +19,12 @@ from ..core.pool import Pool
 from ..core.progress import shown
 from ..core.settings import Settings
 from .config import DataError
+from .frames import Frame, frames_of, seen_frames
 from .structures import numbers_of
 
 logger = RankedLogger(__name__, rank_zero_only=True)
 
-Frame = AtomicDataDict.Type
 Datasets = Mapping[str, list[tuple[str, Any]]]
-
-
-def frames_of(dataset: Any) -> Iterator[tuple[int, Frame]]:
-    """Number in its file and fields of each frame, before the transforms, which may fail on it."""
-    for index in range(len(dataset)):
-        number, whole = number_of(dataset, index), dataset
-        while isinstance(whole, torch.utils.data.Subset):
-            whole = whole.dataset
-        raw = getattr(whole, "_get_data_list", None)  # of NequIP's AtomicDataset
-        yield number, raw([number])[0] if raw else whole[number]
-
-
-def number_of(dataset: Any, index: int) -> int:
-    """Number of a frame in the file of which the dataset is a part."""
-    while isinstance(dataset, torch.utils.data.Subset):
-        dataset, index = dataset.dataset, int(dataset.indices[index])
-    return index
 
 
 def datasets_of(datamodule: Any) -> Datasets:
@@ -164,7 +146,7 @@ def geometries(frames: Iterable[Frame], type_names: list[str]) -> Iterator[Geome
 def hessian_labels(
     settings: Settings, datasets: Datasets, pool: Pool | None, type_names: list[str]
 ) -> HessianLabels | None:
-    """The Hessian labels, if there is a weight on them.
+    """The Hessian labels, if there is a weight on them, for structures as training sees them.
 
     Args:
         settings: decided.
@@ -198,7 +180,7 @@ def _matched(
     type_names: list[str],
     in_pool: Iterable[Geometry] = (),
 ) -> HessianLabels:
-    frames = (frame for _, dataset in datasets[split] for _, frame in frames_of(dataset))
+    frames = (frame for name, dataset in datasets[split] for frame in seen_frames(name, dataset))
     of_split: Iterable[Geometry] = geometries(frames, type_names)
     n_frames = sum(len(dataset) for _, dataset in datasets[split])
     of_split = shown(of_split, "matching Hessian labels", n_frames)

@@ -103,7 +103,7 @@ def files(tmp_path, mixed_frames):
     return frames, pool, labels
 
 
-def training(model, coeffs, options, batch_size, n_workers=0, **limits):
+def training(model, coeffs, options, batch_size, n_workers=0, transforms=(), **limits):
     """NequIP's module, Lightning's trainer, and NequIP's data in the current folder."""
     module = NequIPLightningModule(
         model=model,
@@ -124,6 +124,7 @@ def training(model, coeffs, options, batch_size, n_workers=0, **limits):
         val_file_path="train.xyz",
         key_mapping=reference.KEYS,
         transforms=[
+            *transforms,
             {"_target_": mapper, "model_type_names": TYPE_NAMES},
             {"_target_": "nequip.data.transforms.NeighborListTransform", "r_max": R_MAX},
         ],
