@@ -142,6 +142,11 @@ class PIWSLLoss(MetricsManager):
         """The present coefficient of the pool's loss."""
         return self._coeffs.get(POOL_TERM) or 0.0
 
+    @property
+    def unweighted(self) -> list[str]:
+        """Names of supervised terms that keep the pool's structures from having weights."""
+        return self[POOL_TERM].unweighted if POOL_TERM in self.entries else []
+
     def set_coeffs(self, coeff_dict: Mapping[str, float | None]) -> None:
         """Set all coefficients; they are divided by the sum of the supervised ones.
 

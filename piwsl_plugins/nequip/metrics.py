@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from nequip.data import AtomicDataDict
-from nequip.train import MetricsManager
+from nequip.train import MeanSquaredError, MetricsManager, RootMeanSquaredError
 from torch import Tensor
 from torchmetrics import Metric
 
@@ -55,7 +55,9 @@ class PoolError(torch.nn.Module):
     """The supervised loss of the pool's structures: the same terms, without labels that lack.
 
     A structure's weight multiplies its squared errors: predictions are moved to label +
-    √weight × error, which is exact for mean squared errors. It has what NequIP asks of a metric.
+    √weight × error, which is exact for mean squared errors, and for them alone. An atom, or a
+    structure, of which a component of the label is NaN does not count. It has what NequIP asks of
+    a metric.
     """
 
     def __init__(self, loss: MetricsManager, names: Sequence[str]) -> None:
@@ -67,6 +69,17 @@ class PoolError(torch.nn.Module):
         super().__init__()
         self._entries = {name: loss.entries[name] for name in names if loss.entries[name].field}
         self.metrics = torch.nn.ModuleDict({n: copy.deepcopy(loss[n]) for n in self._entries})
+
+    @property
+    def unweighted(self) -> list[str]:
+        """Names of the terms in which structures can have no weight other than 1."""
+        squared = (MeanSquaredError, RootMeanSquaredError)
+        return [
+            name
+            for name, entry in self._entries.items()
+            if entry.coeff is not None
+            and any(type(metric) not in squared for metric in _metrics_in(self.metrics[name]))
+        ]
 
     def forward(self, preds: AtomicDataDict.Type, target: AtomicDataDict.Type) -> Tensor:
         """The weighted sum for one batch, a scalar.
@@ -98,12 +111,13 @@ class PoolError(torch.nn.Module):
         if entry.field.type == "node":
             weight = weight[labels[AtomicDataDict.BATCH_KEY]]
         scale = weight.sqrt().view(-1, *[1] * (predicted.dim() - 1))
-        moved, known = wanted + scale * (predicted - wanted), ~wanted.isnan()
+        moved = wanted + scale * (predicted - wanted)
+        known = ~wanted.reshape(len(wanted), -1).isnan().any(dim=-1)
         if not entry.per_type:
             return [self.metrics[name](moved[known], wanted[known])]
         values = []
         for index, metric in enumerate(self.metrics[name]):
-            of_type = (labels[AtomicDataDict.ATOM_TYPE_KEY].view(-1, 1) == index) & known
+            of_type = (labels[AtomicDataDict.ATOM_TYPE_KEY].view(-1) == index) & known
             values.append(metric(moved[of_type], wanted[of_type]))
         return values
 
@@ -117,9 +131,6 @@ class PoolError(torch.nn.Module):
                 total = total + entry.coeff * mean
         return total
 
-    def _all(self) -> list[Metric]:
-        return [metric for metric in self.metrics.modules() if isinstance(metric, Metric)]
-
     def compute(self) -> Tensor:
         """The weighted sum over the epoch, a scalar."""
         found = {}
@@ -130,15 +141,19 @@ class PoolError(torch.nn.Module):
 
     def reset(self) -> None:
         """Start a new epoch."""
-        for metric in self._all():
+        for metric in _metrics_in(self.metrics):
             metric.reset()
 
     def _set_sync(self, value: bool) -> None:
-        for metric in self._all():
+        for metric in _metrics_in(self.metrics):
             metric.dist_sync_on_step = value
 
     #: set by NequIP's training module for all terms of the loss
     dist_sync_on_step = property(None, _set_sync)
+
+
+def _metrics_in(module: torch.nn.Module) -> list[Metric]:
+    return [metric for metric in module.modules() if isinstance(metric, Metric)]
 
 
 def field_of(field: Any) -> str | None:

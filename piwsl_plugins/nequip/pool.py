@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import ase
@@ -21,7 +21,8 @@ from ..core.pool_checks import PoolFrame, look_through
 from ..core.progress import shown
 from ..core.settings import PoolOptions
 from ..core.structures import check_exists, read_structures
-from .data import Datasets, Frame, frames_of, logger, problem_of_frame
+from .data import Datasets, logger, problem_of_frame
+from .frames import Frame, frames_of
 from .structures import WEIGHT, join, numbers_of
 
 #: names of labels in files where the training data has no key_mapping
@@ -86,11 +87,14 @@ class PoolFrames(torch.utils.data.Dataset):
         frame[WEIGHT] = torch.full((1, 1), _weight(raw), dtype=torch.float64)
         return AtomicDataDict.with_batch_(compute_neighborlist_(frame, self._r_max))
 
-    def look_through(self, datasets: Datasets) -> Iterator[Geometry]:
+    def look_through(
+        self, datasets: Datasets, unweighted: Sequence[str] = ()
+    ) -> Iterator[Geometry]:
         """The geometries of the frames, which are looked at on the way.
 
         Args:
             datasets: of NequIP's datamodule.
+            unweighted: names of supervised terms in which frames can have no weight but 1.
 
         Raises:
             SettingsError: naming ``pool_file`` and the frame, for a pool that cannot be trained
@@ -112,15 +116,21 @@ class PoolFrames(torch.utils.data.Dataset):
             for name in self.type_names
             if name in ase.data.atomic_numbers
         ]
-        frames = self._frames_to_check()
+        frames = self._frames_to_check(unweighted)
         logger.info((yield from look_through(self.path, frames, elements, held_out, training)))
 
-    def _frames_to_check(self) -> Iterator[PoolFrame]:
+    def _frames_to_check(self, unweighted: Sequence[str]) -> Iterator[PoolFrame]:
         raw = shown(self.raw(), "looking through the pool", len(self))
         for index, frame in enumerate(raw):
             problem, weight = problem_of_frame(frame), _weight(frame)
             if not problem and not (math.isfinite(weight) and weight >= 0):
                 problem = f"its weight is {weight}; allowed is a number of at least 0"
+            if not problem and weight != 1.0 and unweighted:
+                problem = (
+                    f"its weight is {weight:g}, but weights multiply squared errors, and the loss' "
+                    f"term {unweighted[0]!r} is none; remove 'weight' from the file, or use "
+                    "nequip.train.MeanSquaredError"
+                )
             if problem:
                 raise SettingsError("pool_file", self.path, f"frame {index} (from 0): {problem}")
             labels = (AtomicDataDict.TOTAL_ENERGY_KEY, AtomicDataDict.FORCE_KEY)
@@ -150,6 +160,7 @@ def make_pool(
     trainer: Any,
     datasets: Datasets,
     seed: int,
+    unweighted: Sequence[str] = (),
 ) -> Pool:
     """The pool of a training, looked through, dealt to ranks and loader workers.
 
@@ -160,6 +171,7 @@ def make_pool(
         trainer: Lightning's; its datamodule says what labels are called in files.
         datasets: of the datamodule.
         seed: of the order.
+        unweighted: names of supervised terms in which frames can have no weight but 1.
 
     Raises:
         SettingsError: naming ``pool_file``.
@@ -168,7 +180,7 @@ def make_pool(
     datamodule = trainer.datamodule
     fields = {*labels, AtomicDataDict.FORCE_KEY}
     frames = PoolFrames(options.pool_file, model, fields, _reading_of(datamodule))
-    deque(frames.look_through(datasets), maxlen=0)
+    deque(frames.look_through(datasets, unweighted), maxlen=0)
     loader = getattr(datamodule, "train_dataloader_config", {})
     return Pool(
         frames,

@@ -179,7 +179,8 @@ class PIWSLCallback(Callback):
             self._report = None if held_out is None else report
             return
         if settings.pool.pool_file is not None:
-            pool = make_pool(settings.pool, first, labels_of([loss]), trainer, datasets, seed)
+            fields, unweighted = labels_of([loss]), loss.unweighted
+            pool = make_pool(settings.pool, first, fields, trainer, datasets, seed, unweighted)
         labels = hessian_labels(settings, datasets, pool, list(first.type_names))
         terms = terms_of(settings, labels)
         self._report = Report(loss, terms, trainer.world_size, trainer.max_epochs, held_out)

@@ -91,3 +91,13 @@ def mixed_frames():
         *read("ethanol_gfn2_train", "1:2"),
         periodic[36],
     ]
+
+
+@pytest.fixture
+def ethanol(tmp_path, monkeypatch):
+    """Two frames in the file "train.xyz" of an empty current folder, as ``ase.Atoms``."""
+    import ase.io
+
+    monkeypatch.chdir(tmp_path)
+    ase.io.write("train.xyz", ase.io.read(DATA / "ethanol_gfn2_train.xyz", "3:5"))
+    return ase.io.read("train.xyz", ":")

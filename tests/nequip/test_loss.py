@@ -10,7 +10,16 @@ from types import SimpleNamespace
 import pytest
 import torch
 from nequip.model import NequIPGNNModel
-from nequip.train import EnergyForceLoss, EnergyForceStressLoss, EnergyOnlyLoss, HuberLoss
+from nequip.train import (
+    EnergyForceLoss,
+    EnergyForceStressLoss,
+    EnergyOnlyLoss,
+    HuberLoss,
+    MeanAbsoluteError,
+    MeanSquaredError,
+    RootMeanSquaredError,
+    StratifiedHuberForceLoss,
+)
 
 from piwsl_plugins.core.options import SettingsError
 from piwsl_plugins.core.step import POOL
@@ -279,6 +288,66 @@ def test_loss_of_the_pool_by_types_without_absent_labels():
     loss["pool"].reset()
     nothing = loss["pool"](preds, {})
     assert nothing == 0.0 and torch.autograd.grad(nothing, energy)[0].isfinite().all()
+
+
+STRATIFIED = StratifiedHuberForceLoss({0: 0.1, 1: 0.05, 10: 0.02, 50: 0.001})
+
+
+def with_metric(metric, **forces):
+    """A loss with a pool and this metric of the forces."""
+    entries = [
+        {"name": "energy", "field": "total_energy", "coeff": 1.0, "metric": MeanSquaredError()},
+        {"name": "watched", "field": "total_energy", "metric": MeanAbsoluteError()},
+        {"name": "forces", "field": "forces", "coeff": 1.0, "metric": metric, **forces},
+    ]
+    return PIWSLLoss(metrics=entries, pitc_weight=0.0, pool_file="pool.xyz", type_names=TYPE_NAMES)
+
+
+@pytest.mark.parametrize("per_type", [False, True])
+@pytest.mark.parametrize("metric", [STRATIFIED, HuberLoss(delta=0.01), MeanAbsoluteError()])
+def test_loss_of_the_pool_is_that_of_a_batch(metric, per_type):
+    """Metrics that read whole vectors, too; an atom without a component of its label is none."""
+    torch.manual_seed(0)
+    loss = with_metric(metric, per_type=per_type)
+    loss.factor, n = 1.0, 20
+    same = {
+        "num_atoms": torch.tensor([n]),
+        "batch": torch.zeros(n, dtype=torch.long),
+        "atom_types": torch.arange(n) % 3,
+        "total_energy": torch.zeros(1, 1),
+    }
+    labels = torch.randn(n, 3) * torch.logspace(-2, 2, n)[:, None]
+    preds = {**same, "forces": labels + 0.3 * torch.randn(n, 3)}
+    more = {
+        "num_atoms": torch.tensor([n + 1]),
+        "batch": torch.zeros(n + 1, dtype=torch.long),
+        "atom_types": torch.cat([same["atom_types"], torch.tensor([1])]),
+        "total_energy": torch.zeros(1, 1),
+    }
+    unknown = torch.tensor([[1.0, torch.nan, 1.0]])
+    pool = {**more, "forces": torch.cat([preds["forces"], torch.zeros(1, 3)])}
+    of_pool = {**more, "forces": torch.cat([labels, unknown])}
+    of_pool[structures.WEIGHT] = torch.ones(1, 1)
+    preds = {**preds, POOL: pool, structures.POOL_LABELS: of_pool}
+    values = loss(preds, {**same, "forces": labels})
+    torch.testing.assert_close(values["pool"], 0.5 * values["forces"], rtol=1e-12, atol=0.0)
+    assert values["pool"] > 0
+
+
+@pytest.mark.parametrize(
+    ("metric", "names"),
+    [
+        (STRATIFIED, ["forces"]),
+        (HuberLoss(), ["forces"]),
+        (MeanSquaredError(), []),
+        (RootMeanSquaredError(), []),
+    ],
+)
+@pytest.mark.parametrize("per_type", [False, True])
+def test_weights_of_the_pool_are_for_squared_errors(metric, names, per_type):
+    """Of the terms with a coefficient."""
+    assert with_metric(metric, per_type=per_type).unweighted == names
+    assert PIWSLLoss().unweighted == []
 
 
 @pytest.mark.parametrize(

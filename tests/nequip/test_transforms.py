@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ase.io
 import pytest
 import torch
 from nequip.data.dataset import ASEDataset
@@ -15,8 +14,8 @@ from piwsl_plugins.nequip.config import DataError
 from piwsl_plugins.nequip.frames import frames_of, seen_frames, sources_of
 
 from .. import conformance
-from .conftest import DATA, MODELS
-from .test_step import E_F, training, written
+from .conftest import MODELS
+from .test_step import E_F, training
 
 NAME = "nequip.data.transforms."
 MOVED = {"_target_": f"{NAME}NonPeriodicCellTransform", "override_cell": True}
@@ -27,13 +26,6 @@ def fit(options, coeffs=E_F, **keywords):
     module, trainer, data = training(MODELS["nequip"], coeffs, options, 2, max_steps=1, **keywords)
     trainer.fit(module, datamodule=data)
     return module
-
-
-@pytest.fixture
-def ethanol(tmp_path, monkeypatch):
-    """Two training frames, which are for validation too, in the current folder."""
-    monkeypatch.chdir(tmp_path)
-    return written(tmp_path / "train.xyz", ase.io.read(DATA / "ethanol_gfn2_train.xyz", "3:5"))
 
 
 @pytest.mark.parametrize("option", ["hessian_file", "hessian_valid_file"])
