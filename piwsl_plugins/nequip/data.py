@@ -159,7 +159,7 @@ def hessian_labels(
     """
     if settings.hessian.hessian_file is None or not settings.hessian.hessian_weight:
         return None
-    in_pool = geometries(pool.dataset.raw() if pool else (), type_names)
+    in_pool = geometries(pool.dataset.seen() if pool else (), type_names)
     return _matched("hessian_file", "train", settings, datasets, type_names, in_pool)
 
 

@@ -41,12 +41,12 @@ def seen_frames(name: str, dataset: Any) -> Iterator[Frame]:
 
 
 def transformed(frame: Frame, transforms: Iterable[Callable[[Frame], Frame]]) -> Frame:
-    """A frame after data transforms, one after the other.
+    """A frame after data transforms, one after the other; the frame itself is left as it is.
 
     Raises:
         DataError: naming a transform that fails on it.
     """
-    frame = frame.copy()
+    frame = {key: value.clone() for key, value in frame.items()}
     for transform in transforms:
         try:
             frame = transform(frame)
