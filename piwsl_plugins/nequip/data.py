@@ -15,6 +15,7 @@ from nequip.utils import RankedLogger
 from ..core.frame_checks import problem_of, problem_of_atoms
 from ..core.hessian_lookup import HessianLabels
 from ..core.hessian_targets import Geometry, matched_labels
+from ..core.options import SettingsError
 from ..core.pool import Pool
 from ..core.progress import shown
 from ..core.settings import Settings
@@ -71,6 +72,23 @@ def _unreadable(path: str | None, reason: BaseException) -> str:
     except Exception:  # of ASE's readers, of every kind
         return f"it cannot be read after {n_read} frames ({why})"
     return f"it cannot be used ({why})"
+
+
+def check_datamodule(settings: Settings, datamodule: Any) -> None:
+    """Refuse options that need a datamodule if there is none, but loaders alone.
+
+    Raises:
+        SettingsError: naming the option.
+    """
+    for name in ("hessian_file", "hessian_valid_file", "pool_file"):
+        value = settings.values()[name]
+        if value is not None and datamodule is None:
+            raise SettingsError(
+                name,
+                value,
+                "it needs the data's files, which loaders do not name; give the trainer a "
+                "datamodule of NequIP: trainer.fit(module, datamodule=…)",
+            )
 
 
 def check_data(datasets: Datasets, labels: Mapping[str, Collection[str]] | None = None) -> None:

@@ -156,13 +156,20 @@ class PIWSLCallback(Callback):
     ) -> None:
         """Check the data, and attach to the model, before anything is logged or written."""
         loss = _piwsl_loss(pl_module)
-        if loss is None or stage != "fit":
+        if loss is None or stage != "fit" or self._is_one_too_many(trainer):
             return
-        from .data import check_data, datasets_of, hessian_labels, valid_labels
+        from .data import (
+            check_data,
+            check_datamodule,
+            datasets_of,
+            hessian_labels,
+            valid_labels,
+        )
         from .loss import labels_of, uses_forces
         from .pool import make_pool
 
         settings, datamodule = loss.settings, trainer.datamodule
+        check_datamodule(settings, datamodule)
         datasets, metrics = datasets_of(datamodule), pl_module.train_metrics
         finite = {
             "train": labels_of([loss, metrics], finite=True),
@@ -198,8 +205,13 @@ class PIWSLCallback(Callback):
             for model in models.values()
         ]
         loss.observe = self._report.add_step
-        if len(self._calls) == 1:  # neighbour lists are of one cutoff
+        if len(self._calls) == 1 and datamodule is not None:  # neighbour lists are of one cutoff
             self._describe(datamodule, self._calls[0])
+
+    def _is_one_too_many(self, trainer: lightning.Trainer) -> bool:
+        """Whether another of these precedes, as the entry point's does one that a user lists."""
+        same = [one for one in trainer.callbacks if isinstance(one, PIWSLCallback)]
+        return bool(same) and same[0] is not self
 
     def on_exception(
         self,
