@@ -56,6 +56,7 @@ class Report:
         self.loss, self.terms = loss, terms
         self._distributed = n_ranks > 1
         self._every = max(1, (max_epochs or 0) // LINES)
+        self._line_epoch, self._next = -1, 0
         self._log = TrainingLog(logger.info, logger.warning)
         self._weights: dict[str, float] = {}
         guarded = loss.is_on and loss.settings.run.softening_guard != "off"
@@ -109,14 +110,24 @@ class Report:
     def end_validation(self, epoch: int, module: lightning.LightningModule) -> None:
         """Log means and what the validation has found; every rank must call it."""
         found, warning = self._watch.take(module.device if self._distributed else None)
-        if epoch % self._every == 0:
-            self.end(epoch, f"; on validation data: {found}" if str(found) else "")
+        self.end_epoch(epoch, f"; on validation data: {found}" if str(found) else "")
         if found.slope is not None:
             module.log(SLOPE, found.slope.value)
         if found.hessian_rms is not None:
             module.log(HESSIAN, found.hessian_rms)
         if warning:
             logger.warning(warning)
+
+    def end_epoch(self, epoch: int, found: str = "") -> None:
+        """Log the means, if it is time for a line again; every rank must call it.
+
+        Validations may come in some epochs only, or several times in one.
+        """
+        if epoch >= self._next:
+            self._line_epoch = epoch
+            self._next = (epoch // self._every + 1) * self._every
+        if epoch == self._line_epoch:
+            self.end(epoch, found)
 
     def end(self, epoch: int, found: str = "") -> None:
         """Log the means since the last time; every rank must call it."""

@@ -280,6 +280,13 @@ class PIWSLCallback(Callback):
         if self._report is not None and not trainer.sanity_checking:
             self._report.end_validation(trainer.current_epoch, pl_module)
 
+    def on_train_epoch_end(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
+    ) -> None:
+        """Report, where nothing is validated."""
+        if self._report is not None and not trainer.enable_validation:
+            self._report.end_epoch(trainer.current_epoch)
+
     def on_train_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
     ) -> None:

@@ -103,12 +103,14 @@ def files(tmp_path, mixed_frames):
     return frames, pool, labels
 
 
-def training(model, coeffs, options, batch_size, n_workers=0, transforms=(), **limits):
+def training(
+    model, coeffs, options, batch_size, n_workers=0, transforms=(), learning_rate=1.0, **limits
+):
     """NequIP's module, Lightning's trainer, and NequIP's data in the current folder."""
     module = NequIPLightningModule(
         model=model,
         num_datasets={"train": 1, "val": 1, "test": 0, "predict": 0},
-        optimizer={"_target_": "torch.optim.SGD", "lr": 1.0},
+        optimizer={"_target_": "torch.optim.SGD", "lr": learning_rate},
         loss={
             "_target_": "piwsl_plugins.nequip.PIWSLLoss",
             "coeffs": coeffs,
@@ -132,14 +134,13 @@ def training(model, coeffs, options, batch_size, n_workers=0, transforms=(), **l
     )
     trainer = lightning.Trainer(
         accelerator="cpu",
-        limit_val_batches=0,
         num_sanity_val_steps=0,
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
         inference_mode=False,
-        **limits,
+        **{"limit_val_batches": 0, **limits},
     )
     return module, trainer, data
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from lightning.pytorch.callbacks import Callback
 
 from piwsl_plugins.core.options import SettingsError
 from piwsl_plugins.nequip.training import PIWSLCallback
@@ -50,3 +51,42 @@ def test_a_second_callback_does_nothing(ethanol):
     options = {"pitc_weight": 10.0, "pisc_weight": 1.0}
     found = [trained(options, fit) for fit in (with_datamodule, with_two)]
     assert torch.equal(*found)
+
+
+class Raise(Callback):
+    """A schedule that lets PITC dominate from the fourth epoch on."""
+
+    def on_train_epoch_start(self, trainer, module):
+        if trainer.current_epoch == 3:
+            module.loss.set_coeffs({"per_atom_energy_mse": 1.0, "forces_mse": 1.0, "pitc": 1e5})
+
+
+@pytest.mark.parametrize(
+    ("limits", "epochs"),
+    [
+        ({}, range(0, 40, 2)),
+        ({"check_val_every_n_epoch": 2}, range(1, 40, 2)),
+        ({"check_val_every_n_epoch": 5}, range(4, 40, 5)),
+        ({"val_check_interval": 1, "max_epochs": 20}, [n // 2 for n in range(40)]),
+        ({"limit_val_batches": 0}, range(0, 40, 2)),
+    ],
+)
+def test_lines_of_the_log(limits, epochs, ethanol, caplog):
+    """About twenty, whenever it is that a validation comes, and the warning with the next."""
+    limits = {"max_epochs": 40, "limit_val_batches": 1, **limits}
+    batch_size = 1 if "val_check_interval" in limits else 2
+    module, trainer, data = training(
+        MODELS["nequip"], E_F, {}, batch_size, learning_rate=1e-12, **limits
+    )
+    trainer.callbacks.append(Raise())
+    with caplog.at_level("INFO"):
+        trainer.fit(module, datamodule=data)
+    lines = [record.getMessage().partition("PIWSL: ")[2] for record in caplog.records]
+    lines = [line for line in lines if line.startswith("epoch ") or "can flatten" in line]
+    (warned,) = (number for number, line in enumerate(lines) if "can flatten" in line)
+    del lines[warned]
+    found = [int(line.split()[1][:-1]) for line in lines]
+    assert found[: len(epochs)] == [*epochs] and set(found[len(epochs) :]) <= {39}
+    assert warned - 1 == next(number for number, epoch in enumerate(found) if epoch >= 3)
+    validated = bool(limits["limit_val_batches"])
+    assert ("on validation data: force slope" in lines[0]) == validated
