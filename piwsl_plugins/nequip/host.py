@@ -106,7 +106,7 @@ class NequIPHost:
             # forward, not __call__: the hooks are for the training module's call
             output = self.model.forward(batch if forces else self.without_labels(batch))
         if forces:
-            self.check_forces(output)
+            self.check_forces(output, batch)
         return self.read(output)
 
     def shares_calls(self, batch: AtomicDataDict.Type, forces: bool) -> bool:
@@ -117,24 +117,28 @@ class NequIPHost:
         small = AtomicDataDict.num_edges(batch) <= JOIN_EDGES
         return not forces or small or batch[AtomicDataDict.POSITIONS_KEY].device.type != "cpu"
 
-    def check_forces(self, output: AtomicDataDict.Type) -> None:
+    def check_forces(self, output: AtomicDataDict.Type, batch: AtomicDataDict.Type) -> None:
         """Stop if the model computes no forces.
+
+        ``CompileGraphModel`` of NequIP 0.19 (``nequip/nn/compile.py``) gives all fields of its
+        input back, so that force labels would look like forces where none are computed.
+
+        Args:
+            output: the model's.
+            batch: what it was called with.
 
         Raises:
             RuntimeError: naming the remedy.
         """
-        if AtomicDataDict.FORCE_KEY not in output:
+        forces = output.get(AtomicDataDict.FORCE_KEY)
+        if forces is None or forces is batch.get(AtomicDataDict.FORCE_KEY):
             raise RuntimeError(
                 "the PIWSL loss needs forces, but the model gives none; build it with "
                 "do_derivatives: true (the default of NequIPGNNModel and AllegroModel)"
             )
 
     def without_labels(self, batch: AtomicDataDict.Type) -> AtomicDataDict.Type:
-        """The fields that the model reads.
-
-        ``CompileGraphModel`` of NequIP 0.19 (``nequip/nn/compile.py``) gives all fields of its
-        input back, so that force labels would look like forces where none are computed.
-        """
+        """The fields that the model reads, so that no label looks like its answer, as above."""
         return {key: batch[key] for key in self.model.model_input_fields if key in batch}
 
     @contextlib.contextmanager

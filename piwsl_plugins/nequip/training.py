@@ -133,7 +133,7 @@ class TrainingCalls:
         if step is None or output is None:  # without output the model has raised an error
             return None
         if step.forces:
-            self.host.check_forces(output)
+            self.host.check_forces(output, args[0])
         result = step.finish(output)
         if self._pooled is not None:
             result[POOL_LABELS] = self._pooled

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import copy
+import functools
 
 import pytest
 import torch
 from hydra.utils import get_method
 from nequip.model import NequIPGNNModel
 
-from piwsl_plugins.nequip import host
+from piwsl_plugins.core.term_table import terms_of
+from piwsl_plugins.nequip import PIWSLLoss, host
 from piwsl_plugins.nequip.host import NequIPHost
+from piwsl_plugins.nequip.training import Moment, TrainingCalls
 
 from ..conformance import HostConformance, mixed_structures, run_step, settings_for
 from . import reference
@@ -84,10 +87,17 @@ def test_energies_alone_make_no_graph_of_forces():
     torch.testing.assert_close(alone.energy, both.energy, rtol=1e-13, atol=0.0)
 
 
-def test_model_without_forces():
+@pytest.mark.parametrize("compile_mode", ["eager", "compile"])
+def test_model_without_forces(compile_mode, monkeypatch):
+    """A compiled model gives the labels of its input back, which are no forces."""
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
     config = {**copy.deepcopy(MODELS["nequip"]), "do_derivatives": False}
     config.pop("_target_")
-    model = NequIPGNNModel(**config)
-    batch = reference.as_batch(mixed_structures()[:1], TYPE_NAMES, R_MAX)
+    model = NequIPGNNModel(**config, compile_mode=compile_mode)
+    batch = reference.as_batch(mixed_structures()[:2], TYPE_NAMES, R_MAX)
     with pytest.raises(RuntimeError, match="do_derivatives: true"):
         NequIPHost(model).evaluate(batch, forces=True)
+    loss = PIWSLLoss()
+    TrainingCalls(model, loss, terms_of(loss.settings), 0, lambda: Moment(0, 1.0))
+    with pytest.raises(RuntimeError, match="do_derivatives: true"):
+        model(batch)
