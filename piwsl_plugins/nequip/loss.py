@@ -150,7 +150,8 @@ class PIWSLLoss(MetricsManager):
     def set_coeffs(self, coeff_dict: Mapping[str, float | None]) -> None:
         """Set all coefficients; they are divided by the sum of the supervised ones.
 
-        As in NequIP, a term that is not named gets none, and is then not evaluated.
+        That of the pool, too, which is therefore ``pool_weight`` times this sum. As in NequIP, a
+        term that is not named gets none, and is then not evaluated.
 
         Raises:
             SettingsError: for a coefficient of a PIWSL term of weight 0, or if no supervised

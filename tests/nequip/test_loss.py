@@ -181,6 +181,20 @@ def test_schedulers_set_coefficients():
     assert coeffs_of(restored) == coeffs_of(loss)
 
 
+def test_schedules_give_the_pool_its_weight_times_the_sum():
+    """As docs/nequip.md has it; a checkpoint, whose sum is 1, gives back what it holds."""
+    loss = PIWSLLoss(
+        coeffs={"total_energy": 1.0, "forces": 100.0}, pitc_weight=0.1, pool_file="pool.xyz"
+    )
+    before = coeffs_of(loss)
+    assert before["pool"] == 1.0
+    loss.set_coeffs({"per_atom_energy_mse": 1.0, "forces_mse": 100.0, "pitc": 0.1, "pool": 101.0})
+    assert coeffs_of(loss) == before
+    restored = PIWSLLoss(pitc_weight=0.1, pool_file="pool.xyz")
+    restored.load_state_dict(loss.state_dict())
+    assert coeffs_of(restored) == pytest.approx(before, rel=1e-15)
+
+
 def test_schedulers_cannot_wake_a_term_of_weight_0():
     with pytest.raises(SettingsError, match=r"'pisc_weight'.*above 0"):
         PIWSLLoss().set_coeffs({"per_atom_energy_mse": 1.0, "pisc": 1.0})
