@@ -26,12 +26,18 @@ class Offsets:
             elements: atomic numbers that occur in any structure.
         """
         self._elements = np.array(elements)
-        self._compositions = self._of(frames)
-        self.energies = np.linalg.lstsq(self._compositions, np.array(differences), rcond=None)[0]
+        fitted = compositions(frames, elements)
+        self._directions = _row_space(fitted)
+        self.energies = np.linalg.lstsq(fitted, np.array(differences), rcond=None)[0]
+
+    @property
+    def rank(self) -> int:
+        """Number of independent compositions among the frames: so many energies say nothing."""
+        return len(self._directions)
 
     def __call__(self, frames: Sequence[Frame]) -> np.ndarray:
         """Σ e0 of structures, ``(n_frames,)`` in eV."""
-        return self._of(frames) @ self.energies
+        return compositions(frames, self._elements) @ self.energies
 
     def spans(self, frames: Sequence[Frame]) -> np.ndarray:
         """Whether the compositions fitted to fix Σ e0 of structures, ``(n_frames,)`` bool.
@@ -39,12 +45,20 @@ class Offsets:
         Frames of ethanol alone say nothing of the sum for methanol, as they leave open how much of
         it belongs to carbon.
         """
-        compositions = self._of(frames)
-        fitted = np.linalg.lstsq(self._compositions.T, compositions.T, rcond=None)[0]
-        rest = compositions - (self._compositions.T @ fitted).T
+        wanted = compositions(frames, self._elements)
+        rest = wanted - wanted @ self._directions.T @ self._directions
         return np.abs(rest).max(axis=1) < _TOLERANCE
 
-    def _of(self, frames: Sequence[Frame]) -> np.ndarray:
-        """Number of atoms of each element, ``(n_frames, n_elements)``."""
-        counts = [(frame.atoms.numbers[:, None] == self._elements).sum(axis=0) for frame in frames]
-        return np.array(counts, dtype=float).reshape(len(frames), len(self._elements))
+
+def compositions(frames: Sequence[Frame], elements: Sequence[int] | np.ndarray) -> np.ndarray:
+    """Number of atoms of each element, ``(n_frames, n_elements)``."""
+    wanted = np.asarray(elements)
+    counts = [(frame.atoms.numbers[:, None] == wanted).sum(axis=0) for frame in frames]
+    return np.array(counts, dtype=float).reshape(len(frames), len(wanted))
+
+
+def _row_space(fitted: np.ndarray) -> np.ndarray:
+    """An orthonormal basis of what compositions span, ``(rank, n_elements)``."""
+    unique = np.unique(fitted, axis=0)
+    _, _, directions = np.linalg.svd(unique, full_matrices=False)
+    return directions[: np.linalg.matrix_rank(unique)]

@@ -119,7 +119,7 @@ class _Run:
                 self._predict(path, one.offsets, one.training, one.held_out, one.folder, wanted)
                 for path, one in zip(paths, corrections, strict=True)
             ]
-        return self._finish(models, sizes, wanted, offsets)
+        return self._finish(models, sizes, wanted)
 
     def _stop(self, words: str) -> None:
         print("\n".join([*self.notes, words]))
@@ -131,7 +131,7 @@ class _Run:
             frame.key: {n: 0.0 * v for n, v in self.cheap[frame.key].items() if n in names}
             for frame in frames
         }
-        return [Corrected(corrected(frames, self.cheap, zero, offsets), [])]
+        return [Corrected(corrected(frames, self.cheap, zero, offsets), [], offsets)]
 
     def _given(self, wanted: dict[str, Arrays], offsets: Offsets) -> list[Corrected]:
         """Models trained before."""
@@ -201,19 +201,17 @@ class _Run:
         rest = Offsets(seen, left, self.elements)
         for frame, shift in zip(frames, rest(frames), strict=True):
             labels[frame.key]["energy"] = labels[frame.key]["energy"] + shift
-        return Corrected(labels, held_out)
+        return Corrected(labels, held_out, offsets)
 
     def _finish(
         self,
         models: list[Corrected],
         sizes: dict[str, float],
         wanted: dict[str, Arrays],
-        offsets: Offsets,
     ) -> None:
         errors = held_out_errors(models, wanted, list(sizes))
         n_held_out = sum(len(model.held_out) for model in models)
-        spans = offsets.spans(self.pool)
-        weak = weigh(self.pool, models, self._names(sizes), errors, sizes, spans)
+        weak = weigh(self.pool, models, self._names(sizes), errors, sizes)
         lines = describe(len(self.training), sizes, errors, n_held_out, weak.spread)
         self.notes += _distrusted(weak)
         self.write(
@@ -251,7 +249,7 @@ def _distrusted(weak: Weak) -> list[str]:
         )
     if weak.without_energy:
         notes.append(
-            f"{weak.without_energy} structures have forces alone: the training frames leave open "
+            f"{weak.without_energy} structures get no energy: the training frames leave open "
             "how their energies are shifted, as their composition is not one of theirs"
         )
     return notes

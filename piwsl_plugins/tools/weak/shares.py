@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
 
 from ..errors import InputError
-from ..structures import Frame
+from ..structures import Frame, elements_of
+from .offsets import compositions
 
 
 def draw_shares(frames: Sequence[Frame], models: int, held_out: int, seed: int) -> list[list[int]]:
     """Disjoint shares of the frames, one for each model.
 
-    A share never holds all frames with some element, as no model could learn that element.
+    Without its share, the frames of a model fix the offsets of all compositions that all frames
+    fix: the only frame of a composition that the others do not span is never held out. The only
+    frame with some element is one of these.
 
     Args:
         frames: with expensive labels.
@@ -38,23 +40,32 @@ def draw_shares(frames: Sequence[Frame], models: int, held_out: int, seed: int) 
             f"{option}: {n} training frames are too few for a share of their own for each model; "
             "give fewer models, or more frames"
         )
-    elements = [set(frame.atoms.numbers.tolist()) for frame in frames]
-    occurrences = Counter(z for present in elements for z in present)
+    rows = compositions(frames, elements_of(frames))
+    whole = rows.T @ rows  # whole numbers, so that frames can be taken off exactly
+    rank = _rank(whole)
     remaining = np.random.default_rng(seed).permutation(n).tolist()
     shares: list[list[int]] = []
     for _ in range(models):
         share: list[int] = []
-        taken: Counter[int] = Counter()
+        seen = whole
         for index in remaining:
-            seen_elsewhere = all(taken[z] + 1 < occurrences[z] for z in elements[index])
-            if len(share) < size and seen_elsewhere:
+            if len(share) == size:
+                break
+            without = seen - np.outer(rows[index], rows[index])
+            if _rank(without) == rank:
                 share.append(index)
-                taken.update(elements[index])
+                seen = without
         if not share:
             raise InputError(
-                f"--models={models}: too few training frames can be held out, since others hold "
-                "the only atoms of some element; give fewer models, or more frames"
+                f"--models={models}: too few training frames can be held out, since others are "
+                "the only ones of a composition that fixes the offsets of the elements; give fewer "
+                "models, or more frames"
             )
         remaining = [index for index in remaining if index not in share]
         shares.append(sorted(share))
     return shares
+
+
+def _rank(products: np.ndarray) -> int:
+    """Number of independent compositions, of their products summed over frames."""
+    return int(np.linalg.matrix_rank(products, hermitian=True))

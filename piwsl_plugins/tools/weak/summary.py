@@ -13,7 +13,9 @@ Errors = Mapping[str, float]
 
 
 def _line(name: str, errors: Errors, remark: str) -> str:
-    parts = [f"E {1e3 * errors['energy']:7.2f} meV/atom"]
+    parts = []
+    if "energy" in errors:
+        parts.append(f"E {1e3 * errors['energy']:7.2f} meV/atom")
     if "forces" in errors:
         parts.append(f"F {1e3 * errors['forces']:7.1f} meV/Å")
     if "stress" in errors:

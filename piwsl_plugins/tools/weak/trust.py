@@ -20,10 +20,12 @@ class Corrected:
     Attributes:
         labels: cheap ones plus its correction and offsets, by the structures' keys.
         held_out: training frames that it has not seen.
+        offsets: fitted to those that it has seen.
     """
 
     labels: dict[str, Arrays]
     held_out: list[Frame]
+    offsets: Offsets
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +70,6 @@ def weigh(
     names: Sequence[str],
     errors: Mapping[str, float],
     corrections: Mapping[str, float],
-    spans: np.ndarray,
 ) -> Weak:
     """The mean of the models, with weights s²/(s² + σ²) from their spread σ.
 
@@ -84,33 +85,37 @@ def weigh(
         errors: s, root mean square errors on held-out frames, by label.
         corrections: root mean squares of the correction itself: where the models differ by more,
             the cheap label would be as good.
-        spans: ``(n,)`` bool, whether the training frames fix the offsets of each structure.
+
+    A structure gets an energy only if the frames of every model fix its offsets.
     """
     decisive = "forces" if "forces" in corrections else "energy"
     kept, labels, distrusted = [], [], []
     spreads: list[Arrays] = []
-    n_without = 0
-    every = [_mean_and_spread([m.labels[frame.key] for m in models], names) for frame in pool]
+    spans = np.all([model.offsets.spans(pool) for model in models], axis=0)
+    fixed = [list(names) if spanned else [n for n in names if n != "energy"] for spanned in spans]
+    every = [
+        _mean_and_spread([model.labels[frame.key] for model in models], these)
+        for frame, these in zip(pool, fixed, strict=True)
+    ]
     sigmas = [root_mean_squares([spread], [f]) for (_, spread), f in zip(every, pool, strict=True)]
     errors = {**_medians(sigmas), **errors}
-    for frame, spanned, (means, spread), sigma in zip(pool, spans, every, sigmas, strict=True):
+    for frame, (means, spread), sigma in zip(pool, every, sigmas, strict=True):
         if sigma.get(decisive, 0.0) > corrections[decisive]:
             distrusted.append(frame)
             continue
         values: dict[str, object] = dict(means)
-        if spread:
+        if "energy" in spread:
             values["weak_energy_std"] = float(spread["energy"])
-            if "forces" in spread:
-                values["weak_forces_std"] = np.sqrt(np.square(spread["forces"]).mean(axis=1))
+        if "forces" in spread:
+            values["weak_forces_std"] = np.sqrt(np.square(spread["forces"]).mean(axis=1))
+        if spread:
             weights = {name: _weight(errors.get(name), sigma[name]) for name in sigma}
             values |= {f"config_{name}_weight": weight for name, weight in weights.items()}
-            values["weight"] = weights.get("forces", weights["energy"])
-        if not spanned:
-            del values["energy"]
-            n_without += 1
+            values["weight"] = weights.get("forces", weights.get("energy", 1.0))
         kept.append(frame)
         labels.append(values)
         spreads.append(spread)
+    n_without = sum("energy" not in values for values in labels)
     return Weak(kept, labels, distrusted, n_without, root_mean_squares(spreads, kept))
 
 
