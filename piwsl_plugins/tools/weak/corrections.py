@@ -27,12 +27,14 @@ class Correction:
         training: frames that it sees.
         held_out: frames that it does not see, its validation file.
         offsets: fitted to the frames that it sees, so that its error on the others is honest.
+        stress: whether all frames, of both files, have one.
     """
 
     folder: Path
     training: list[Frame]
     held_out: list[Frame]
     offsets: Offsets
+    stress: bool
 
     @property
     def train_file(self) -> Path:
@@ -68,12 +70,19 @@ def divide(
         elements: atomic numbers that occur.
     """
     made = []
+    stress = n_with_stress(frames, cheap) == len(frames)
     for number, share in enumerate(shares):
         training = [frame for index, frame in enumerate(frames) if index not in share]
         offsets = fitted_offsets(training, cheap, elements)
         held_out = [frames[index] for index in share]
-        made.append(Correction(folder / f"correction_{number}", training, held_out, offsets))
+        path = folder / f"correction_{number}"
+        made.append(Correction(path, training, held_out, offsets, stress))
     return made
+
+
+def n_with_stress(frames: Sequence[Frame], cheap: Mapping[str, Arrays]) -> int:
+    """Number of frames that have the stresses of both methods."""
+    return sum(f.stress is not None and "stress" in cheap[f.key] for f in frames)
 
 
 def fitted_offsets(

@@ -23,12 +23,19 @@ _NAME = "correction"
 
 @dataclasses.dataclass(frozen=True)
 class Training:
-    """One training: its files, seed, and the folder for what the trainer writes."""
+    """One training.
+
+    Attributes:
+        seed: of weights and batches.
+        folder: for what the trainer writes.
+        stress: whether all frames of both files have one.
+    """
 
     train_file: Path
     valid_file: Path
     seed: int
     folder: Path
+    stress: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,16 +146,20 @@ def _of_mace(training: Training, elements: Sequence[int]) -> list[str]:
 
 
 def _of_nequip(training: Training, elements: Sequence[int]) -> list[str]:
-    """Overrides of Hydra for ``nequip-train``, which only trains: there are no test labels."""
+    """Overrides of Hydra for ``nequip-train``, which only trains: there are no test labels.
+
+    A batch of its holds no frames of which only some have a stress.
+    """
     paths = {
         "++data.train_file_path": training.train_file,
         "++data.val_file_path": training.valid_file,
         "hydra.run.dir": training.folder,
     }
     quoted = [f"{name}='{_escaped(path.absolute())}'" for name, path in paths.items()]
+    stress = ", REF_stress: stress" if training.stress else ""
     return [
         *quoted,
-        "++data.key_mapping={REF_energy: total_energy, REF_forces: forces, REF_stress: stress}",
+        f"++data.key_mapping={{REF_energy: total_energy, REF_forces: forces{stress}}}",
         f"++data.seed={training.seed}",
         f"++training_module.model.seed={training.seed}",
         "run=[train]",

@@ -13,7 +13,15 @@ from ..labelling import Arrays
 from ..structures import Frame, LabelKeys, elements_of
 from .arguments import folder_of
 from .cheap import cheap_labels, is_learned
-from .corrections import Correction, correction_labels, digest_of, divide, fitted_offsets, vanish
+from .corrections import (
+    Correction,
+    correction_labels,
+    digest_of,
+    divide,
+    fitted_offsets,
+    n_with_stress,
+    vanish,
+)
 from .evaluation import evaluate
 from .given import require_correction, require_one_cutoff
 from .hosts import HostCommand
@@ -109,6 +117,7 @@ class _Run:
         elif self.options.corrections:
             models = self._given(wanted, offsets)
         else:
+            self._leave_out_stress(sizes)
             corrections = self._divide()
             if self.options.until == "correction":
                 return self._stop(f"{len(corrections)} corrections are in {self.stages.folder}")
@@ -150,6 +159,16 @@ class _Run:
             models.append(self._predict(Path(path), offsets, self.training, [], folder, wanted))
             require_correction(path, models[-1].labels, self.training, self.cheap)
         return models
+
+    def _leave_out_stress(self, sizes: dict[str, float]) -> None:
+        """Take the stress out of what is learned, where NequIP cannot learn it."""
+        n, n_all = n_with_stress(self.training, self.cheap), len(self.training)
+        if self.command is not None and self.command.kind == "nequip" and 0 < n < n_all:
+            sizes.pop("stress")
+            self.notes.append(
+                f"only {n} of {n_all} training frames have a stress of both methods: nequip-train "
+                "takes that of all frames or none, so that no stress is learned or written"
+            )
 
     def _divide(self) -> list[Correction]:
         shares = draw_shares(

@@ -57,7 +57,8 @@ def train(
             log = correction.folder / "training.log"
             called = f"correction {number + 1} of {len(corrections)}"
             print(f"training {called}, log: {log}", file=sys.stderr, flush=True)
-            training = Training(correction.train_file, correction.valid_file, seed + number, folder)
+            files = correction.train_file, correction.valid_file
+            training = Training(*files, seed + number, folder, correction.stress)
             start = time.perf_counter()
             _run(command.arguments(training, elements), environment, log, called)
             seconds = round(time.perf_counter() - start, 1)

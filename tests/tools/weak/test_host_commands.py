@@ -1,5 +1,6 @@
 """The command lines of the hosts, and trainings that fail, without any host."""
 
+import dataclasses
 import sys
 from pathlib import Path
 
@@ -40,6 +41,14 @@ def test_nequip_gets_overrides(programs):
     assert f"++data.train_file_path='{programs}/a b/train.xyz'" in words
     assert f"hydra.run.dir='{programs}/a b/training'" in words
     assert {"++data.seed=7", "++training_module.model.seed=7", "run=[train]"} <= set(words)
+
+
+def test_nequip_learns_the_stress_of_all_frames_or_none(programs):
+    command = HostCommand.parse("nequip-train -cn mine.yaml")
+    energies = "++data.key_mapping={REF_energy: total_energy, REF_forces: forces"
+    assert energies + "}" in command.arguments(TRAINING, [1, 8])
+    whole = dataclasses.replace(TRAINING, stress=True)
+    assert energies + ", REF_stress: stress}" in command.arguments(whole, [1, 8])
 
 
 def test_other_commands_say_where_files_go(programs):

@@ -105,6 +105,28 @@ def test_stress_that_the_training_frames_lack_is_left_out(weak):
     assert "REF_stress" not in found[0].info and "1 with forces" in printed
 
 
+@pytest.mark.parametrize("n_with", [0, 4, 10])
+def test_nequip_gets_the_stress_of_all_frames_or_none(n_with, weak, monkeypatch):
+    """Some molecules among cells, in NequIP's own command line."""
+    frames = [argon(index, 0.024) for index in range(10)]
+    for atoms in frames[n_with:]:
+        del atoms.info["REF_stress"]
+    ase.io.write("train.xyz", frames)
+    ase.io.write("pool.xyz", [argon(10)])
+    Path("nequip-train").write_text(
+        f"#!{sys.executable}\nimport sys, pathlib\nprint(sys.argv)\n"
+        "folder = next(word for word in sys.argv if word.startswith('hydra.run.dir='))\n"
+        "pathlib.Path(folder.partition('=')[2].strip(chr(39)), 'best.ckpt').touch()\n"
+    )
+    Path("nequip-train").chmod(0o755)
+    monkeypatch.setenv("PATH", str(Path.cwd()))
+    given = ("--calculator", "known_methods:argon_low", "--train", "nequip-train -cn mine.yaml")
+    _, printed = weak(*given, "--until", "train")
+    log = Path("weak.stages/correction_0/training.log").read_text()
+    assert ("REF_stress: stress" in log) == (n_with == 10)
+    assert ("only 4 of 10 training frames have a stress" in printed) == (n_with == 4)
+
+
 def test_an_ion_is_another_frame_than_the_molecule(weak):
     pool = bundled("gfn2_hot", ":2")
     ion = pool[0].copy()
