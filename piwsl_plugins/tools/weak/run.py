@@ -33,7 +33,7 @@ from .shares import draw_shares
 from .stages import Stages
 from .summary import advise, describe, next_commands
 from .trainings import train
-from .trust import Corrected, Weak, corrected, held_out_errors, weigh
+from .trust import Corrected, Weak, corrected, held_out_errors, uncorrected, weigh
 from .units import require_one_unit
 
 #: frames left out that are named
@@ -113,7 +113,7 @@ class _Run:
                 "the two methods agree on all training frames after offsets: no correction is "
                 "trained, and the labels are those of the cheap method and the offsets"
             )
-            models = self._uncorrected(offsets, changes)
+            models = [uncorrected([*self.training, *self.pool], self.cheap, [], offsets)]
         elif self.options.corrections:
             models = self._given(wanted, offsets)
         else:
@@ -132,15 +132,6 @@ class _Run:
 
     def _stop(self, words: str) -> None:
         print("\n".join([*self.notes, words]))
-
-    def _uncorrected(self, offsets: Offsets, changes: list[Arrays]) -> list[Corrected]:
-        frames = [*self.training, *self.pool]
-        names = set(changes[0])
-        zero = {
-            frame.key: {n: 0.0 * v for n, v in self.cheap[frame.key].items() if n in names}
-            for frame in frames
-        }
-        return [Corrected(corrected(frames, self.cheap, zero, offsets), [], offsets)]
 
     def _given(self, wanted: dict[str, Arrays], offsets: Offsets) -> list[Corrected]:
         """Models trained before."""
@@ -229,13 +220,16 @@ class _Run:
         wanted: dict[str, Arrays],
     ) -> None:
         errors = held_out_errors(models, wanted, list(sizes))
+        # of the same frames with the same offsets, or the comparison would not be fair
+        without = [uncorrected(m.held_out, self.cheap, m.held_out, m.offsets) for m in models]
+        cheap = held_out_errors(without, wanted, list(sizes)) or sizes
         n_held_out = sum(len(model.held_out) for model in models)
-        weak = weigh(self.pool, models, self._names(sizes), errors, sizes)
-        lines = describe(len(self.training), sizes, errors, n_held_out, weak.spread)
+        weak = weigh(self.pool, models, self._names(sizes), errors, {**sizes, **cheap})
+        lines = describe(len(self.training), cheap, errors, n_held_out, weak.spread)
         self.notes += _distrusted(weak)
         self.write(
             list(zip(weak.frames, weak.labels, strict=True)),
-            [*lines, *advise(sizes, errors, is_learned(self.options.calculator))],
+            [*lines, *advise(cheap, errors, is_learned(self.options.calculator))],
         )
 
     def _names(self, sizes: dict[str, float]) -> list[str]:
@@ -264,7 +258,7 @@ def _distrusted(weak: Weak) -> list[str]:
         more = ", …" if len(weak.distrusted) > _NAMED else ""
         notes.append(
             f"{len(weak.distrusted)} structures left out, on which the models differ by more than "
-            f"the correction itself: {named}{more}"
+            f"the cheap method is wrong: {named}{more}"
         )
     if weak.without_energy:
         notes.append(

@@ -30,16 +30,17 @@ def describe(
 
     Args:
         n_training: number of frames with expensive labels.
-        cheap: root mean square errors of the cheap method, offsets taken off.
+        cheap: root mean square errors of the cheap method after offsets, on the held-out frames
+            if there are any, otherwise on the training frames.
         held_out: those of the corrected method on frames that the model in question has not seen.
         n_held_out: number of these frames.
         spread: of the models over the pool.
     """
     lines = ["root mean square errors:"]
-    lines.append(_line("cheap method, after offsets", cheap, f"{n_training} training frames"))
+    frames = f"{n_held_out} held-out frames" if held_out else f"{n_training} training frames"
+    lines.append(_line("cheap method, after offsets", cheap, frames))
     if held_out:
-        frames = f"{n_held_out} held-out frames, which also chose the checkpoints"
-        lines.append(_line("corrected", held_out, frames))
+        lines.append(_line("corrected", held_out, "the same, which also chose the checkpoints"))
     if spread:
         lines.append(_line("spread of the models", spread, "the pool"))
     return lines
@@ -49,7 +50,7 @@ def advise(cheap: Errors, held_out: Errors, learned: bool) -> list[str]:
     """What a user should think twice about."""
     lines = []
     name = "forces" if "forces" in held_out else "energy"
-    if held_out and held_out[name] > _WORTH * cheap[name]:
+    if held_out and held_out[name] > _WORTH * cheap[name] > 0:
         lines.append(
             "WARNING: on held-out frames the correction leaves "
             f"{held_out[name] / cheap[name]:.0%} of the cheap method's error after offsets: it has "

@@ -35,7 +35,7 @@ class Weak:
     Attributes:
         frames: those that are labelled.
         labels: of each, with weights and, of several models, their spread.
-        distrusted: structures on which the models differ by more than the correction itself.
+        distrusted: structures on which the models differ by more than the cheap method is wrong.
         without_energy: number of frames whose energy the training frames leave open.
         spread: root mean square of it over the frames, by label, in eV per atom and eV/Å.
     """
@@ -64,6 +64,14 @@ def corrected(
     return found
 
 
+def uncorrected(
+    frames: Sequence[Frame], cheap: Mapping[str, Arrays], held_out: list[Frame], offsets: Offsets
+) -> Corrected:
+    """What a model makes of structures that says nothing: cheap labels plus its offsets."""
+    nothing = {f.key: {n: 0.0 * value for n, value in cheap[f.key].items()} for f in frames}
+    return Corrected(corrected(frames, cheap, nothing, offsets), held_out, offsets)
+
+
 def weigh(
     pool: Sequence[Frame],
     models: Sequence[Corrected],
@@ -83,8 +91,8 @@ def weigh(
         models: what they say.
         names: of the labels that are wanted, as far as the models give them.
         errors: s, root mean square errors on held-out frames, by label.
-        corrections: root mean squares of the correction itself: where the models differ by more,
-            the cheap label would be as good.
+        corrections: errors of the cheap method: where the models differ by more, its label would
+            be as good.
 
     A structure gets an energy only if the frames of every model fix its offsets.
     """

@@ -149,6 +149,27 @@ def test_stages_one_by_one(weak):
                 assert mine.arrays["REF_forces"] == pytest.approx(wanted, abs=1e-7)
 
 
+def test_both_errors_are_of_the_frames_that_the_models_have_not_seen(weak, monkeypatch):
+    """The cheap method's is what stands in the validation files: offsets of seen frames off."""
+
+    def known(command, corrections, *given):
+        return [Path("known_methods:weak")] * len(corrections)
+
+    monkeypatch.setattr("piwsl_plugins.tools.weak.run.train", known)
+    _, printed = weak(*CHEAP, "--train", "true {train} {seed} {folder}")
+    held_out = [a for p in Path("weak.stages").glob("*/valid.xyz") for a in ase.io.read(p, ":")]
+    energy, force = (np.sqrt(np.square(v).mean()) for v in (energies(held_out), forces(held_out)))
+    line = next(line for line in printed.splitlines() if "after offsets" in line)
+    assert line.split()[4:9] == [
+        "E",
+        f"{1e3 * energy / 9:.2f}",
+        "meV/atom",
+        "F",
+        f"{1e3 * force:.1f}",
+    ]
+    assert len(held_out) == 3 and "(3 held-out frames)" in line
+
+
 def test_a_model_of_the_expensive_method_is_no_correction(refused):
     """Frames whose forces are those of springs, and a cheap method that has half of them."""
     for name, k in (("train.xyz", 0.2), ("cheap.xyz", 0.1)):

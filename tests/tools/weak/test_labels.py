@@ -11,7 +11,7 @@ from piwsl_plugins.tools.structures import Frame
 from piwsl_plugins.tools.weak.corrections import divide
 from piwsl_plugins.tools.weak.offsets import Offsets
 from piwsl_plugins.tools.weak.shares import draw_shares
-from piwsl_plugins.tools.weak.trust import Corrected, held_out_errors, weigh
+from piwsl_plugins.tools.weak.trust import Corrected, held_out_errors, uncorrected, weigh
 from piwsl_plugins.tools.weak.units import require_one_unit
 
 
@@ -165,6 +165,16 @@ def test_held_out_errors_are_of_the_frames_that_a_model_has_not_seen():
     errors = held_out_errors(models, wanted, ["energy", "forces"])
     assert errors["energy"] == pytest.approx(np.sqrt((0.1**2 + 0.2**2) / 2))
     assert errors["forces"] == pytest.approx(np.sqrt((0.1**2 + 0.3**2) / 2))
+
+
+def test_the_error_of_the_cheap_method_has_the_offsets_of_the_model():
+    """Three frames that the model has seen differ by 0.3 eV, the one that it has not by 0.9."""
+    frames = [frame("H2O", index, energy=e) for index, e in enumerate((0.3, 0.3, 0.3, 0.9))]
+    cheap, wanted = labelled(frames, 0.0, 0.0), {f.key: {"energy": f.energy} for f in frames}
+    offsets = Offsets(frames[:3], [0.3] * 3, [1, 8])
+    alone = uncorrected(frames[3:], cheap, frames[3:], offsets)
+    errors = held_out_errors([alone], wanted, ["energy", "forces"])
+    assert errors == pytest.approx({"energy": 0.6 / 3})
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,14 @@ CHEAP = {"energy": 0.0038, "forces": 0.1196}
 def test_errors_are_in_the_units_of_the_field():
     held_out, spread = {"energy": 0.002, "forces": 0.05}, {"energy": 0.001, "forces": 0.02}
     lines = describe(10, CHEAP, held_out, 3, spread)
-    assert "3.80 meV/atom" in lines[1] and "119.6 meV/Å" in lines[1] and "10 training" in lines[1]
-    assert "2.00 meV/atom" in lines[2] and "50.0 meV/Å" in lines[2] and "3 held-out" in lines[2]
+    assert "3.80 meV/atom" in lines[1] and "119.6 meV/Å" in lines[1] and "3 held-out" in lines[1]
+    assert "2.00 meV/atom" in lines[2] and "50.0 meV/Å" in lines[2] and "the same" in lines[2]
     assert "1.00 meV/atom" in lines[3] and "20.0 meV/Å" in lines[3]
+
+
+def test_without_held_out_frames_the_error_is_that_on_the_training_frames():
+    lines = describe(10, CHEAP, {}, 0, {})
+    assert len(lines) == 2 and "3.80 meV/atom" in lines[1] and "10 training frames" in lines[1]
 
 
 def test_a_correction_that_helps_gets_no_advice():
