@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..calculators import CalculatorSource
@@ -108,6 +108,7 @@ class _Run:
         if self.options.until == "cheap":
             self.stages.keep()
             return self._stop(f"cheap labels are in {self.stages.folder}")
+        _require_more_than_offsets(len(self.training), offsets.rank, sizes)
         if vanish(changes):
             self.notes.append(
                 "the two methods agree on all training frames after offsets: no correction is "
@@ -249,6 +250,20 @@ class _Run:
         held = ", ".join(f"{count} with {name}" for name, count in counts.items())
         found = f"{self.options.out}: {len(frames)} structures, {held}"
         print("\n".join([*self.notes, *lines, found, *next_commands(self.options)]))
+
+
+def _require_more_than_offsets(n: int, rank: int, sizes: Mapping[str, float]) -> None:
+    """Refuse energies alone that the offsets explain, whatever the two methods are.
+
+    Raises:
+        InputError: with the number of frames.
+    """
+    if set(sizes) == {"energy"} and n <= rank:
+        raise InputError(
+            f"{n} training frames with energies alone are too few: offsets explain those of "
+            f"{rank} independent compositions, so that nothing is left to learn or to compare; "
+            "give more frames, or frames with forces"
+        )
 
 
 def _distrusted(weak: Weak) -> list[str]:

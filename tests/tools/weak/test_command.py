@@ -5,6 +5,7 @@ from pathlib import Path
 import ase.io
 import numpy as np
 import pytest
+from ase.build import molecule
 
 from .conftest import bundled
 from .known_methods import STRONG
@@ -104,6 +105,24 @@ def test_energies_alone(weak):
         "12 with energy" in printed and "forces" not in printed.split("weak.xyz:")[1].split("\n")[0]
     )
     assert "REF_forces" not in found[0].arrays
+
+
+@pytest.mark.parametrize("n", [3, 4])
+def test_energies_alone_that_offsets_explain_are_refused(n, weak, refused):
+    """Three molecules of three elements: any two methods agree on them after offsets."""
+    frames = [molecule(name) for name in ("H2O", "CH4", "CO2", "CH3OH")]
+    for index, atoms in enumerate(frames):
+        atoms.info["REF_energy"] = (-3.0) ** index
+    ase.io.write("train.xyz", frames[:n])
+    given = ("--calculator", "known_methods:lennard_jones")
+    if n == 3:
+        error = refused(*given, "--train", "true {train} {seed} {folder}")
+        assert "3 training frames with energies alone are too few" in error
+        assert "more frames" in error and error.count("\n") == 1
+        assert not Path("weak.xyz").exists()
+    else:
+        _, printed = weak(*given, "--until", "correction", "--models", 1)
+        assert "1 corrections are in" in printed
 
 
 def test_energies_alone_with_a_cheap_method_that_has_forces(weak):
