@@ -19,6 +19,8 @@ VERBS = {
     "weak": ("weak.command", "labels of a cheap method plus a learned correction"),
     "report": ("report.command", "judge trained models side by side"),
 }
+#: those whose ``--overwrite`` throws an unfinished run away
+_RESUMED = ("pool", "hessian", "weak")
 #: what a user may lack, and what installs it
 _TOOLS = dict.fromkeys(
     ("ase", "featomic", "jinja2", "matplotlib", "numpy", "pandas", "rich", "scipy"),
@@ -61,9 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _run(verb, given)
         _flush()
     except ToolError as error:
-        return _end(f"piwsl {verb}: {error}", error.exit_code)
+        return _end(f"piwsl {verb}: {_again(str(error), verb, given)}", error.exit_code)
     except KeyboardInterrupt:
-        words = "interrupted; the same command goes on where it stopped"
+        words = _again("interrupted; the same command goes on where it stopped", verb, given)
         return _end(f"\npiwsl {verb}: {words}", 130)
     except OSError as error:
         place = "" if error.filename is None else f"{error.filename}: "
@@ -79,6 +81,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         return _end(f"piwsl {verb}: {package} must be installed: {remedy}", 2)
     return 0
+
+
+def _again(words: str, verb: str, given: Sequence[str]) -> str:
+    """What is said of "the same command", where ``--overwrite`` would begin anew."""
+    # argparse takes abbreviations
+    overwrites = any(argument.startswith("--ov") for argument in given)
+    if verb not in _RESUMED or not overwrites:
+        return words
+    return words.replace("the same command", "the same command without --overwrite")
 
 
 def _run(verb: str, given: list[str]) -> None:

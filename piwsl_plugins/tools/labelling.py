@@ -25,6 +25,21 @@ Arrays = dict[str, np.ndarray]
 _AT_MOST_EVERY = 1.0
 #: failures that an error message spells out
 _SHOWN = 5
+#: in the head of an unfinished run with ``--overwrite``
+_REPLACES = "replaces the file"
+
+
+def replaced(out: Path) -> bool:
+    """Whether an unfinished run with ``--overwrite`` is to replace a file, which is not looked at.
+
+    The file stays until the run has ended, as what is to replace it may come to nothing.
+    """
+    head = _folder_of(out) / "run.json"
+    return head.is_file() and bool(read_json(head).get(_REPLACES))
+
+
+def _folder_of(out: Path) -> Path:
+    return out.with_name(out.name + ".partial")
 
 
 class Store:
@@ -55,16 +70,17 @@ class Store:
         """
         self.out = out
         self.run = json.dumps(dict(run))
-        self.folder = out.with_name(out.name + ".partial")
+        self.folder = _folder_of(out)
         self._head = self.folder / "run.json"
         self._in_out: dict[str, Arrays] = {}
         self._finished: dict[str, Arrays] = {}
         self._unwritten: dict[str, Arrays] = {}
         self._written = time.monotonic()
         self._replaces = overwrite
+        self._stale = overwrite
         if overwrite:
             return
-        if out.is_file():
+        if out.is_file() and not replaced(out):
             there, self._in_out = read_out(out)
             self._compare(json.loads(there), out)
         if self._head.is_file():
@@ -86,11 +102,12 @@ class Store:
     def flush(self) -> None:
         """Write what is finished and not written yet."""
         if self._unwritten:
-            if self._replaces:
+            if self._stale:
                 shutil.rmtree(self.folder, ignore_errors=True)
-                self._replaces = False
+                self._stale = False
             if not self._head.is_file():
-                write_json(self._head, json.loads(self.run))
+                marked = {_REPLACES: True} if self._replaces else {}
+                write_json(self._head, {**json.loads(self.run), **marked})
             together = {
                 f"{key}.{part}": array
                 for key, arrays in self._unwritten.items()

@@ -92,6 +92,24 @@ def test_every_end_has_its_exit_code_and_one_line(ends_with, error, exit_code, w
     assert printed.strip().count("\n") == 0
 
 
+@pytest.mark.parametrize(
+    ("verb", "option", "words"),
+    [
+        ("pool", "--overwrite", "the same command without --overwrite goes on"),
+        ("weak", "--overw", "the same command without --overwrite goes on"),
+        ("weak", "--out=overwritten.xyz", "the same command goes on"),
+        ("select", "--overwrite", "the same command goes on"),
+    ],
+)
+def test_what_begins_anew_with_overwrite_goes_on_without(verb, option, words, monkeypatch, capsys):
+    def interrupted(verb, given):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("piwsl_plugins.tools.command._run", interrupted)
+    assert main([verb, option]) == 130
+    assert words in capsys.readouterr().err
+
+
 def test_mistakes_of_ours_are_not_hidden(ends_with):
     with pytest.raises(ZeroDivisionError):
         ends_with(ZeroDivisionError())

@@ -91,9 +91,11 @@ def check(options: argparse.Namespace) -> None:
     Raises:
         InputError: naming the option.
     """
+    from ..labelling import replaced
+
     workers.check_options(options)
     _require_ending("--out", options.out, (".xyz", ".extxyz"))
-    check_new(options.out, options.overwrite)
+    check_new(options.out, options.overwrite or replaced(options.out))
     if options.figure is not None:
         _require_ending("--figure", options.figure, (".png", ".pdf"))
         # that of an unfinished run is its own, drawn before the pool was written

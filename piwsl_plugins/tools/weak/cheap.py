@@ -45,7 +45,6 @@ def cheap_labels(
         found = {f.key: labels[place(f)] for f in frames if place(f) in labels}
         _require_training(inputs.training, found, options.cheap_labels)
         stages.enter("cheap", {"cheap_labels": _digest(options.cheap_labels)})
-        stages.clear()
         reason = "not among the cheap labels"
         return Evaluated(found, {f.key: reason for f in frames if f.key not in found})
     source = CalculatorSource.parse(options.calculator, options.head)

@@ -28,13 +28,14 @@ class Stages:
             InputError: if ``out`` is not from this folder, or the folder holds something else.
         """
         self.folder, self.out, self.overwrite = folder, out, overwrite
+        self._stale = overwrite
         self._head, self._digest = folder / "run.json", folder / "labels.json"
         if folder.exists() and not folder.is_dir():
             raise InputError(f"--folder={folder}: this is a file; give the name of a folder")
         own = (".writing", ".partial", ".lock")
         foreign = folder.exists() and any(not p.name.endswith(own) for p in folder.iterdir())
-        # the cheap labels are there before the head, where a run was killed in between
-        heads = (self._head, folder / "cheap.json")
+        # these are there before the head, where a run was killed in between
+        heads = (self._head, folder / "cheap.json", self._digest)
         if foreign and not any(head.is_file() for head in heads):
             raise InputError(f"{folder} is not the folder of a run of piwsl weak; give another")
         self._run = read_json(self._head) if self._head.is_file() and not overwrite else {}
@@ -45,13 +46,21 @@ class Stages:
             )
 
     def clear(self) -> None:
-        """Throw away what another run left in the folder, if the user wants that."""
-        if self.overwrite:
-            for path in self.folder.glob("*"):
-                if path.is_dir():
-                    shutil.rmtree(path)
-                elif path.name != ".lock":
-                    path.unlink()
+        """Throw away what another run left in the folder, once, if the user wants that.
+
+        The output file stays until it is replaced; it counts as of this folder, so that the command
+        goes on without ``--overwrite``, which would begin anew.
+        """
+        if not self._stale:
+            return
+        for path in self.folder.glob("*"):
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name != ".lock":
+                path.unlink()
+        if self.out.is_file():
+            write_json(self._digest, {"sha256": [_digest_of(self.out)]})
+        self._stale = False
 
     def enter(self, stage: str, settings: Mapping[str, Any]) -> None:
         """Say what a stage is made with; :meth:`keep` notes it in the folder.
@@ -77,6 +86,7 @@ class Stages:
 
         What failed at once can then be given otherwise.
         """
+        self.clear()
         if not self._head.is_file() or read_json(self._head) != self._run:
             write_json(self._head, self._run, indent=1)
 

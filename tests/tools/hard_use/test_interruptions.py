@@ -128,6 +128,27 @@ def test_killed_at_random_moments(run, seed):
     assert code or left() == []
 
 
+@pytest.mark.parametrize("run", ["pool", "hessian", "weak"], indirect=True)
+def test_an_overwriting_run_that_is_interrupted_goes_on_without_the_option(run, monkeypatch):
+    """What is to be replaced stays until then."""
+    command, outputs, whole, _ = run
+    monkeypatch.setattr("piwsl_plugins.tools.labelling._AT_MOST_EVERY", 0.0)
+    for name in outputs:
+        Path(name).write_text("old")
+    process, reading = started(f"{command} --overwrite")
+    deadline = time.monotonic() + 30
+    while not list(Path().rglob("*.partial/*.npz")) and time.monotonic() < deadline:
+        time.sleep(0.001)
+    os.kill(process, signal.SIGINT)
+    code, error = finished((process, reading))
+    assert (code, "the same command without --overwrite goes on" in error) == (130, True), error
+    assert list(Path().rglob("*.partial/*.npz"))
+    assert all(Path(name).read_text() == "old" for name in outputs)
+    assert finished(started(command)) == (0, "")
+    assert [results(Path(name)) for name in outputs] == whole
+    assert left() == []
+
+
 def test_two_processes_do_not_write_the_same(run):
     command, outputs, whole, _ = run
     first = started(command)

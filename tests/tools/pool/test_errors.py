@@ -21,3 +21,13 @@ def test_a_calculator_that_fails_on_every_frame(refused, data, tmp_path):
         tmp_path / "cells.xyz", "known_dynamics:stressless", "--pressure", 0, exit_code=1
     )
     assert "failed on 1 frames" in error and "stress" in error
+
+
+def test_a_pool_stays_where_its_successor_comes_to_nothing(refused, data, tmp_path):
+    """Every run is cut before its first structure."""
+    (tmp_path / "pool.xyz").write_text("old")
+    late = ("--equilibration", 500, "--spacing", 10)
+    error = refused(data, "known_dynamics:pulled", *late, "--overwrite", exit_code=1)
+    assert "runs ended before their first structure" in error
+    assert (tmp_path / "pool.xyz").read_text() == "old"
+    assert not (tmp_path / "pool.xyz.partial").exists()

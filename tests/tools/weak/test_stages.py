@@ -55,6 +55,17 @@ def test_other_numbers_of_models_are_refused(weak, refused):
     assert "models" in error and "--overwrite" in error
 
 
+def test_a_wrong_call_throws_no_stage_away(weak, refused):
+    weak(*CHEAP, "--until", "correction")
+    before = {p: p.read_bytes() for p in Path("weak.stages").rglob("*.*") if p.is_file()}
+    given = ("--until", "correction", "--overwrite")
+    assert "--held_out=9" in refused(*CHEAP, *given, "--held_out", 9)
+    assert {p: p.read_bytes() for p in Path("weak.stages").rglob("*.*") if p.is_file()} == before
+    weak(*CHEAP, *given, "--held_out", 3)
+    valid = ase.io.read("weak.stages/correction_0/valid.xyz", ":")
+    assert len(valid) == 3
+
+
 def test_a_training_that_failed_can_be_given_otherwise(weak, refused):
     """Nothing that the first one made would be mixed with the second's."""
     for option in ("-d", "-z"):  # neither is true of the words that follow
