@@ -37,6 +37,7 @@ class Frame:
         energy: total energy in eV, or None.
         forces: ``(n_atoms, 3)`` in eV/Å, or None.
         stress: ``(6,)`` in eV/Å³ in ASE's order and sign, or None.
+        constrained: whether the file held constraints.
     """
 
     atoms: Atoms
@@ -45,6 +46,7 @@ class Frame:
     energy: float | None = None
     forces: np.ndarray | None = None
     stress: np.ndarray | None = None
+    constrained: bool = False
 
     @functools.cached_property
     def key(self) -> str:
@@ -183,6 +185,7 @@ def _frame(atoms: Atoms, where: str, keys: LabelKeys) -> Frame:
         None if energy is None else float(energy[0]),
         None if forces is None else forces.reshape(-1, 3),
         stress,
+        bool(atoms.constraints),
     )
 
 

@@ -1,4 +1,4 @@
-"""The structures of a pool, each geometry once."""
+"""The structures of a pool, each once."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 from ase import Atoms
 
 from ..labelling import Arrays
+from ..structures import Frame, place
 from .runs import Run
-from .starts import place
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,10 +38,10 @@ class Structure:
 
 
 class Collection:
-    """Structures without repetitions, and without geometries that a pool must not hold."""
+    """Structures without repetitions, and without those that a pool must not hold."""
 
     def __init__(self, taken: Set[bytes]) -> None:
-        """Args: taken: keys (:func:`.starts.place`) of geometries that must not be in it."""
+        """Args: taken: keys (:func:`..structures.place`) of those that must not be in it."""
         self.structures: list[Structure] = []
         self.n_left_out = 0
         self._taken = set(taken)
@@ -53,7 +53,7 @@ class Collection:
             atoms = run.atoms.copy()
             atoms.set_cell(arrays["cells"][n])
             atoms.positions = arrays["positions"][n]
-            here = place(atoms)
+            here = place(Frame(atoms, run.where))
             if here in self._taken:
                 self.n_left_out += 1
                 continue

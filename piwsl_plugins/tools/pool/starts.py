@@ -6,11 +6,8 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from ase import Atoms
-
-from ...core.frame_checks import geometry_key
 from ..errors import InputError
-from ..structures import Frame, read_frames
+from ..structures import Frame, place, read_frames
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,7 +16,7 @@ class Starts:
 
     Attributes:
         frames: those that trajectories begin at, by their number in the file.
-        taken: keys of the geometries that a pool must not hold.
+        taken: keys (:func:`..structures.place`) of structures that a pool must not hold.
         notes: lines on what was left out.
     """
 
@@ -43,12 +40,12 @@ def read_starts(path: Path, index: str, excluded: Sequence[Path], cells: bool) -
     everything = read_frames(path)
     numbers = {frame.where: n for n, frame in enumerate(everything)}
     selected = everything if index == ":" else read_frames(path, index)
-    held_out = {place(frame.atoms) for file in excluded for frame in read_frames(file)}
+    held_out = {place(frame) for file in excluded for frame in read_frames(file)}
     frames: dict[int, Frame] = {}
     seen: set[bytes] = set()
     n_single = n_repeated = n_held_out = 0
     for frame in selected:
-        here = place(frame.atoms)
+        here = place(frame)
         if len(frame.atoms) == 1:
             n_single += 1
         elif here in held_out:
@@ -63,6 +60,7 @@ def read_starts(path: Path, index: str, excluded: Sequence[Path], cells: bool) -
             f"{path}: no frame to begin at ({n_single} single atoms, {n_held_out} frames of the "
             "files of --exclude)"
         )
+    n_constrained = sum(frame.constrained for frame in frames.values())
     if cells:
         _require_cells(frames.values())
     notes = [
@@ -71,16 +69,12 @@ def read_starts(path: Path, index: str, excluded: Sequence[Path], cells: bool) -
             (n_single, "single atoms left out"),
             (n_repeated, "repeated frames used once"),
             (n_held_out, "frames not begun at: they are in the files of --exclude too"),
+            (n_constrained, "frames with constraints, which the dynamics do not keep"),
         )
         if number
     ]
-    taken = held_out | {place(frame.atoms) for frame in everything}
+    taken = held_out | {place(frame) for frame in everything}
     return Starts(frames, frozenset(taken), notes)
-
-
-def place(atoms: Atoms) -> bytes:
-    """Identifies a geometry up to 0.0005 Å, as the checks of a pool before training do."""
-    return geometry_key(atoms.numbers, atoms.positions)
 
 
 def _require_cells(frames: Iterable[Frame]) -> None:

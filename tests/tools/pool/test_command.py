@@ -87,6 +87,44 @@ def test_frames_that_are_held_out_never_enter(pool, data, tmp_path):
     assert "1 frames not begun at" in printed
 
 
+def test_an_ion_or_another_cell_is_no_repetition(tmp_path):
+    """Neither among the frames to begin at, nor beside the excluded ones, nor in the pool."""
+    from piwsl_plugins.tools.pool.collection import Collection
+    from piwsl_plugins.tools.pool.runs import Run
+    from piwsl_plugins.tools.pool.starts import read_starts
+
+    neutral = rattled_ethanol(0)
+    ion, cell = neutral.copy(), neutral.copy()
+    ion.info |= {"charge": 1, "spin": 2}
+    cell.set_cell([9, 9, 9])
+    cell.pbc = True
+    write(tmp_path / "train.xyz", [neutral, ion, cell, neutral], format="extxyz")
+    starts = read_starts(tmp_path / "train.xyz", ":", [], cells=False)
+    assert list(starts.frames) == [0, 1, 2] and starts.notes == ["1 repeated frames used once"]
+    write(tmp_path / "test.xyz", ion, format="extxyz")
+    starts = read_starts(tmp_path / "train.xyz", ":", [tmp_path / "test.xyz"], cells=False)
+    assert list(starts.frames) == [0, 2] and len(starts.taken) == 3
+    collection = Collection(frozenset())
+    one = {"times": [0.0], "kinetic_temperatures": [300.0], "energies": [0.0]}
+    for atoms in (neutral, ion, cell, ion):
+        place = {"cells": [atoms.cell.array], "positions": [atoms.positions]}
+        arrays = {k: np.array(v) for k, v in {**one, **place, "forces": [atoms.positions]}.items()}
+        collection.add(Run(atoms, "frame"), arrays)
+    assert (len(collection.structures), collection.n_left_out) == (3, 1)
+
+
+def test_constraints_are_not_kept_and_a_line_says_so(pool, tmp_path):
+    from ase.constraints import FixAtoms
+
+    fixed = rattled_ethanol(0)
+    fixed.set_constraint(FixAtoms([0]))
+    write(tmp_path / "train.xyz", [fixed, rattled_ethanol(1)], format="extxyz")
+    frames, printed = pool(tmp_path / "train.xyz", "springs")
+    assert printed.count("1 frames with constraints, which the dynamics do not keep") == 1
+    moved = [f for f in frames if f.info["pool_start"] == 0]
+    assert moved and all(np.abs(f.positions[0] - fixed.positions[0]).max() > 1e-3 for f in moved)
+
+
 def test_structures_that_are_left_out_are_made_up_for(pool, data, tmp_path):
     """Every structure of a pool is excluded: the same runs give none, further ones do."""
     one = ("--index", 1, "--temperatures", 300, "--n", 3)
