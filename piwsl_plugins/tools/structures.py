@@ -16,6 +16,9 @@ from .errors import InputError
 if TYPE_CHECKING:
     from ase import Atoms
 
+#: vectors of atoms by names of ASE's that tell what they are
+_NO_FORCES = ("positions", "momenta", "velocities", "initial_magmoms", "magmoms")
+
 
 @dataclasses.dataclass(frozen=True)
 class LabelKeys:
@@ -38,6 +41,7 @@ class Frame:
         forces: ``(n_atoms, 3)`` in eV/Å, or None.
         stress: ``(6,)`` in eV/Å³ in ASE's order and sign, or None.
         constrained: whether the file held constraints.
+        vectors: names of other arrays with a vector for each atom, which may be forces.
     """
 
     atoms: Atoms
@@ -47,6 +51,7 @@ class Frame:
     forces: np.ndarray | None = None
     stress: np.ndarray | None = None
     constrained: bool = False
+    vectors: tuple[str, ...] = ()
 
     @functools.cached_property
     def key(self) -> str:
@@ -186,6 +191,7 @@ def _frame(atoms: Atoms, where: str, keys: LabelKeys) -> Frame:
         None if forces is None else forces.reshape(-1, 3),
         stress,
         bool(atoms.constraints),
+        _vectors(atoms, keys.forces),
     )
 
 
@@ -204,6 +210,19 @@ def _label(atoms: Atoms, key: str, where: str, *sizes: int) -> np.ndarray | None
             raise InputError(f"{where}: '{key}' has {value.size} numbers, {expected} expected")
         return value
     return None
+
+
+def _vectors(atoms: Atoms, forces_key: str) -> tuple[str, ...]:
+    """Names of arrays ``(n_atoms, 3)`` of real numbers that are not known to be something else."""
+    results = {} if atoms.calc is None else atoms.calc.results
+    arrays = {**atoms.arrays, "forces": results.get("forces", atoms.arrays.get("forces", ()))}
+    return tuple(
+        name
+        for name, array in arrays.items()
+        if name not in (*_NO_FORCES, forces_key)
+        and np.shape(array) == (len(atoms), 3)
+        and np.asarray(array).dtype.kind == "f"
+    )
 
 
 def _bare(atoms: Atoms) -> Atoms:

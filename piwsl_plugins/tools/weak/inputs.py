@@ -49,6 +49,7 @@ def read_inputs(training: Path, pool: Path, keys: LabelKeys, labelled: bool) -> 
     given = _each_once(read_frames(training, keys=keys), training, notes)
     if labelled:
         _require_energies(given, training, keys.energy)
+        notes += _forces_unread(given, training, keys.forces)
     candidates = _each_once(read_frames(pool, keys=keys), pool, notes)
     known = {place(frame) for frame in given}
     structures = [frame for frame in candidates if place(frame) not in known]
@@ -85,6 +86,18 @@ def _require_energies(frames: Sequence[Frame], path: Path, key: str) -> None:
             f"{without[0].where}: no energy under '{key}' ({len(without)} of {len(frames)} frames "
             f"of {path} have none); remove such frames, or name the label with --energy_key"
         )
+
+
+def _forces_unread(frames: Sequence[Frame], path: Path, key: str) -> list[str]:
+    """A line on frames without forces that hold something which may be theirs."""
+    without = [frame for frame in frames if frame.forces is None and frame.vectors]
+    if not without:
+        return []
+    names = ", ".join(f"'{name}'" for name in sorted({n for f in without for n in f.vectors}))
+    return [
+        f"{len(without)} of {len(frames)} frames of {path} have no forces under '{key}', but "
+        f"{names}, which is not used; if these are forces (eV/Å), name them with --forces_key"
+    ]
 
 
 def _require_elements(training: Sequence[Frame], pool: Sequence[Frame], path: Path) -> None:

@@ -38,6 +38,8 @@ from .units import require_one_unit
 
 #: frames left out that are named
 _NAMED = 5
+#: of forces where the training frames have none
+_SLOPE = " (the slope of the energies: no forces were learned)"
 
 
 def label(options: argparse.Namespace, settings: WeakSettings, environment: dict[str, str]) -> None:
@@ -231,14 +233,17 @@ class _Run:
         self.write(
             list(zip(weak.frames, weak.labels, strict=True)),
             [*lines, *advise(cheap, errors, is_learned(self.options.calculator))],
+            "" if "forces" in sizes else _SLOPE,
         )
 
     def _names(self, sizes: dict[str, float]) -> list[str]:
         """The labels that are written: what was learned, and forces, the slope of energies."""
         return [*sizes, *(["forces"] if "forces" not in sizes else [])]
 
-    def write(self, labelled: list[tuple[Frame, dict[str, object]]], lines: list[str]) -> None:
-        """Write the output file and say what is in it."""
+    def write(
+        self, labelled: list[tuple[Frame, dict[str, object]]], lines: list[str], of_forces: str = ""
+    ) -> None:
+        """Write the output file and say what is in it, with a remark on its forces."""
         if not labelled:
             raise InputError("no structure of the pool is left; see --models and docs/weak.md")
         frames = [frame for frame, _ in labelled]
@@ -247,7 +252,8 @@ class _Run:
         counts = Counter(
             name for values in labels for name in ("energy", "forces", "stress") if name in values
         )
-        held = ", ".join(f"{count} with {name}" for name, count in counts.items())
+        remarks = {"forces": of_forces}
+        held = ", ".join(f"{n} with {name}{remarks.get(name, '')}" for name, n in counts.items())
         found = f"{self.options.out}: {len(frames)} structures, {held}"
         print("\n".join([*self.notes, *lines, found, *next_commands(self.options)]))
 

@@ -135,9 +135,33 @@ def test_energies_alone_with_a_cheap_method_that_has_forces(weak):
     cheap = bundled("gfn1_hot", ":12")
     change = -0.009 * np.concatenate([atoms.positions for atoms in cheap])
     assert np.abs(forces(found) - forces(cheap) - change).max() < 1e-7
-    assert "12 with energy, 12 with forces" in printed
+    assert "12 with energy, 12 with forces (the slope of the energies: no forces" in printed
     weights = [atoms.info["config_forces_weight"] for atoms in found]
     assert np.median(weights) == pytest.approx(0.5, abs=0.1), "beside the median spread"
+
+
+def test_forces_of_another_name_are_not_passed_over_in_silence(weak):
+    """One frame has them in an array, one as ASE's own, the others under the name that is read."""
+    frames = ase.io.read("train.xyz", ":")
+    frames[3].arrays["dft_forces"] = frames[3].arrays.pop("REF_forces")
+    frames[4].arrays["forces"] = frames[4].arrays.pop("REF_forces")
+    for atoms in frames[5:]:
+        atoms.set_momenta(0.1 * atoms.positions)
+    ase.io.write("train.xyz", frames)
+    given = (*CHEAP, "--corrections", "known_methods:weak")
+    _, printed = weak(*given)
+    assert (
+        "2 of 10 frames of train.xyz have no forces under 'REF_forces', but 'dft_forces', "
+        in printed
+    )
+    assert "'forces', which is not used" in printed and "--forces_key" in printed
+    assert "12 with forces\n" in printed, "of the others forces are learned"
+    for atoms in frames[3:]:
+        atoms.arrays["forces"] = atoms.arrays.pop("REF_forces", 0.1 * atoms.positions)
+    ase.io.write("train.xyz", frames)
+    _, printed = weak(*given, out="other.xyz")
+    assert "10 of 10 frames of train.xyz have no forces" in printed and "momenta" not in printed
+    assert "12 with forces (the slope of the energies: no forces were learned)" in printed
 
 
 def test_failures_and_frames_in_both_files_are_counted(weak):
