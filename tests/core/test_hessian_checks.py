@@ -2,7 +2,6 @@
 
 import dataclasses
 
-import ase
 import ase.build
 import numpy as np
 import pytest
@@ -18,6 +17,7 @@ from piwsl_plugins.core.hessian_labels import HessianLabel, read_labels, write_l
 from piwsl_plugins.core.hessian_targets import matched_labels
 from piwsl_plugins.core.options import SettingsError
 from piwsl_plugins.core.settings import Hessian
+from piwsl_plugins.tools.hessian.differences import hessian
 
 from ..conformance import DATA, bundled, springs
 
@@ -35,27 +35,14 @@ def exchanged(label: HessianLabel, i: int, j: int) -> HessianLabel:
     return reordered(label, order.ravel())
 
 
-def numerical(atoms: ase.Atoms, step: float = 1e-4) -> HessianLabel:
-    """By central differences of EMT's forces, at a point where they are not zero."""
-    rows = []
-    for component in range(3 * len(atoms)):
-        forces = []
-        for sign in (-1, 1):
-            moved = atoms.copy()
-            moved.positions.flat[component] += sign * step
-            moved.calc = EMT()
-            forces.append(moved.get_forces().ravel())
-        rows.append((forces[0] - forces[1]) / (2 * step))
-    return HessianLabel(atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc, np.array(rows))
-
-
 def test_far_from_a_stationary_point_turning_is_explained_by_some_forces():
     atoms = ase.build.molecule("CH3CH2OH")
     atoms.rattle(0.15, seed=1)
     atoms.positions += [3.0, -8.0, 20.0]
     atoms.calc = EMT()
     assert np.abs(atoms.get_forces()).max() > 5.0
-    label = numerical(atoms)
+    matrix = hessian(atoms, 1e-4)[0]
+    label = HessianLabel(atoms.numbers, atoms.positions, hessian=matrix)
     scale = np.abs(label.hessian).max()
     assert rotational_residue(label) < 1e-5 * scale
     assert translational_residue(label) < 1e-5 * scale
