@@ -65,7 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ToolError as error:
         return _end(f"piwsl {verb}: {_again(str(error), verb, given)}", error.exit_code)
     except KeyboardInterrupt:
-        words = _again("interrupted; the same command goes on where it stopped", verb, given)
+        goes_on = "begins anew" if verb == "select" else "goes on where it stopped"
+        words = _again(f"interrupted; the same command {goes_on}", verb, given)
         return _end(f"\npiwsl {verb}: {words}", 130)
     except OSError as error:
         place = "" if error.filename is None else f"{error.filename}: "

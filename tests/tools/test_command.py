@@ -98,7 +98,7 @@ def test_every_end_has_its_exit_code_and_one_line(ends_with, error, exit_code, w
         ("pool", "--overwrite", "the same command without --overwrite goes on"),
         ("weak", "--overw", "the same command without --overwrite goes on"),
         ("weak", "--out=overwritten.xyz", "the same command goes on"),
-        ("select", "--overwrite", "the same command goes on"),
+        ("select", "--overwrite", "the same command begins anew"),
     ],
 )
 def test_what_begins_anew_with_overwrite_goes_on_without(verb, option, words, monkeypatch, capsys):
