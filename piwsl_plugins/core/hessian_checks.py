@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from ase import Atoms
 
 from .bonds import bonds
 from .hessian_labels import Array, HessianLabel
@@ -46,8 +47,6 @@ def unit_problem_of(label: HessianLabel) -> str | None:
 
 def _has_covalent_bond(label: HessianLabel) -> bool:
     """Whether two atoms with rows are bonded covalently."""
-    from ase import Atoms
-
     first, second, _ = bonds(Atoms(label.numbers, label.positions, cell=label.cell, pbc=label.pbc))
     chosen = np.isin(label.numbers, _COVALENT) & np.isin(np.arange(len(label.numbers)), label.rows)
     return bool((chosen[first] & chosen[second]).any())
@@ -76,15 +75,21 @@ def rotational_residue(label: HessianLabel) -> float | None:
         return None
     if label.pbc is not None and np.any(label.pbc):
         return None
+    turned = rotations(label.positions)
+    changes: Array = (turned.reshape(3, -1) @ label.hessian).reshape(3, n, 3)
+    unexplained = 0.5 * (changes + changes.transpose(2, 1, 0))
     centred = label.positions - label.positions.mean(axis=0)
-    x, y, z = centred.T
-    turned = np.zeros((3, n, 3))  # ω × r: (ω, atom, component)
+    return float(np.abs(unexplained).max() / np.linalg.norm(centred, axis=1).max())
+
+
+def rotations(positions: Array) -> Array:
+    """ω × (r − centre) for ω along x, y, z: ``(3, n_atoms, 3)``, of ``(n_atoms, 3)`` in Å."""
+    x, y, z = (positions - positions.mean(axis=0)).T
+    turned = np.zeros((3, len(positions), 3))
     turned[0, :, 1], turned[0, :, 2] = -z, y
     turned[1, :, 0], turned[1, :, 2] = z, -x
     turned[2, :, 0], turned[2, :, 1] = -y, x
-    changes: Array = (turned.reshape(3, -1) @ label.hessian).reshape(3, n, 3)
-    unexplained = 0.5 * (changes + changes.transpose(2, 1, 0))
-    return float(np.abs(unexplained).max() / np.linalg.norm(centred, axis=1).max())
+    return turned
 
 
 def rigid_problem_of(label: HessianLabel) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...core.hessian_checks import rotations
 from ...core.hessian_lookup import TOLERANCE
 
 
@@ -17,12 +18,8 @@ def rigid_motions(positions: np.ndarray, periodic: bool) -> np.ndarray:
     Returns:
         ``(3, n_atoms, 3)``, or ``(6, n_atoms, 3)`` with the rotations ω × (r − centre) last.
     """
-    axes = np.eye(3)
-    translations = np.broadcast_to(axes[:, None], (3, len(positions), 3))
-    if periodic:
-        return translations
-    centred = positions - positions.mean(axis=0)
-    return np.concatenate([translations, np.cross(axes[:, None], centred[None])])
+    translations = np.broadcast_to(np.eye(3)[:, None], (3, len(positions), 3))
+    return translations if periodic else np.concatenate([translations, rotations(positions)])
 
 
 def rotational_residue(
@@ -37,8 +34,8 @@ def rotational_residue(
         positions: ``(n_atoms, 3)`` in Å, of an isolated structure.
         forces: ``(n_atoms, 3)`` in eV/Å; None at a stationary point, where they vanish.
     """
-    rotations = rigid_motions(positions, periodic=False)[3:]
-    changes = (rotations.reshape(3, -1) @ hessian).reshape(rotations.shape)
+    motions = rotations(positions)
+    changes = (motions.reshape(3, -1) @ hessian).reshape(motions.shape)
     if forces is not None:
         changes = changes + np.cross(np.eye(3)[:, None], forces[None])
     reach = np.linalg.norm(positions - positions.mean(axis=0), axis=1).max()
