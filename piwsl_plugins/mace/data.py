@@ -15,13 +15,14 @@ from ..core.hessian_targets import Geometry, matched_labels
 from ..core.neighbours import NeighbourLists
 from ..core.options import SettingsError
 from ..core.pool import Pool
+from ..core.pool_checks import TrainingFrames
 from ..core.progress import shown
 from ..core.term_table import weights_of
 from . import arguments, files, structures
 from .arguments import ENERGY, MaceSettings
 from .host import REPLAY_HEAD, carrying_heads
 from .loss import has_label
-from .pool import PoolFile, digest_of, geometries, noted
+from .pool import PoolFile, geometries, noted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,8 +65,10 @@ def prepare(run: Callable[[], Any], given: dict[str, Any]) -> Any:
         if settings.pool.pool_file and (settings.pool.pool_weight or any(map(weights_of, stages))):
             pool_file = PoolFile(settings, given, heads[0])
             others = [config for config in given["head_configs"] if config.head_name not in heads]
-            in_training = set(map(digest_of, files.training_data(others)))
-            training = noted(training, in_training)
+            in_training = TrainingFrames()
+            deque(noted(files.training_data(others), in_training, energies=False), maxlen=0)
+            # of several heads nobody knows whether one method has made their labels
+            training = noted(training, in_training, energies=len(carrying) == 1)
             in_pool = pool_file.look_through(in_training)
         if any(stage.hessian.hessian_weight for stage in stages):
             to_match = shown(geometries(training), "matching Hessian labels", len(loader.dataset))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ from ..core.frame_checks import geometry_digest
 from ..core.hessian_targets import Geometry
 from ..core.options import SettingsError
 from ..core.pool import Pool
-from ..core.pool_checks import PoolFrame, look_through
+from ..core.pool_checks import PoolFrame, TrainingFrames, look_through
 from . import files
 from .arguments import MaceSettings
 from .lazy_files import dataset_of, disregard_missing
@@ -52,11 +52,11 @@ class PoolFile:
             every = enumerate(_read(self._path, self._heads[head]))
             self._in_memory = [(index, one) for index, one in every if not _is_reference(one)]
 
-    def look_through(self, training: Container[bytes]) -> Iterator[Geometry]:
+    def look_through(self, training: TrainingFrames) -> Iterator[Geometry]:
         """The geometries of its structures, which are looked at on the way.
 
         Args:
-            training: :func:`digest_of` the training data, complete when the iteration begins.
+            training: the training data, complete when the iteration begins.
 
         Raises:
             SettingsError: naming ``pool_file``, if it cannot be used.
@@ -96,7 +96,8 @@ class PoolFile:
                 f"belongs, has no E0 of {symbols}; add it to the E0s of this head, or remove the "
                 "energies of such frames",
             )
-        return PoolFrame(index, config.atomic_numbers, config.positions, _is_labelled(config))
+        given = config.atomic_numbers, config.positions, _is_labelled(config), energy_of(config)
+        return PoolFrame(index, *given)
 
     def _one_by_one(self) -> Iterator[tuple[int, Any]]:
         """Number and configuration of the structures of an HDF5 or LMDB file."""
@@ -145,10 +146,18 @@ def digest_of(config: Any) -> bytes:
     return geometry_digest(config.atomic_numbers, config.positions)
 
 
-def noted(configs: Iterable[Any], digests: set[bytes]) -> Iterator[Any]:
-    """The same configurations; :func:`digest_of` each is added on the way."""
+def energy_of(config: Any) -> float | None:
+    """The energy of a configuration of MACE's (eV), if it has one that counts."""
+    energy = config.properties.get("energy")
+    counts = energy is not None and config.property_weights.get("energy", 1.0)
+    return float(energy) if counts else None
+
+
+def noted(configs: Iterable[Any], frames: TrainingFrames, energies: bool) -> Iterator[Any]:
+    """The same configurations; they are added on the way, with energies or without."""
     for config in configs:
-        digests.add(digest_of(config))
+        energy = energy_of(config) if energies else None
+        frames.add(config.atomic_numbers, config.positions, energy)
         yield config
 
 

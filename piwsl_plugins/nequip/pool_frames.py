@@ -17,7 +17,7 @@ from nequip.data.transforms import ChemicalSpeciesToAtomTypeMapper
 from ..core.frame_checks import geometry_digest
 from ..core.hessian_targets import Geometry
 from ..core.options import SettingsError
-from ..core.pool_checks import PoolFrame, look_through
+from ..core.pool_checks import PoolFrame, TrainingFrames, look_through
 from ..core.progress import shown
 from ..core.structures import check_exists, read_structures
 from .config import DataError
@@ -136,11 +136,9 @@ class PoolFrames(torch.utils.data.Dataset):
             for place, dataset in ((f"the {name}", one) for name, one in datasets[split])
             for number, frame in frames_of(dataset)
         }
-        training = {
-            self._digest(frame)
-            for _, dataset in datasets["train"]
-            for _, frame in frames_of(dataset)
-        }
+        training = TrainingFrames()
+        for _, frame in (pair for _, dataset in datasets["train"] for pair in frames_of(dataset)):
+            training.add(*self._geometry(frame), _energy(frame))
         elements = [
             ase.data.atomic_numbers[name]
             for name in self.type_names
@@ -165,9 +163,7 @@ class PoolFrames(torch.utils.data.Dataset):
                 raise SettingsError("pool_file", self.path, f"frame {index} (from 0): {problem}")
             labels = (AtomicDataDict.TOTAL_ENERGY_KEY, AtomicDataDict.FORCE_KEY)
             labelled = any(key in frame and not frame[key].isnan().any() for key in labels)
-            numbers = numbers_of(frame, self.type_names).numpy()
-            positions = frame[AtomicDataDict.POSITIONS_KEY].numpy()
-            yield PoolFrame(index, numbers, positions, labelled)
+            yield PoolFrame(index, *self._geometry(frame), labelled, _energy(frame))
             try:  # now that its elements are known to be the model's
                 self._transformed(frame)
             except DataError as error:
@@ -179,12 +175,21 @@ class PoolFrames(torch.utils.data.Dataset):
                 raise SettingsError("pool_file", self.path, f"{where}; {remedy}") from error
 
     def _digest(self, frame: Frame) -> bytes:
+        return geometry_digest(*self._geometry(frame))
+
+    def _geometry(self, frame: Frame) -> tuple[Any, Any]:
+        """Atomic numbers and positions (Å)."""
         positions = frame[AtomicDataDict.POSITIONS_KEY]
-        return geometry_digest(numbers_of(frame, self.type_names), positions)
+        return numbers_of(frame, self.type_names).numpy(), positions.numpy()
 
 
 def _finds_types(transform: Any) -> bool:
     return isinstance(transform, ChemicalSpeciesToAtomTypeMapper)
+
+
+def _energy(frame: Frame) -> float | None:
+    energy = frame.get(AtomicDataDict.TOTAL_ENERGY_KEY)
+    return None if energy is None or bool(energy.isnan().any()) else float(energy)
 
 
 def _weight(frame: Frame) -> float:

@@ -90,6 +90,12 @@ def structures(name, *numbers):
     return [ase.io.read(DATA / f"ethanol_gfn2_{name}.xyz", number) for number in numbers]
 
 
+def of_another_method(frames):
+    for atoms in frames:
+        atoms.info["REF_energy"] += 430.0 * len(atoms)
+    return frames
+
+
 def hessians(path, frames, change=lambda matrix: matrix):
     labels = map(springs, frames)
     labels = [dataclasses.replace(label, hessian=change(label.hessian)) for label in labels]
@@ -147,6 +153,11 @@ FILES = {
         "pool_file",
         lambda p: ase.io.write(p, ase.Atoms("N2", [[0, 0, 0], [0, 0, 1.1]]), format="extxyz"),
         "frame 0 (from 0) holds N",
+    ),
+    "another method": (
+        "pool_file",
+        lambda p: ase.io.write(p, of_another_method(structures("hot", 0, 1)), format="extxyz"),
+        "its energies lie on average 430",
     ),
 }
 

@@ -6,10 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ...core.element_energies import ElementEnergies
 from ..structures import Frame
-
-#: a composition is spanned by others if this much of it (in atoms) is left over
-_TOLERANCE = 1e-6
 
 
 class Offsets:
@@ -26,28 +24,25 @@ class Offsets:
             elements: atomic numbers that occur in any structure.
         """
         self._elements = np.array(elements)
-        fitted = compositions(frames, elements)
-        self._directions = _row_space(fitted)
-        self.energies = np.linalg.lstsq(fitted, np.array(differences), rcond=None)[0]
+        self._fitted = ElementEnergies(compositions(frames, elements), np.array(differences))
+
+    @property
+    def energies(self) -> np.ndarray:
+        """Of each element, ``(n_elements,)`` in eV."""
+        return self._fitted.energies
 
     @property
     def rank(self) -> int:
         """Number of independent compositions among the frames: so many energies say nothing."""
-        return len(self._directions)
+        return self._fitted.rank
 
     def __call__(self, frames: Sequence[Frame]) -> np.ndarray:
         """Σ e0 of structures, ``(n_frames,)`` in eV."""
-        return compositions(frames, self._elements) @ self.energies
+        return self._fitted(compositions(frames, self._elements))
 
     def spans(self, frames: Sequence[Frame]) -> np.ndarray:
-        """Whether the compositions fitted to fix Σ e0 of structures, ``(n_frames,)`` bool.
-
-        Frames of ethanol alone say nothing of the sum for methanol, as they leave open how much of
-        it belongs to carbon.
-        """
-        wanted = compositions(frames, self._elements)
-        rest = wanted - wanted @ self._directions.T @ self._directions
-        return np.abs(rest).max(axis=1) < _TOLERANCE
+        """Whether the compositions fitted to fix Σ e0 of structures, ``(n_frames,)`` bool."""
+        return self._fitted.spans(compositions(frames, self._elements))
 
 
 def compositions(frames: Sequence[Frame], elements: Sequence[int] | np.ndarray) -> np.ndarray:
@@ -55,10 +50,3 @@ def compositions(frames: Sequence[Frame], elements: Sequence[int] | np.ndarray) 
     wanted = np.asarray(elements)
     counts = [(frame.atoms.numbers[:, None] == wanted).sum(axis=0) for frame in frames]
     return np.array(counts, dtype=float).reshape(len(frames), len(wanted))
-
-
-def _row_space(fitted: np.ndarray) -> np.ndarray:
-    """An orthonormal basis of what compositions span, ``(rank, n_elements)``."""
-    unique = np.unique(fitted, axis=0)
-    _, _, directions = np.linalg.svd(unique, full_matrices=False)
-    return directions[: np.linalg.matrix_rank(unique)]
