@@ -224,6 +224,18 @@ def _cells() -> tuple[Cell, ...]:
 CELLS = _cells()
 
 
+def schedule(epochs: int) -> dict[str, Any]:
+    """MACE's arguments of a training of so many epochs, validated ten times, on a CPU."""
+    return {
+        "max_num_epochs": epochs,
+        "eval_interval": max(1, epochs // 10),
+        "patience": epochs,
+        "scheduler": "ExponentialLR",
+        "lr_scheduler_gamma": FINAL_LR ** (1 / (epochs - 1)),
+        "device": "cpu",
+    }
+
+
 def pretraining(cell: Cell) -> Cell | None:
     """The cell whose baseline is the model that a cell's fine-tuning starts from.
 

@@ -20,7 +20,7 @@ import ase
 import ase.io
 import numpy as np
 import pandas as pd
-from _accuracy_cells import ENERGIES_AND_FORCES, FINAL_LR, MODEL, OPTIMISER
+from _accuracy_cells import ENERGIES_AND_FORCES, MODEL, OPTIMISER, schedule
 from _accuracy_cheap import calculator
 from _accuracy_training import initialise_worker, train
 from ase.build import bulk
@@ -135,12 +135,7 @@ def run(name: str, seed: int, options: argparse.Namespace, reference: np.ndarray
         "seed": seed,
         "batch_size": BATCH,
         "valid_batch_size": VALIDATION,
-        "max_num_epochs": epochs,
-        "eval_interval": max(1, epochs // 10),
-        "patience": epochs,
-        "scheduler": "ExponentialLR",
-        "lr_scheduler_gamma": FINAL_LR ** (1 / (epochs - 1)),
-        "device": "cpu",
+        **schedule(epochs),
         **paths,
     }
     if with_hessians:

@@ -1,12 +1,14 @@
-"""What chosen frames are worth: models trained on N frames of a pool, chosen in three ways.
+"""What chosen frames are worth: models trained on N frames of a pool, chosen in several ways.
 
     python benchmarks/selection.py --data ../shared/data --out RESULTS_DIR
         [--datasets ethanol_pbe acac_pbe] [--frames 10 20 50] [--seeds 0 1 2 3 4]
-        [--methods d_optimal fps random] [--steps 1000]
+        [--methods d_optimal fps random mace_finetuning_select] [--model pretrained.model]
+        [--steps 1000]
 
 The pool is a training file without 20 validation frames, drawn by the seed. ``piwsl select``
-(SOAP, no model) chooses from it, without a look at labels. Small MACE models, those of
-``accuracy.py``, are trained by MACE's own trainer on energies and forces, all for as many steps,
+(SOAP, no model) chooses from it, without a look at labels, or MACE's ``mace_finetuning_select``,
+which needs fpsample and a model whose descriptors it takes (``--model``). Small MACE models, those
+of ``accuracy.py``, are trained by MACE's own trainer on energies and forces, all for as many steps,
 and tested on the test file. The seed is that of validation frames, random choice and training.
 One row per run in ``selection.csv``, finished runs are kept; means are printed.
 """
@@ -15,6 +17,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -25,26 +29,38 @@ from _accuracy_cells import (
     BATCH_SIZE,
     DATASETS,
     ENERGIES_AND_FORCES,
-    FINAL_LR,
     MODEL,
     OPTIMISER,
     VALIDATION_FRAMES,
+    schedule,
 )
 from _accuracy_test import errors, predict
 from _accuracy_training import initialise_worker, train
 
 from piwsl_plugins.tools.command import main as piwsl
 
-#: validations per training
-VALIDATIONS = 10
 
-
-def choose(pool: list[ase.Atoms], method: str, frames: int, seed: int, folder: Path) -> Path:
-    """Choose frames by the command; returns the file of the chosen."""
-    ase.io.write(folder / "pool.xyz", pool, format="extxyz")
-    chosen = folder / "train.xyz"
+def choose(
+    pool: list[ase.Atoms], method: str, model: Path, frames: int, seed: int, folder: Path
+) -> Path:
+    """Choose frames by a command; returns the file of the chosen."""
+    source, chosen = folder / "pool.xyz", folder / "train.xyz"
+    ase.io.write(source, pool, format="extxyz")
+    if method == "mace_finetuning_select":
+        options = {
+            "configs_pt": source,
+            "num_samples": frames,
+            "model": model.resolve(),
+            "output": chosen,
+            "seed": seed,
+        }
+        words = [f"--{name}={value}" for name, value in options.items()]
+        module = [sys.executable, "-m", "mace.cli.fine_tuning_select"]
+        # it saves descriptors where it runs
+        subprocess.run([*module, *words], cwd=folder, check=True, capture_output=True)
+        return chosen
     options = ["--n", str(frames), "--method", method, "--seed", str(seed), "--out", str(chosen)]
-    if piwsl(["select", str(folder / "pool.xyz"), *options, "--overwrite"]) != 0:
+    if piwsl(["select", str(source), *options, "--overwrite"]) != 0:
         raise RuntimeError(f"piwsl select failed in {folder}")
     return chosen
 
@@ -62,18 +78,13 @@ def arguments(chosen: Path, valid: Path, e0s: str, frames: int, seed: int, steps
         "seed": seed,
         "batch_size": BATCH_SIZE,
         "valid_batch_size": VALIDATION_FRAMES,
-        "max_num_epochs": epochs,
-        "eval_interval": max(1, epochs // VALIDATIONS),
-        "patience": epochs,
-        "scheduler": "ExponentialLR",
-        "lr_scheduler_gamma": FINAL_LR ** (1 / (epochs - 1)),
-        "device": "cpu",
+        **schedule(epochs),
         "skip_evaluate_heads": "Default",
     }
 
 
 def run(
-    data: Path, name: str, method: str, frames: int, seed: int, steps: int, folder: Path
+    options: argparse.Namespace, name: str, method: str, frames: int, seed: int, folder: Path
 ) -> dict[str, Any]:
     """Choose, train and test, unless the result is there."""
     result = folder / "result.json"
@@ -81,18 +92,19 @@ def run(
         return json.loads(result.read_text())
     folder.mkdir(parents=True, exist_ok=True)
     dataset = DATASETS[name]
-    everything = ase.io.read(data / f"{dataset.train}.xyz", ":")
+    everything = ase.io.read(options.data / f"{dataset.train}.xyz", ":")
     order = np.random.default_rng(seed).permutation(len(everything))
     valid, pool = order[:VALIDATION_FRAMES], order[VALIDATION_FRAMES:]
     ase.io.write(folder / "valid.xyz", [everything[n] for n in valid], format="extxyz")
-    chosen = choose([everything[n] for n in pool], method, frames, seed, folder)
-    settings = arguments(chosen, folder / "valid.xyz", dataset.e0s, frames, seed, steps)
+    given = [everything[n] for n in pool]
+    chosen = choose(given, method, options.model, frames, seed, folder)
+    settings = arguments(chosen, folder / "valid.xyz", dataset.e0s, frames, seed, options.steps)
     path, cost = train(settings, folder)
 
     import torch
 
     model = torch.load(path, weights_only=False, map_location="cpu")
-    test = ase.io.read(data / f"{dataset.test}.xyz", ":")
+    test = ase.io.read(options.data / f"{dataset.test}.xyz", ":")
     energies, forces = predict(model, test)
     true_energies = np.array([atoms.info["REF_energy"] for atoms in test])
     true_forces = [atoms.arrays["REF_forces"] for atoms in test]
@@ -121,9 +133,12 @@ def main() -> None:
     add("--datasets", nargs="+", default=["ethanol_pbe", "acac_pbe"], choices=list(DATASETS))
     add("--frames", type=int, nargs="+", default=[10, 20, 50])
     add("--methods", nargs="+", default=["d_optimal", "fps", "random"])
+    add("--model", type=Path, help="MACE model that mace_finetuning_select takes")
     add("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     add("--steps", type=int, default=1000, help="optimiser steps of every run")
     options = parser.parse_args()
+    if options.model is None and "mace_finetuning_select" in options.methods:
+        parser.error("mace_finetuning_select needs --model")
     initialise_worker()
     rows = []
     for seed in options.seeds:
@@ -132,9 +147,7 @@ def main() -> None:
                 for method in options.methods:
                     label = f"{name}_{frames}_{method}_{seed}_{options.steps}"
                     folder = options.out.resolve() / "runs" / label
-                    rows.append(
-                        run(options.data, name, method, frames, seed, options.steps, folder)
-                    )
+                    rows.append(run(options, name, method, frames, seed, folder))
                     pd.DataFrame(rows).to_csv(
                         options.out / "selection.csv", index=False, float_format="%.6g"
                     )
