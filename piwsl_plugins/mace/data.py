@@ -67,8 +67,10 @@ def prepare(run: Callable[[], Any], given: dict[str, Any]) -> Any:
             others = [config for config in given["head_configs"] if config.head_name not in heads]
             in_training = TrainingFrames()
             deque(noted(files.training_data(others), in_training, energies=False), maxlen=0)
+            trained = settings.pool.pool_weight and (args.energy_weight or args.swa)
             # of several heads nobody knows whether one method has made their labels
-            training = noted(training, in_training, energies=len(carrying) == 1)
+            compared = bool(trained) and len(carrying) == 1
+            training = noted(training, in_training, energies=compared)
             in_pool = pool_file.look_through(in_training)
         if any(stage.hessian.hessian_weight for stage in stages):
             to_match = shown(geometries(training), "matching Hessian labels", len(loader.dataset))

@@ -29,7 +29,7 @@ def make_pool(
     """The pool of a training, looked through, dealt to ranks and loader workers.
 
     Args:
-        options: ``pool_file`` and ``pool_per_batch`` are used.
+        options: ``pool_file``, ``pool_per_batch`` and ``pool_weight`` are used.
         model: NequIP's.
         labels: fields that the supervised loss reads.
         trainer: Lightning's; its datamodule says what labels are called in files.
@@ -48,7 +48,8 @@ def make_pool(
     example = next((frame for _, one in datasets["train"] for _, frame in frames_of(one)), None)
     reading = _reading_of(configs)
     frames = PoolFrames(options.pool_file, model, fields, reading, transforms, example)
-    deque(frames.look_through(datasets, unweighted), maxlen=0)
+    energies = bool(options.pool_weight) and AtomicDataDict.TOTAL_ENERGY_KEY in labels
+    deque(frames.look_through(datasets, unweighted, energies), maxlen=0)
     loader = getattr(datamodule, "train_dataloader_config", {})
     return Pool(
         frames,

@@ -118,13 +118,14 @@ class PoolFrames(torch.utils.data.Dataset):
         return transformed(frame, self._transforms)
 
     def look_through(
-        self, datasets: Datasets, unweighted: Sequence[str] = ()
+        self, datasets: Datasets, unweighted: Sequence[str] = (), energies: bool = True
     ) -> Iterator[Geometry]:
         """The geometries of the frames, which are looked at on the way.
 
         Args:
             datasets: of NequIP's datamodule.
             unweighted: names of supervised terms in which frames can have no weight but 1.
+            energies: whether theirs are trained on, and must be of the training frames' scale.
 
         Raises:
             SettingsError: naming ``pool_file`` and the frame, for a pool that cannot be trained
@@ -138,7 +139,7 @@ class PoolFrames(torch.utils.data.Dataset):
         }
         training = TrainingFrames()
         for _, frame in (pair for _, dataset in datasets["train"] for pair in frames_of(dataset)):
-            training.add(*self._geometry(frame), _energy(frame))
+            training.add(*self._geometry(frame), _energy(frame) if energies else None)
         elements = [
             ase.data.atomic_numbers[name]
             for name in self.type_names

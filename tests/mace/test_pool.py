@@ -238,6 +238,16 @@ def test_an_element_of_another_head(case, tmp_path, capfd):
     assert message.count("\n") == 1
 
 
+@pytest.mark.parametrize("option", ["piwsl_pool_weight", "energy_weight"])
+def test_energies_that_nobody_trains_on_may_be_of_any_scale(option, tmp_path, files, pool):
+    structures = frames("ethanol_gfn2_test", 3)
+    for atoms in structures:
+        atoms.info["REF_energy"] -= 430.0 * len(atoms)
+    ase.io.write(pool, structures)
+    train(tmp_path / "run", files, piwsl_pool_file=pool, max_num_epochs=1, **{option: 0})
+    assert "pool of 3 structures, 3 with labels" in log(tmp_path / "run")
+
+
 def test_structures_of_the_training_data_may_be_in_the_pool(tmp_path):
     files = write_files(tmp_path, "ethanol_gfn2", 6, 4)
     path = tmp_path / "pool.xyz"

@@ -43,6 +43,17 @@ def test_weights_where_they_cannot_act(ethanol):
     fit({**POOL, "pool_weight": 0.0, "metrics": [huber], "pitc_weight": 0.1}, None)
 
 
+def test_energies_of_another_scale(ethanol):
+    """Refused where they are trained on, and there alone."""
+    hot(REF_energy=(7.0, 7.0))
+    with pytest.raises(SettingsError, match=r"lie on average .* eV/atom .*'piwsl weak'"):
+        fit(POOL)
+    fit({**POOL, "pool_weight": 0.0, "pitc_weight": 0.1})
+    forces = {"name": "f", "field": "forces", "coeff": 1.0}
+    forces["metric"] = {"_target_": "nequip.train.MeanSquaredError"}
+    fit({**POOL, "metrics": [forces]}, None)
+
+
 @pytest.mark.parametrize("field", ["stress", "virial"])
 def test_labels_go_through_the_transforms(field, ethanol, monkeypatch):
     """The stress of the file has another sign, or is a virial; the last frame has no label."""
