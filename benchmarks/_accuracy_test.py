@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import ase
@@ -17,6 +18,11 @@ from mace.tools import torch_geometric
 
 #: atoms per batch
 TEST_ATOMS = 600
+
+
+def load(path: Path) -> Any:
+    """A trained model, from a file of ours."""
+    return torch.load(path, weights_only=False, map_location="cpu")
 
 
 def predict(model: Any, frames: list[ase.Atoms]) -> tuple[np.ndarray, list[np.ndarray]]:

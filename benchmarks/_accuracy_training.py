@@ -26,7 +26,7 @@ from _accuracy_cells import DATASETS, Arguments
 from _accuracy_data import Sources, computed, draw, labelled
 from _accuracy_hessian import write_probes
 from _accuracy_job import Job
-from _accuracy_test import predict, test
+from _accuracy_test import load, predict, test
 from mace import tools
 from mace.cli import run_train
 
@@ -91,10 +91,6 @@ def train(arguments: dict[str, Any], folder: Path) -> tuple[Path, dict[str, floa
     return folder / "model.model", total
 
 
-def _load(path: Path) -> Any:
-    return torch.load(path, weights_only=False, map_location="cpu")
-
-
 def run(job: Job, sources: Sources, runs: Path) -> dict[str, Any]:
     """Train, test and keep the result, unless it is there.
 
@@ -148,7 +144,7 @@ def _measure(job: Job, sources: Sources, runs: Path, folder: Path) -> dict[str, 
         arguments["foundation_model"] = pretrained
         # MACE 0.3.16 keeps the pretrained model's E0s, so the constant is taken off the labels
         frames = [data.frames[number] for number in subset.train]
-        shift = float(np.mean(data.energies[subset.train] - predict(_load(pretrained), frames)[0]))
+        shift = float(np.mean(data.energies[subset.train] - predict(load(pretrained), frames)[0]))
     labels = "E+F" if cell.level == "cheap_forces" else cell.labels
     training = data.structures(subset.train + subset.new, labels, shift)
     if cell.copies:
@@ -169,7 +165,7 @@ def _measure(job: Job, sources: Sources, runs: Path, folder: Path) -> dict[str, 
         arguments["piwsl_hessian_file"] = hessians
     path, total = train(arguments, folder)
     return {
-        **test(job, sources, _load(path), shift),
+        **test(job, sources, load(path), shift),
         "steps": total["steps"],
         "cpu_ms_per_step": 1e3 * total["cpu_s"] / total["steps"],
         "train_cpu_s": total["cpu_s"],

@@ -11,7 +11,7 @@ from typing import Any
 import ase.io
 import numpy as np
 from _accuracy_cells import DATASETS, FINETUNED
-from _accuracy_test import predict
+from _accuracy_test import load, predict
 from _accuracy_training import train
 from _weak_labels_files import (
     MODELS,
@@ -25,7 +25,7 @@ from _weak_labels_files import (
     shifted,
     write,
 )
-from _weak_labels_test import Predict, cheap_labels, load, mean_of
+from _weak_labels_test import Predict, cheap_labels, mean_of
 
 PRETRAINING, FINE_TUNING = 1600, 400
 #: of a model that is trained on the pool too

@@ -8,18 +8,12 @@ from typing import Any
 
 import ase.io
 import numpy as np
-import torch
 from _accuracy_cheap import calculator
 from _accuracy_test import errors, predict
 from _weak_labels_files import CHEAP
 
 #: energies (eV) and forces (eV/Å) of frames
 Predict = Callable[[list[ase.Atoms]], tuple[np.ndarray, list[np.ndarray]]]
-
-
-def load(path: Path) -> Any:
-    """A model file of ours."""
-    return torch.load(path, weights_only=False, map_location="cpu")
 
 
 def cheap_labels(frames: list[ase.Atoms]) -> tuple[np.ndarray, list[np.ndarray]]:

@@ -34,7 +34,7 @@ from _accuracy_cells import (
     VALIDATION_FRAMES,
     schedule,
 )
-from _accuracy_test import errors, predict
+from _accuracy_test import errors, load, predict
 from _accuracy_training import initialise_worker, train
 
 from piwsl_plugins.tools.command import main as piwsl
@@ -100,10 +100,7 @@ def run(
     chosen = choose(given, method, options.model, frames, seed, folder)
     settings = arguments(chosen, folder / "valid.xyz", dataset.e0s, frames, seed, options.steps)
     path, cost = train(settings, folder)
-
-    import torch
-
-    model = torch.load(path, weights_only=False, map_location="cpu")
+    model = load(path)
     test = ase.io.read(options.data / f"{dataset.test}.xyz", ":")
     energies, forces = predict(model, test)
     true_energies = np.array([atoms.info["REF_energy"] for atoms in test])

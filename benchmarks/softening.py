@@ -20,10 +20,9 @@ import ase
 import ase.io
 import numpy as np
 import pandas as pd
-import torch
 import yaml
 from _accuracy_stationary import hessian, xtb
-from _accuracy_test import errors, predict
+from _accuracy_test import errors, load, predict
 from _accuracy_training import initialise_worker, train
 from ase import units
 from ase.md.langevin import Langevin
@@ -78,7 +77,7 @@ def model(config: str, folder: Path, **changes: Any) -> Path:
 def test(path: Path) -> dict[str, float]:
     """Errors at 900 K."""
     frames = bundled("ethanol_gfn2_hot")
-    energies, forces = predict(torch.load(path, weights_only=False), frames)
+    energies, forces = predict(load(path), frames)
     true = np.array([atoms.info["REF_energy"] for atoms in frames])
     found = errors(frames, energies, forces, true, [a.arrays["REF_forces"] for a in frames])
     return {name: found[name] for name in ("E_centred", "F_rmse", "slope")}
