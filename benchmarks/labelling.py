@@ -16,9 +16,9 @@ from pathlib import Path
 
 import ase
 import numpy as np
+from piwsl_plugins.tools.structures import Frame
 
 from piwsl_plugins.tools.labelling import Store, label
-from piwsl_plugins.tools.structures import Frame
 
 
 @dataclasses.dataclass(frozen=True)

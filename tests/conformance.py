@@ -127,6 +127,16 @@ def rounded(atoms: ase.Atoms, field: Tensor) -> Tensor:
     return (positions + field) - positions
 
 
+def known_of(atoms: ase.Atoms) -> dict[str, Any]:
+    """What a label says of its structure."""
+    return {
+        "numbers": atoms.numbers,
+        "positions": atoms.positions,
+        "cell": atoms.cell.array,
+        "pbc": atoms.pbc,
+    }
+
+
 def springs(atoms: ase.Atoms, seed: int = 0) -> HessianLabel:
     """Random springs at their rest lengths between all atoms, stiff ones between bonded ones.
 
@@ -139,7 +149,7 @@ def springs(atoms: ase.Atoms, seed: int = 0) -> HessianLabel:
     blocks = -np.einsum("ij,ija,ijb->iajb", stiffness, bonds, bonds)
     atom = np.arange(n)
     blocks[atom, :, atom] = -blocks.sum(axis=2)
-    return HessianLabel(atoms.numbers, atoms.positions, hessian=blocks.reshape(3 * n, 3 * n))
+    return HessianLabel(**known_of(atoms), hessian=blocks.reshape(3 * n, 3 * n))
 
 
 def labels_of(structures: list[ase.Atoms]) -> list[HessianLabel]:
@@ -150,7 +160,7 @@ def labels_of(structures: list[ase.Atoms]) -> list[HessianLabel]:
         hessian = springs(atoms, index).hessian
         some = np.array([0, 2, 5])
         components = (3 * some[:, None] + np.arange(3)).ravel()
-        of = {"numbers": atoms.numbers, "positions": atoms.positions}
+        of = known_of(atoms)
         kind = index % 4
         if kind == 0:
             labels.append(HessianLabel(**of, hessian=hessian))
@@ -525,7 +535,7 @@ class HostConformance:
         def mean(atoms: ase.Atoms, hessian: np.ndarray, field: np.ndarray) -> Tensor:
             drawn = torch.from_numpy(field)
             monkeypatch.setattr(hessian_targets, "normal", lambda *_: drawn)
-            label = HessianLabel(atoms.numbers, atoms.positions, hessian=hessian)
+            label = HessianLabel(**known_of(atoms), hessian=hessian)
             return run_step(framework, [atoms], settings, [label])["piwsl_hessian"].mean()
 
         expected = [mean(atoms, hessian, field)]
@@ -574,7 +584,7 @@ class HostConformance:
         self, framework, form, slope
     ):
         atoms = bundled("ethanol_gfn2_train", 0)
-        label = HessianLabel(atoms.numbers, atoms.positions, hessian=own_hessian(framework, atoms))
+        label = HessianLabel(**known_of(atoms), hessian=own_hessian(framework, atoms))
         steps = np.logspace(-3.3, -2.3, 4)
         sizes = []
         for step in steps:
@@ -592,7 +602,7 @@ class HostConformance:
         for error, atoms in ((0.0, structures[0]), (2.0, structures[3])):
             hessian = own_hessian(framework, atoms)
             hessian += error * np.eye(len(hessian))
-            labels.append(HessianLabel(atoms.numbers, atoms.positions, hessian=hessian))
+            labels.append(HessianLabel(**known_of(atoms), hessian=hessian))
         settings = settings_for(
             {"hessian_valid_file": "given", "hessian_form": "symmetric", "hessian_step": 0.001}
         )

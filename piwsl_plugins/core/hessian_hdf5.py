@@ -16,8 +16,9 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import SettingsError
+from ..frames.structure import Structure
 from .hessian_labels import FORMAT, PARTS, Array, HessianLabel
-from .options import SettingsError
 
 #: the latest labels that a process keeps, in bytes
 CACHE = 2**28
@@ -117,11 +118,12 @@ class LabelFile(Sequence[HessianLabel]):
         for block in _blocks(sum(self._offsets.values(), np.zeros(1, dtype=np.int64))):
             yield from self._read(*block, PARTS)
 
-    def geometries(self) -> Iterator[tuple[NDArray[np.int64], Array]]:
-        """Numbers and positions of each label, without reading more."""
+    def structures(self) -> Iterator[Structure]:
+        """What was labelled, without reading more."""
+        parts = ("numbers", "positions", "cell", "pbc", "charge", "spin")
         for block in _blocks(self._offsets["positions"]):
-            for label in self._read(*block, ("numbers", "positions")):
-                yield label.numbers, label.positions
+            for label in self._read(*block, parts):
+                yield label.structure
 
     def probes(self) -> Iterator[Array]:
         """Displacements of the labels that have probes, without reading more."""
@@ -161,6 +163,8 @@ def _label(flat: dict[str, Any]) -> HessianLabel:
     shapes = {
         "positions": (n, 3),
         "cell": (3, 3),
+        "charge": (),
+        "spin": (),
         "hessian": (n_rows, -1),
         "displacements": (-1, n, 3),
         "force_changes": (-1, n, 3),
@@ -174,7 +178,7 @@ def _label(flat: dict[str, Any]) -> HessianLabel:
 
 
 def _size(label: HessianLabel) -> int:
-    return sum(value.nbytes for value in _values(label) if value is not None)
+    return sum(np.asarray(value).nbytes for value in _values(label) if value is not None)
 
 
 def _blocks(offsets: Offsets) -> Iterator[tuple[int, int]]:

@@ -2,8 +2,8 @@
 
 A label holds a Hessian, whole or of some atoms, or for large structures a number of probes:
 displacements δ with the change of the forces, or with the curvature of the energy, along each.
-Labels are matched to structures by their geometry, so that a framework's data loader need not
-know of them.
+Labels are matched to structures by what these are (:mod:`piwsl_plugins.frames`), so that a
+framework's data loader need not know of them.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from .options import SettingsError
+from ..errors import SettingsError
+from ..frames.reading import check_exists, read_atoms, structure_of
+from ..frames.structure import Structure
 from .progress import shown
-from .structures import check_exists, read_structures
 
 FORMAT = "piwsl-hessian 1"
 #: endings of the names of HDF5 files
@@ -46,6 +47,8 @@ class HessianLabel:
         displacements: δ of the probes, ``(n_probes, n_atoms, 3)`` in Å, or None.
         force_changes: F(r+δ) − F(r) of the probes, likewise in eV/Å, or None.
         curvatures: ½[E(r+δ) + E(r−δ)] − E(r) of the probes, ``(n_probes,)`` in eV, or None.
+        charge: total charge in e, or None where it is not known: 0.
+        spin: multiplicity 2S + 1, or None where it is not known: the lowest.
     """
 
     numbers: NDArray[np.int64]
@@ -57,6 +60,15 @@ class HessianLabel:
     displacements: Array | None = None
     force_changes: Array | None = None
     curvatures: Array | None = None
+    charge: float | None = None
+    spin: float | None = None
+
+    @property
+    def structure(self) -> Structure:
+        """What was labelled."""
+        return Structure.of(
+            self.numbers, self.positions, self.cell, self.pbc, self.charge, self.spin
+        )
 
     @property
     def rows(self) -> NDArray[np.int64]:
@@ -175,7 +187,7 @@ def _read_npz(path: Path | str, option: str) -> list[HessianLabel]:
 
 def _read_frames(path: Path | str, option: str) -> list[HessianLabel]:
     labels = []
-    for index, atoms in enumerate(read_structures(path, option)):
+    for index, atoms in enumerate(read_atoms(path, option)):
         given = atoms.info.get(HESSIAN_KEY, atoms.arrays.get(HESSIAN_KEY))
         if given is None:
             continue
@@ -192,6 +204,10 @@ def _read_frames(path: Path | str, option: str) -> list[HessianLabel]:
                 f"'{HESSIAN_KEY}' of frame {index} has shape {hessian.shape}, but {n} atoms need "
                 f"({3 * n}, {3 * n})",
             )
+        try:
+            known = structure_of(atoms)
+        except ValueError as error:
+            raise SettingsError(option, str(path), f"frame {index} (from 0): {error}") from None
         labels.append(
             HessianLabel(
                 atoms.numbers,
@@ -199,6 +215,8 @@ def _read_frames(path: Path | str, option: str) -> list[HessianLabel]:
                 atoms.cell.array,
                 atoms.pbc,
                 hessian.reshape(3 * n, 3 * n),
+                charge=known.charge,
+                spin=known.spin,
             )
         )
     return labels
@@ -209,7 +227,7 @@ def _problem_of(label: HessianLabel) -> str | None:
     problem = _wrong_shape(label)
     if problem:
         return problem
-    for name in ("positions", "cell", "hessian", "displacements", "force_changes", "curvatures"):
+    for name in (n for n in PARTS if n not in ("numbers", "pbc", "atoms")):
         value = getattr(label, name)
         if value is not None and not np.isfinite(value).all():
             return f"its {name} are not all finite; remove it or make it anew"
@@ -241,6 +259,8 @@ def _wrong_shape(label: HessianLabel) -> str | None:
         "displacements": [(n_probes, n, 3)],
         "force_changes": [(n_probes, n, 3)],
         "curvatures": [(n_probes,)],
+        "charge": [()],
+        "spin": [()],
     }
     for name, shapes in needed.items():
         value = getattr(label, name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -12,14 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .displacements import Keys, normal, random_bits
-from .hessian_checks import LOOKED_AT, rigid_problem_of, unit_problem_of
-from .hessian_labels import HessianLabel, read_labels
-from .hessian_lookup import HessianLabels
-from .options import SettingsError
+from .hessian_labels import HessianLabel
 from .settings import Hessian
-
-#: atomic numbers and positions (Å) of a structure, on the CPU
-Geometry = tuple[Tensor, Tensor]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,84 +128,3 @@ def draw_targets(options: Hessian, labels: Sequence[HessianLabel], keys: Keys) -
             own[fixed] = 0.0
         probes.append(probe)
     return Targets(labels, probes, field)
-
-
-def matched_labels(
-    options: Hessian,
-    option: str,
-    structures: Iterable[Geometry],
-    pool: Iterable[Geometry] = (),
-) -> tuple[HessianLabels, str]:
-    """The labels of a file, of which at least one belongs to a structure.
-
-    Args:
-        options: name the file.
-        option: which one, "hessian_file" or "hessian_valid_file".
-        structures: numbers and positions (Å) of the training, or validation, structures.
-        pool: of structures beside the training set, which may have labels as well.
-
-    Returns:
-        the labels, and what was found, for the log.
-
-    Raises:
-        SettingsError: naming the option, for a file that cannot be used or matches no structure.
-    """
-    path = getattr(options, option)
-
-    def check(index: int, label: HessianLabel) -> None:
-        check_label(options, index, label)
-        problem = rigid_problem_of(label)
-        if problem:
-            raise SettingsError(option, path, f"label {index} (from 0): {problem}")
-
-    given = read_labels(path, option, check)
-    _check_units(given, option, path)
-    labels = HessianLabels(given)
-    split = "training" if option == "hessian_file" else "validation"
-    n_found, n = labels.summary(structures)
-    n_found_pool, n_pool = labels.summary(pool)
-    if n and not n_found + n_found_pool:
-        raise SettingsError(
-            option,
-            path,
-            f"none of its {len(labels)} labels belongs to one of the {n + n_pool} {split} "
-            "structures (the same atoms in the same order, positions within 0.001 Å of those that "
-            f"the model is given); make labels for the {split} data with 'piwsl hessian'",
-        )
-    of_pool = f", and for {n_found_pool} of {n_pool} of the pool" if n_pool else ""
-    return labels, f"PIWSL: Hessian labels for {n_found} of {n} {split} structures{of_pool}"
-
-
-def _check_units(labels: Sequence[HessianLabel], option: str, path: str) -> None:
-    """Refuse a file in other units than eV/Å²: a matter of all its Hessians, not of a strange one.
-
-    Raises:
-        SettingsError: naming the option.
-    """
-    numbers = range(0, len(labels), -(-len(labels) // LOOKED_AT))
-    whole = {n: label for n in numbers if (label := labels[n]).hessian is not None}
-    problems = {n: problem for n, label in whole.items() if (problem := unit_problem_of(label))}
-    if 2 * len(problems) > len(whole):
-        number, problem = next(iter(problems.items()))
-        raise SettingsError(option, path, f"label {number} (from 0): {problem}")
-
-
-def check_label(options: Hessian, index: int, label: HessianLabel) -> None:
-    """Refuse a label that the form cannot be compared with.
-
-    Args:
-        options: ``hessian_form`` is used.
-        index: number of the label in its file.
-        label: the label.
-
-    Raises:
-        SettingsError: naming ``hessian_form``.
-    """
-    of_energies = label.hessian is None and label.force_changes is None
-    if of_energies and options.hessian_form != "energies":
-        raise SettingsError(
-            "hessian_form",
-            options.hessian_form,
-            f"Hessian label {index} (from 0) has probes of energies alone; choose 'energies', or "
-            "make labels of forces with 'piwsl hessian'",
-        )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -31,14 +33,22 @@ class HessianDisplacements:
         # of normal components, the longest vector of ten million
         self.reach = max(6.0 * options.hessian_step, labels.reach)
 
+    def look_up(self, structures: Structures) -> Structures:
+        """With the numbers of their labels."""
+        if structures.labels is not None:
+            return structures
+        numbers = np.array(self.labels.numbers_of(structures), dtype=np.int64)
+        return dataclasses.replace(structures, labels=numbers)
+
     def choose(self, structures: Structures, force_labels: Tensor | None) -> NDArray[np.bool_]:
         """Those with a label."""
-        return np.array([self.labels.has(*one) for one in structures.geometries()], dtype=bool)
+        assert structures.labels is not None
+        return structures.labels >= 0
 
     def draw(self, structures: Structures, keys: Keys) -> Drawn:
         """δ ("probe"), and −δ ("mirrored_probe") where the form needs it."""
-        found = [self.labels.find(*one) for one in structures.geometries()]
-        labels = [label for label in found if label is not None]
+        assert structures.labels is not None
+        labels = [self.labels[number] for number in structures.labels.tolist()]
         targets = draw_targets(self.options, labels, keys)
         fields = {"probe": targets.displacement}
         if self.options.hessian_form != "forces":

@@ -7,7 +7,7 @@ their atoms one after the other. The core never looks into it.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..frames.structure import Structure
 from .displacements import Keys, geometry_keys
 from .neighbours import Edges, NeighbourLists, SkinList
 
@@ -59,6 +60,10 @@ class Structures:
         carry: ``(n_structures,)``, which may carry terms.
         keys: ``(n_structures,)``, from the positions (:func:`~.displacements.geometry_keys`).
         lists: neighbours of each, or None where they have not been looked for.
+        charges: ``(n_structures,)``, total charges in e.
+        spins: ``(n_structures,)``, multiplicities, NaN where none was given.
+        labels: numbers of the Hessian labels of each, −1 where there is none; None where they have
+            not been looked for.
     """
 
     sizes: list[int]
@@ -69,6 +74,9 @@ class Structures:
     carry: NDArray[np.bool_]
     keys: Keys
     lists: list[SkinList | None]
+    charges: NDArray[np.float64]
+    spins: NDArray[np.float64]
+    labels: NDArray[np.int64] | None = None
 
     @classmethod
     def of(
@@ -79,12 +87,16 @@ class Structures:
         cells: NDArray[np.float64],
         pbc: NDArray[np.bool_],
         carry: NDArray[np.bool_],
+        charges: NDArray[np.float64] | None = None,
+        spins: NDArray[np.float64] | None = None,
     ) -> Structures:
-        """Arguments as the attributes; lone atoms carry nothing."""
-        positions = positions.detach()
+        """Arguments as the attributes; lone atoms carry nothing, and none is charged by default."""
+        positions, n = positions.detach(), len(sizes)
         keys = geometry_keys(positions, sizes)
         carry = carry & (np.asarray(sizes) > 1)
-        return cls(sizes, positions, numbers, cells, pbc, carry, keys, [None] * len(sizes))
+        charges = np.zeros(n) if charges is None else charges
+        spins = np.full(n, np.nan) if spins is None else spins
+        return cls(sizes, positions, numbers, cells, pbc, carry, keys, [None] * n, charges, spins)
 
     @classmethod
     def joined(cls, parts: Sequence[Structures]) -> Structures:
@@ -101,9 +113,26 @@ class Structures:
         """This stays on the CPU when a trainer moves a batch to another device."""
         return self
 
-    def geometries(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Numbers and positions of each."""
-        return zip(self.numbers.split(self.sizes), self.positions.split(self.sizes))
+    def identity(self, index: int) -> Hashable:
+        """What tells one from all that are others, for what is kept of it in a process."""
+        key, pbc, charge, spin = (a[index] for a in (self.keys, self.pbc, self.charges, self.spins))
+        cell = self.cells[index].tobytes() if pbc.any() else b""
+        spin = None if np.isnan(spin) else spin.item()
+        return key.item(), cell, pbc.tobytes(), charge.item(), spin
+
+    def structure(self, index: int) -> Structure:
+        """What one is."""
+        end = sum(self.sizes[: index + 1])
+        atoms = slice(end - self.sizes[index], end)
+        spin = self.spins[index]
+        return Structure.of(
+            self.numbers[atoms].numpy(),
+            self.positions[atoms].double().numpy(),
+            self.cells[index],
+            self.pbc[index],
+            self.charges[index],
+            None if np.isnan(spin) else spin,
+        )
 
     def some(self, keep: NDArray[np.bool_]) -> Structures:
         """Those with ``keep``, ``(n_structures,)``."""
@@ -120,6 +149,9 @@ class Structures:
             carry=self.carry[keep],
             keys=self.keys[keep],
             lists=[self.lists[index] for index in chosen],
+            charges=self.charges[keep],
+            spins=self.spins[keep],
+            labels=None if self.labels is None else self.labels[keep],
         )
 
     def with_lists(
@@ -140,11 +172,11 @@ class Structures:
         if not missing:
             return self
         found, positions = list(self.lists), self.positions.double().numpy()
-        ends, keys = np.cumsum(self.sizes).tolist(), self.keys.tolist()
+        ends = np.cumsum(self.sizes).tolist()
         for index in missing:
             points = positions[ends[index] - self.sizes[index] : ends[index]]
-            key, cell, pbc = keys[index], self.cells[index], self.pbc[index]
-            found[index] = lists.of(key, points, cell, pbc, reach)
+            cell, pbc = self.cells[index], self.pbc[index]
+            found[index] = lists.of(self.identity(index), points, cell, pbc, reach)
         return dataclasses.replace(self, lists=found)
 
 
@@ -152,6 +184,8 @@ _FIELDS = dataclasses.fields(Structures)
 
 
 def _concatenated(values: list[Any]) -> Any:
+    if any(value is None for value in values):
+        return None
     if isinstance(values[0], list):
         return [one for value in values for one in value]
     return torch.cat(values) if isinstance(values[0], Tensor) else np.concatenate(values)

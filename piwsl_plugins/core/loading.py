@@ -45,6 +45,7 @@ class Describing:
         batch = self._collate(items)
         structures = self._describe(batch)
         for displacer in self._displacers:
+            structures = displacer.look_up(structures)
             which = np.ones(len(structures), dtype=bool)
             if not displacer.needs_force_labels:
                 which = displacer.choose(structures, None)

@@ -9,7 +9,7 @@ edges are exactly those within the cutoff, which every interaction block needs.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 
 import numpy as np
 import torch
@@ -80,11 +80,11 @@ class NeighbourLists:
         """
         self.r_max = r_max
         self._search, self._free = search, memory
-        self._kept: dict[tuple[int, bytes, bytes], SkinList] = {}
+        self._kept: dict[Hashable, SkinList] = {}
 
     def of(
         self,
-        key: int,
+        identity: Hashable,
         positions: NDArray[np.float64],
         cell: NDArray[np.float64],
         pbc: NDArray[np.bool_],
@@ -93,13 +93,12 @@ class NeighbourLists:
         """The list of a structure.
 
         Args:
-            key: of its positions (:func:`~piwsl_plugins.core.displacements.geometry_keys`).
+            identity: what tells it from others (:meth:`~.host.Structures.identity`).
             positions: ``(n_atoms, 3)`` in Å.
             cell: ``(3, 3)`` in Å.
             pbc: ``(3,)``.
             reach: how far its atoms may move, at least, in Å.
         """
-        identity = (key, cell.tobytes(), pbc.tobytes())
         kept = self._kept.get(identity)
         if kept is not None and kept.reach >= reach:
             return kept

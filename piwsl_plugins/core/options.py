@@ -12,15 +12,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-
-class SettingsError(ValueError):
-    """An option that cannot be used; names the option, its value and the remedy."""
-
-    def __init__(self, name: str, value: object, remedy: str) -> None:
-        super().__init__(f"PIWSL option '{name}' = {value!r}: {remedy}")
-        self.name = name
-        self.value = value
-        self.remedy = remedy
+from ..errors import SettingsError
 
 
 @dataclasses.dataclass(frozen=True)

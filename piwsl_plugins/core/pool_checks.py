@@ -2,81 +2,31 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Iterable, Sequence
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
-
-from .energy_scale import IMPOSSIBLE, UNLIKELY, Energies, distance
-from .frame_checks import geometry_digest
-from .options import SettingsError
-
-
-@dataclasses.dataclass(frozen=True)
-class PoolFrame:
-    """A structure of the pool's file.
-
-    Attributes:
-        index: its number in the file, from 0.
-        numbers: ``(n_atoms,)``, atomic numbers.
-        positions: ``(n_atoms, 3)`` in Å.
-        labelled: whether it has an energy or forces.
-        energy: in eV, or None.
-    """
-
-    index: int
-    numbers: NDArray[np.int64]
-    positions: NDArray[np.float64]
-    labelled: bool
-    energy: float | None = None
-
-
-class TrainingFrames:
-    """What a pool is compared with.
-
-    Attributes:
-        digests: of the geometries, see :func:`~piwsl_plugins.core.frame_checks.geometry_digest`.
-        energies: those that the pool's must be comparable with.
-    """
-
-    def __init__(self) -> None:
-        self.digests: set[bytes] = set()
-        self.energies = Energies()
-
-    def add(
-        self,
-        numbers: NDArray[np.int64],
-        positions: NDArray[np.float64],
-        energy: float | None = None,
-    ) -> None:
-        """Take in a frame: atomic numbers, positions (Å) and its energy (eV), if it has one."""
-        self.digests.add(geometry_digest(numbers, positions))
-        if energy is not None:
-            self.energies.add(numbers, energy)
+from ..errors import SettingsError
+from ..frames.energy_scale import IMPOSSIBLE, UNLIKELY, Energies, distance
+from ..frames.entries import Entry
+from ..frames.identity import StructureIndex
 
 
 def look_through(
     path: str,
-    frames: Iterable[PoolFrame],
+    pool: Sequence[Entry],
     elements: Iterable[int],
-    held_out: Mapping[bytes, tuple[str, int]],
-    training: TrainingFrames,
-) -> Generator[tuple[Tensor, Tensor], None, str]:
+    held_out: Sequence[Entry],
+    training: Sequence[Entry],
+    energies: bool,
+) -> str:
     """Refuse a pool that cannot be trained on, or that a model is validated or tested on.
 
     Args:
         path: its file.
-        frames: its structures.
+        pool: its structures.
         elements: atomic numbers that the model knows.
-        held_out: in which data, in words, and as what number of it validation and test frames
-            stand, by their :func:`~piwsl_plugins.core.frame_checks.geometry_digest`.
-        training: the training frames.
-
-    Yields:
-        numbers and positions (Å) of each frame, after it was looked at.
+        held_out: validation and test data.
+        training: the training data.
+        energies: whether the pool's are trained on, and must be of the training data's scale.
 
     Returns:
         what the pool holds, for the log.
@@ -85,39 +35,44 @@ def look_through(
         SettingsError: naming ``pool_file`` and the frame.
     """
     known = {int(z) for z in elements}
-    energies = Energies()
-    n = n_labelled = n_shared = 0
-    for frame in frames:
-        key = geometry_digest(frame.numbers, frame.positions)
-        if key in held_out:
-            place, number = held_out[key]
+    excluded = StructureIndex(entry.structure for entry in held_out)
+    in_training = StructureIndex(entry.structure for entry in training)
+    n_shared = 0
+    for entry in pool:
+        found = excluded.find(entry.structure)
+        if found is not None:
             raise SettingsError(
                 "pool_file",
                 path,
-                f"frame {frame.index} (from 0) is frame {number} (from 0) of {place}; remove it "
-                "from the pool, or errors on such data mean nothing",
+                f"frame {entry.number} (from 0) is {held_out[found].where}; remove it from the "
+                "pool, or errors on such data mean nothing",
             )
-        unknown = set(np.asarray(frame.numbers).tolist()) - known
+        unknown = set(entry.structure.numbers.tolist()) - known
         if unknown:
             raise SettingsError(
                 "pool_file",
                 path,
-                f"frame {frame.index} (from 0) holds {_symbols(unknown)}, but the model knows "
+                f"frame {entry.number} (from 0) holds {_symbols(unknown)}, but the model knows "
                 f"{_symbols(known)} only, the elements of the training data; remove such "
                 "structures from the file",
             )
-        n += 1
-        n_labelled += frame.labelled
-        n_shared += key in training.digests
-        if frame.energy is not None:
-            energies.add(frame.numbers, frame.energy)
-        yield torch.from_numpy(frame.numbers), torch.from_numpy(frame.positions)
-    if n == 0:
+        n_shared += in_training.find(entry.structure) is not None
+    if not pool:
         raise SettingsError("pool_file", path, "there is no structure in this file")
+    n_labelled = sum(bool(entry.labels) for entry in pool)
+    apart = distance(_energies(pool), _energies(training)) if energies else 0.0
     return (
-        f"PIWSL: pool of {n} structures, {n_labelled} with labels; {n_shared} of them are in the "
-        f"training data too{_check_scale(path, distance(energies, training.energies))}"
+        f"PIWSL: pool of {len(pool)} structures, {n_labelled} with labels; {n_shared} of them are "
+        f"in the training data too{_check_scale(path, apart)}"
     )
+
+
+def _energies(entries: Iterable[Entry]) -> Energies:
+    energies = Energies()
+    for entry in entries:
+        if entry.energy is not None:
+            energies.add(entry.structure.numbers, entry.energy)
+    return energies
 
 
 def _check_scale(path: str, apart: float) -> str:

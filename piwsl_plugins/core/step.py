@@ -166,6 +166,7 @@ class Selection:
         self._moved: dict[str, Tensor] = {}
         self._energies: dict[str, Tensor] = {}
         self._forces: dict[str, Tensor] = {}
+        structures = displacer.look_up(structures)
         self._labels = host.force_labels(batch) if displacer.needs_force_labels else None
         keep = structures.carry & displacer.choose(structures, self._labels)
         self.structures = structures.some(keep)

@@ -86,11 +86,14 @@ class Displacer(Protocol):
     reach: float
     needs_force_labels: bool
 
+    def look_up(self, structures: Structures) -> Structures:
+        """With what it knows of them; asked for where they are loaded."""
+
     def choose(self, structures: Structures, force_labels: Tensor | None) -> NDArray[np.bool_]:
         """``(n_structures,)``.
 
         Args:
-            structures: all that the model is called with.
+            structures: all that the model is called with, looked up.
             force_labels: theirs, ``(n_atoms, 3)`` in eV/Å, if they are needed.
         """
 
@@ -138,6 +141,10 @@ class RandomDisplacements:
         self.adversarial = self.needs_force_labels = options.displacement == "adversarial"
         self.symmetric = options.pitc_form == "symmetric"
         self.reach = 3.0**0.5 * options.max_displacement
+
+    def look_up(self, structures: Structures) -> Structures:
+        """Nothing is known of them."""
+        return structures
 
     def choose(self, structures: Structures, force_labels: Tensor | None) -> NDArray[np.bool_]:
         """All; with displacement "adversarial" those with force labels."""

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from ..frames.reading import Frame
 from .errors import InputError, RunError, reason_of
 from .parallel import Outcome, outcomes
 from .progress import Progress
 from .storage import read_json, write_json, write_npz
-from .structures import Frame
 from .workers import PROCESSES
 
 #: of one structure, by name

@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
+from ..frames.reading import Frame
 from .errors import InputError, RunError, ToolError, reason_of
-from .structures import Frame
 from .workers import MPI, PROCESSES
 
 #: seconds to wait for a scheduler of dask

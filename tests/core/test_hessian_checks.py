@@ -14,7 +14,7 @@ from piwsl_plugins.core.hessian_checks import (
     translational_residue,
 )
 from piwsl_plugins.core.hessian_labels import HessianLabel, read_labels, write_labels
-from piwsl_plugins.core.hessian_targets import matched_labels
+from piwsl_plugins.core.hessian_matching import matched_labels
 from piwsl_plugins.core.options import SettingsError
 from piwsl_plugins.core.settings import Hessian
 from piwsl_plugins.tools.hessian.differences import hessian

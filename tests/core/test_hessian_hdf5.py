@@ -9,12 +9,11 @@ from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 import pytest
-import torch
 
 from piwsl_plugins.core import hessian_hdf5
 from piwsl_plugins.core.hessian_labels import PARTS, HessianLabel, read_labels, write_labels
 from piwsl_plugins.core.hessian_lookup import HessianLabels
-from piwsl_plugins.core.hessian_targets import check_label
+from piwsl_plugins.core.hessian_matching import check_label
 from piwsl_plugins.core.options import SettingsError
 from piwsl_plugins.core.settings import Hessian
 
@@ -44,7 +43,8 @@ def of_every_kind(n=40):
             {"displacements": probes, "curvatures": probes[:, 0, 0]},
             {"hessian": whole[rows], "atoms": atoms},
         )[index % 5]
-        labels.append(HessianLabel(numbers, positions, **lattice, **what))
+        state = {"charge": 1.0, "spin": 2.0} if index % 3 == 1 else {}
+        labels.append(HessianLabel(numbers, positions, **lattice, **what, **state))
     return labels
 
 
@@ -53,7 +53,8 @@ def assert_same(label, expected):
         value, wanted = getattr(label, name), getattr(expected, name)
         assert (value is None) == (wanted is None), name
         if wanted is not None:
-            assert value.dtype == wanted.dtype and np.array_equal(value, wanted), name
+            assert np.asarray(value).dtype == np.asarray(wanted).dtype, name
+            assert np.array_equal(value, wanted), name
 
 
 @pytest.fixture
@@ -65,10 +66,6 @@ def labels():
 def path(tmp_path, labels):
     write_labels(tmp_path / "labels.h5", labels, "a test")
     return tmp_path / "labels.h5"
-
-
-def geometry(label):
-    return torch.from_numpy(label.numbers), torch.from_numpy(label.positions)
 
 
 @pytest.mark.parametrize("block", [1, 2000, 2**24])
@@ -85,7 +82,7 @@ def test_labels_are_those_of_an_npz_file(tmp_path, labels, block, monkeypatch):
         assert_same(alone, one)
     found = HessianLabels(hdf5)
     for label in labels:
-        assert_same(found.find(*geometry(label)), label)
+        assert_same(found.find(label.structure), label)
     write_labels(tmp_path / "again.h5", hdf5, "a test")
     assert (tmp_path / "again.h5").read_bytes() == files[1].read_bytes()
 
@@ -101,9 +98,18 @@ def test_matching_reads_no_matrices(path, labels, monkeypatch):
 
     monkeypatch.setattr(hessian_hdf5.LabelFile, "_read", reading)
     known = HessianLabels(file)
-    assert known.summary(map(geometry, labels)) == (len(labels), len(labels))
-    assert parts == {"numbers", "positions", "displacements"}  # the last for their lengths
-    known.find(*geometry(labels[0]))
+    for number, label in enumerate(labels):
+        assert known.index.find(label.structure) == number
+    assert parts == {
+        "numbers",
+        "positions",
+        "cell",
+        "pbc",
+        "charge",
+        "spin",
+        "displacements",
+    }  # the last for their lengths
+    known.find(labels[0].structure)
     assert "hessian" in parts
 
 
@@ -122,7 +128,7 @@ def test_the_latest_labels_are_kept_up_to_a_bound(tmp_path, monkeypatch):
     file = read_labels(tmp_path / "x.h5")
     known = HessianLabels(file)
     for label in labels:
-        assert_same(known.find(*geometry(label)), label)
+        assert_same(known.find(label.structure), label)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert 20 * each < peak < 120 * each

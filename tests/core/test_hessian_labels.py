@@ -11,12 +11,15 @@ import torch
 
 from piwsl_plugins.core.hessian_labels import HESSIAN_KEY, HessianLabel, read_labels, write_labels
 from piwsl_plugins.core.hessian_lookup import HessianLabels
-from piwsl_plugins.core.hessian_targets import check_label, draw_targets
+from piwsl_plugins.core.hessian_matching import check_label
+from piwsl_plugins.core.hessian_targets import draw_targets
 from piwsl_plugins.core.hessian_terms import HessianDisplacements, HessianEnergies, HessianForces
 from piwsl_plugins.core.options import SettingsError
 from piwsl_plugins.core.settings import Hessian
+from piwsl_plugins.frames.structure import Structure
 
 from ..conformance import bundled, labels_of, springs
+from . import pair_potential
 
 DATA = Path(__file__).parents[2] / "data"
 
@@ -101,22 +104,37 @@ def test_files_that_cannot_be_used(tmp_path, structures):
         assert caught.value.name == "hessian_file"
 
 
-def test_labels_are_found_by_geometry(structures, labels):
+def test_labels_are_found_by_what_a_structure_is(structures, labels):
     known = HessianLabels(labels)
     assert len(known) == len(labels)
 
-    def found(atoms, shift=0.0):
-        positions = torch.from_numpy(atoms.positions + shift)
-        return known.find(torch.from_numpy(atoms.numbers), positions)
+    def found(atoms, shift=0.0, dtype=float, **state):
+        positions = (atoms.positions + shift).astype(dtype)
+        return known.find(
+            Structure.of(atoms.numbers, positions, atoms.cell.array, atoms.pbc, **state)
+        )
 
     assert [found(atoms) for atoms in structures] == labels[:4]
     assert found(structures[1], 5e-4) is labels[1]
     assert found(structures[1], 2e-3) is None
+    assert found(structures[1], charge=1) is None
     swapped = structures[1][[1, 0, *range(2, 9)]]
     assert found(swapped) is None
     assert found(bundled("periodic_gfn2_train", 0)) is None
-    single = torch.from_numpy(structures[2].positions).float()
-    assert known.find(torch.from_numpy(structures[2].numbers), single) is labels[2]
+    assert found(structures[2], dtype=np.float32) is labels[2]
+
+
+def test_a_batch_is_looked_up_once(structures, labels, monkeypatch):
+    """... and a structure that has no label not again and again either."""
+    known = HessianLabels(labels[:2])
+    batch = pair_potential.batch_of(structures)
+    batch = pair_potential.PairHost(pair_potential.PairPotential()).describe(batch)
+    assert known.numbers_of(batch) == [0, 1, -1, -1]
+    monkeypatch.setattr(known, "index", None)
+    assert known.numbers_of(batch) == [0, 1, -1, -1]
+    cations = dataclasses.replace(batch, charges=np.ones(4))
+    with pytest.raises(AttributeError):  # others
+        known.numbers_of(cations)
 
 
 @pytest.mark.parametrize("kind", ["gaussian", "column"])

@@ -37,8 +37,8 @@ def _measure(options: argparse.Namespace, settings: HessianSettings) -> tuple[li
     Returns:
         the frame of each label, and lines on what happened.
     """
+    from ...frames.reading import elements_of
     from ..labelling import Store, label
-    from ..structures import elements_of
     from .label_file import read_finished, write_finished
     from .measurement import Measurement
     from .selection import select

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...core.hessian_labels import HessianLabel
+from ...frames.reading import read_frames
 from ..errors import InputError
-from ..structures import read_frames
 from .label_file import read
 from .sanity import problem_of
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ...frames.reading import Frame
 from ..calculators import CalculatorSource
 from ..errors import InputError
 from ..loading import LoadedCalculator, load
-from ..structures import Frame
 from .differences import curvatures, force_changes, hessian
 from .probes import draw_probes
 from .settings import HessianSettings

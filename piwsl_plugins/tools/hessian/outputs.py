@@ -11,8 +11,8 @@ from ase.data import atomic_masses, atomic_masses_common
 
 from ...core.hessian_checks import translational_residue
 from ...core.hessian_labels import HessianLabel
+from ...frames.reading import Keys
 from ..errors import InputError
-from ..structures import LabelKeys
 from .conversion import Converted, label_of
 from .frequencies import disagreement
 from .frequency_jobs import FrequencyJob, read_job
@@ -170,7 +170,7 @@ def _training_frame(label: HessianLabel, job: FrequencyJob, forces: np.ndarray |
     from ase import Atoms
 
     atoms = Atoms(label.numbers, label.positions, cell=label.cell, pbc=label.pbc)
-    keys = LabelKeys()
+    keys = Keys()
     known = {keys.energy: job.energy, "charge": job.charge, "spin": job.multiplicity}
     atoms.info |= {name: value for name, value in known.items() if value is not None}
     if forces is not None:

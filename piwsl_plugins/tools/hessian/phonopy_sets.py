@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...core.hessian_labels import HessianLabel
+from ...frames.reading import Keys
 from ..errors import InputError, reason_of
-from ..structures import LabelKeys
 from .conversion import Converted
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def from_phonopy(path: Path) -> Converted:
         label = _probes(supercell, displacements, forces if known is None else forces - known)
         notes = [f"{len(displacements)} displacements of phonopy; {note}"]
     if known is not None:
-        supercell.arrays[LabelKeys().forces] = known
+        supercell.arrays[Keys().forces] = known
     return Converted([label], [str(path)], f"phonopy: {path.name}", [supercell], notes)
 
 

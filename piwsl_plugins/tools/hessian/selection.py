@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+from ...frames.reading import Frame, read_frames
 from ..errors import InputError
-from ..structures import Frame, read_frames
 
 
 @dataclasses.dataclass(frozen=True)

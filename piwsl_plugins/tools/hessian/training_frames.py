@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ...frames.reading import Keys
 from ..storage import written_whole
-from ..structures import LabelKeys
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -27,7 +27,7 @@ def write_training_frames(path: Path, frames: Sequence[Atoms]) -> str:
 
     with written_whole(path) as partial:
         write(partial, list(frames), format="extxyz")
-    keys = LabelKeys()
+    keys = Keys()
     energies = sum(keys.energy in atoms.info for atoms in frames)
     forces = sum(keys.forces in atoms.arrays for atoms in frames)
     line = (

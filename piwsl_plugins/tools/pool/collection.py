@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence, Set
 import numpy as np
 from ase import Atoms
 
+from ...frames.reading import Frame, place
 from ..labelling import Arrays
-from ..structures import Frame, place
 from .runs import Run
 
 

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 from ase import Atoms
 
+from ...frames.reading import Frame, elements_of
 from ..calculators import CalculatorSource
 from ..loading import LoadedCalculator, load
 from ..parallel import outcomes
 from ..progress import Progress
-from ..structures import Frame, elements_of
 from ..workers import PROCESSES
 from .collection import Structure
 from .coverage import evenly

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from ase import Atoms
 
+from ...frames.reading import Frame
 from ..figure_style import legend_below, panels, styled
 from ..storage import written_whole
-from ..structures import Frame
 from .collection import Structure
 from .coverage import distances_of, evenly, map_of
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from ase import Atoms
 
+from ...frames.reading import Keys
 from ..storage import written_whole
-from ..structures import LabelKeys
 from .collection import Structure
 
 
@@ -27,7 +27,7 @@ def write_pool(path: Path, structures: Sequence[Structure], labels: bool) -> Non
 
 
 def _described(structure: Structure, labels: bool) -> Atoms:
-    atoms, run, keys = structure.atoms.copy(), structure.run, LabelKeys()
+    atoms, run, keys = structure.atoms.copy(), structure.run, Keys()
     if run.config_type:
         atoms.info["config_type"] = run.config_type
     atoms.info |= {

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ..structures import Frame
+from ...frames.reading import Frame
 from .settings import PoolSettings
 
 

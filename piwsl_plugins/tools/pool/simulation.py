@@ -10,12 +10,12 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import PropertyNotImplementedError
 
+from ...frames.reading import Frame
 from ..calculators import CalculatorSource
 from ..dynamics import draw_velocities
 from ..errors import ToolError
 from ..labelling import Arrays
 from ..loading import LoadedCalculator, load
-from ..structures import Frame
 from .integrators import integrator, relax
 from .runs import Run
 from .settings import PoolSettings

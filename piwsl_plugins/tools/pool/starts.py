@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from ...frames.reading import Frame, place, read_frames
 from ..errors import InputError
-from ..structures import Frame, place, read_frames
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import collections
 import dataclasses
 
+from ...frames.reading import elements_of
 from ..calculators import CalculatorSource
 from ..errors import RunError
 from ..labelling import Store
 from ..parallel import outcomes
 from ..progress import Progress
-from ..structures import elements_of
 from ..workers import PROCESSES
 from .collection import Collection
 from .runs import Run, plan, quotas

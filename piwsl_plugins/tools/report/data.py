@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from ...frames.reading import Frame, Keys, read_frames
 from ..errors import InputError
-from ..structures import Frame, LabelKeys, read_frames
 from .settings import ReportSettings
 
 
@@ -72,8 +72,8 @@ def spread(items: Sequence[Any], number: int) -> list[int]:
     return sorted({round(index) for index in np.linspace(0, len(items) - 1, number)})
 
 
-def _keys(settings: ReportSettings) -> LabelKeys:
-    return LabelKeys(settings.energy_key, settings.forces_key, settings.stress_key)
+def _keys(settings: ReportSettings) -> Keys:
+    return Keys(settings.energy_key, settings.forces_key, settings.stress_key)
 
 
 def _missing(frame: Frame, what: str, key: str, option: str) -> InputError:

@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...frames.reading import elements_of
 from ..calculators import CalculatorSource
 from ..errors import InputError
 from ..loading import LoadedCalculator, load
-from ..structures import elements_of
 from .data import Frames, read_labelled, read_path
 from .measure import consistency, dynamics, labels, phonons, scans, vibrations
 from .parts import Store

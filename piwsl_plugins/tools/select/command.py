@@ -30,8 +30,8 @@ def main(given: list[str]) -> None:
 
 def _select(options: argparse.Namespace) -> None:
     """Choose, and write what was chosen."""
+    from ...frames.reading import elements_of
     from ..progress import Progress
-    from ..structures import elements_of
     from .coverage import follow
     from .descriptors import descriptor
     from .features import compute

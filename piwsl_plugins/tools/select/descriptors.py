@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from ...frames.reading import Frame
 from ..calculators import ENDINGS
 from ..errors import InputError
-from ..structures import Frame
 from .model_features import MaceFeatures, ModelSource, NequipFeatures
 from .soap import Soap
 

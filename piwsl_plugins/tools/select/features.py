@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
+from ...frames.reading import Frame
 from ..errors import RunError, ToolError, reason_of
 from ..parallel import outcomes
-from ..structures import Frame
 from .descriptors import Descriptor
 from .reduction import Reduction
 

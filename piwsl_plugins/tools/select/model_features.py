@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from ...frames.reading import Frame
 from ..calculators import CalculatorSource
 from ..errors import InputError
-from ..structures import Frame
 
 #: atoms that a model takes together
 _BATCH = 500

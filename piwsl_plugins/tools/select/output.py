@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ...frames.reading import iterate_atoms
 from ..errors import InputError
 from ..storage import written_whole
-from ..structures import iterate_atoms
 
 
 def write_frames(

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..structures import Frame, iterate_frames, place
+from ...frames.reading import Frame, iterate_frames, place
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,11 +7,11 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
+from ...frames.reading import Frame, Keys, elements_of, place, read_frames
 from ..calculators import CalculatorSource
 from ..errors import InputError
 from ..labelling import Arrays
 from ..loading import load
-from ..structures import Frame, LabelKeys, elements_of, place, read_frames
 from .evaluation import Evaluated, evaluate
 from .inputs import Inputs
 from .labels import carried
@@ -22,7 +22,7 @@ _SAME = 1e-4
 
 
 def cheap_labels(
-    options: argparse.Namespace, inputs: Inputs, stages: Stages, keys: LabelKeys
+    options: argparse.Namespace, inputs: Inputs, stages: Stages, keys: Keys
 ) -> Evaluated:
     """Labels of the cheap method for the frames of both files.
 
@@ -67,7 +67,7 @@ def is_learned(calculator: str | None) -> bool:
     return CalculatorSource.parse(calculator).kind not in ("xtb", "factory")
 
 
-def _by_place(paths: Sequence[Path], keys: LabelKeys) -> dict[bytes, Arrays]:
+def _by_place(paths: Sequence[Path], keys: Keys) -> dict[bytes, Arrays]:
     """The labels of frames that have an energy.
 
     Raises:

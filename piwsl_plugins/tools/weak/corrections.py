@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ...frames.reading import Frame, Keys
 from ..labelling import Arrays
-from ..structures import Frame, LabelKeys
 from .labels import carried, difference, write_frames
 from .offsets import Offsets
 
@@ -50,7 +50,7 @@ class Correction:
         """Write both files; ``cheap`` holds the cheap labels by the frames' keys."""
         for path, frames in ((self.train_file, self.training), (self.valid_file, self.held_out)):
             labels = correction_labels(frames, cheap, self.offsets)
-            write_frames(path, frames, labels, LabelKeys())
+            write_frames(path, frames, labels, Keys())
 
 
 def divide(

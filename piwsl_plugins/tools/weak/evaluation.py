@@ -9,15 +9,15 @@ from pathlib import Path
 
 import numpy as np
 
+from ...frames.reading import Frame, Keys, elements_of
 from ..calculators import CalculatorSource
 from ..labelling import Arrays, Store, label
 from ..loading import LoadedCalculator, load
 from ..storage import read_json, write_json
-from ..structures import Frame, LabelKeys, elements_of
 from ..workers import PROCESSES
 from .labels import write_frames
 
-_KEYS = LabelKeys()
+_KEYS = Keys()
 #: of keys in files, where ASE would take some of them for numbers
 _PREFIX = "frame-"
 

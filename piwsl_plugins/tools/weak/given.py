@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from ...frames.reading import Frame, elements_of
 from ..calculators import CalculatorSource
 from ..errors import InputError
 from ..labelling import Arrays
 from ..loading import load
-from ..structures import Frame, elements_of
 from .labels import difference, root_mean_squares
 from .offsets import Offsets
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ...frames.reading import Frame, Keys, elements_of, place, read_frames
 from ..errors import InputError
-from ..structures import Frame, LabelKeys, elements_of, place, read_frames
 
 #: neighbours of an element in one file may be this many times farther apart than in the other
 _SPACING = 1.6
@@ -32,7 +32,7 @@ class Inputs:
     notes: list[str]
 
 
-def read_inputs(training: Path, pool: Path, keys: LabelKeys, labelled: bool) -> Inputs:
+def read_inputs(training: Path, pool: Path, keys: Keys, labelled: bool) -> Inputs:
     """Read both files.
 
     Args:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ...frames.reading import Frame, Keys
 from ..labelling import Arrays
 from ..storage import written_whole
-from ..structures import Frame, LabelKeys
 
 #: energy: of the structure; forces: ``(n_atoms, 3)``; stress: ``(6,)`` in ASE's order and sign
 UNITS = {"energy": "eV", "forces": "eV/Å", "stress": "eV/Å³"}
@@ -46,7 +46,7 @@ def root_mean_squares(labels: Iterable[Arrays], frames: Iterable[Frame]) -> dict
 
 
 def write_frames(
-    path: Path, frames: Sequence[Frame], labels: Sequence[Mapping[str, object]], keys: LabelKeys
+    path: Path, frames: Sequence[Frame], labels: Sequence[Mapping[str, object]], keys: Keys
 ) -> None:
     """Write extended XYZ, whole or not at all.
 
@@ -62,7 +62,7 @@ def write_frames(
 
 
 def write_xyz(
-    path: Path, frames: Sequence[Frame], labels: Sequence[Mapping[str, object]], keys: LabelKeys
+    path: Path, frames: Sequence[Frame], labels: Sequence[Mapping[str, object]], keys: Keys
 ) -> None:
     """As :func:`write_frames`, to a file that may be left half written."""
     from ase.io import write

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ...core.element_energies import ElementEnergies
-from ..structures import Frame
+from ...frames.element_energies import ElementEnergies
+from ...frames.reading import Frame
 
 
 class Offsets:

@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ...frames.reading import Frame, Keys, elements_of
 from ..calculators import CalculatorSource
 from ..errors import InputError
 from ..labelling import Arrays
-from ..structures import Frame, LabelKeys, elements_of
 from .arguments import folder_of
 from .cheap import cheap_labels, is_learned
 from .corrections import (
@@ -47,7 +47,7 @@ def label(options: argparse.Namespace, settings: WeakSettings, environment: dict
     command = HostCommand.parse(options.train) if options.train else None
     for path in options.corrections or ():
         CalculatorSource.parse(path).require_package()
-    keys = LabelKeys(settings.energy_key, settings.forces_key, settings.stress_key)
+    keys = Keys(settings.energy_key, settings.forces_key, settings.stress_key)
     inputs = read_inputs(options.training, options.pool, keys, labelled=settings.models > 0)
     stages = Stages(folder_of(options), options.out, options.overwrite)
     if options.until is None:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ...frames.reading import Frame, elements_of
 from ..errors import InputError
-from ..structures import Frame, elements_of
 from .offsets import compositions
 
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from ...frames.reading import Frame
 from ..errors import InputError
 from ..labelling import Arrays
-from ..structures import Frame
 from .labels import carried
 from .offsets import Offsets
 

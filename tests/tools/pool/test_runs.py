@@ -3,10 +3,10 @@
 import collections
 
 from ase.build import molecule
+from piwsl_plugins.tools.structures import Frame
 
 from piwsl_plugins.tools.pool.runs import plan, quotas
 from piwsl_plugins.tools.pool.settings import PoolSettings
-from piwsl_plugins.tools.structures import Frame
 
 
 def frames(count):

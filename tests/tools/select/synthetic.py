@@ -8,11 +8,11 @@ import time
 
 import numpy as np
 from ase import Atoms
+from piwsl_plugins.tools.structures import Frame
 
 from piwsl_plugins.tools.select.coverage import follow
 from piwsl_plugins.tools.select.design import Information, d_optimal
 from piwsl_plugins.tools.select.features import compute
-from piwsl_plugins.tools.structures import Frame
 
 NUMBERS = np.array([1] * 10 + [6] * 7 + [8] * 3)
 WIDTH = 500

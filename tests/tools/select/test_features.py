@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ase import Atoms
+from piwsl_plugins.tools.structures import Frame
 
 from piwsl_plugins.tools.errors import RunError
 from piwsl_plugins.tools.select import features as features_module
 from piwsl_plugins.tools.select.design import Information, d_optimal
 from piwsl_plugins.tools.select.features import Features, compute
 from piwsl_plugins.tools.select.reduction import COMPONENTS, LEFT_OUT, Reduction
-from piwsl_plugins.tools.structures import Frame
 
 from .synthetic import descriptor, frames
 

@@ -5,9 +5,9 @@ import tracemalloc
 import numpy as np
 import pytest
 from ase.build import molecule
+from piwsl_plugins.tools.structures import Frame
 
 from piwsl_plugins.tools.errors import InputError
-from piwsl_plugins.tools.structures import Frame
 from piwsl_plugins.tools.weak.corrections import divide
 from piwsl_plugins.tools.weak.offsets import Offsets
 from piwsl_plugins.tools.weak.shares import draw_shares

@@ -8,9 +8,9 @@ import ase.io
 import numpy as np
 import pytest
 
-from piwsl_plugins.core.frame_checks import geometry_key, problem_of_atoms
-from piwsl_plugins.core.options import SettingsError
-from piwsl_plugins.core.structures import read_structures
+from piwsl_plugins.errors import SettingsError
+from piwsl_plugins.frames.checks import problem_of_atoms
+from piwsl_plugins.frames.reading import read_atoms
 
 DATA = Path(__file__).parents[2] / "data"
 
@@ -72,18 +72,18 @@ def test_what_is_right(atoms):
 
 def test_the_bundled_data_is_right():
     for path in sorted(DATA.glob("*.xyz")):
-        assert read_structures(path, "pool_file", {"forces": "REF_forces"})
+        assert read_atoms(path, "pool_file")
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "no structure|cannot read"),
+        ("", "empty"),
         ("no structure at all", "cannot read"),
         ("3\nProperties=species:S:1:pos:R:3\nH 0 0 0\nH 0 0 1", "cannot read"),
         (
-            "2\nREF_energy=1.0\nH 0 0 0\nH 0 0 1\n2\nREF_energy=nan\nH 0 0 0\nH 0 0 1\n",
-            r"frame 1 \(from 0\): 'energy' is not finite",
+            "2\n\nH 0 0 0\nH 0 0 1\n2\n\nH 0 0 nan\nH 0 0 1\n",
+            r"frame 1 \(from 0\): the position of atom 0 is not finite",
         ),
     ],
 )
@@ -91,13 +91,5 @@ def test_files_that_cannot_be_used(tmp_path, text, words):
     path = tmp_path / "pool.xyz"
     path.write_text(text)
     with pytest.raises(SettingsError, match=words) as caught:
-        read_structures(path, "pool_file", {"energy": "REF_energy"})
+        read_atoms(path, "pool_file")
     assert caught.value.name == "pool_file"
-
-
-def test_a_geometry_is_known_by_its_key():
-    first, second = water(), bulk()
-    noise = changed(lambda a: a.positions.__iadd__(1e-5))
-    other = changed(lambda a: a.positions.__iadd__(0.01))
-    keys = [geometry_key(a.numbers, a.positions) for a in (first, noise, second, other)]
-    assert keys[0] == keys[1] and len(set(keys)) == 3

@@ -1,8 +1,7 @@
-"""Data that cannot be right, and structures that two files share."""
+"""Data that cannot be right."""
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 import numpy as np
@@ -86,19 +85,3 @@ def _same_place(
         points, box = points * lengths, np.where(pbc, lengths, 0.0)
     pairs = cKDTree(points, boxsize=box).query_pairs(SAME_PLACE)
     return min(pairs) if pairs else None
-
-
-def geometry_key(numbers: ArrayLike, positions: ArrayLike) -> bytes:
-    """Identifies a geometry up to 0.0005 Å, to find frames that two files share."""
-    rounded = np.round(np.asarray(positions, dtype=float), 3) + 0.0  # no minus zero
-    return np.asarray(numbers, dtype=np.int64).tobytes() + rounded.tobytes()
-
-
-def geometry_digest(numbers: ArrayLike, positions: ArrayLike) -> bytes:
-    """The same in 16 bytes, to keep many."""
-    return digest(geometry_key(numbers, positions))
-
-
-def digest(*parts: bytes) -> bytes:
-    """16 bytes that stand for all parts together."""
-    return hashlib.blake2b(b"".join(parts), digest_size=16).digest()
