@@ -65,10 +65,11 @@ class HessianLabel:
 
     @property
     def structure(self) -> Structure:
-        """What was labelled."""
-        return Structure.of(
-            self.numbers, self.positions, self.cell, self.pbc, self.charge, self.spin
-        )
+        """What was labelled; periodic where the label says so, or has a cell and does not say."""
+        pbc = self.pbc
+        if pbc is None and self.cell is not None:
+            pbc = self.cell.any(axis=1)
+        return Structure.of(self.numbers, self.positions, self.cell, pbc, self.charge, self.spin)
 
     @property
     def rows(self) -> NDArray[np.int64]:

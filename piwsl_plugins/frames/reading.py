@@ -109,6 +109,18 @@ class Frame:
         """What it is."""
         return structure_of(self.atoms)
 
+    def written(self, atoms: Atoms | None = None) -> Atoms:
+        """A copy for a file: charge and spin by the names that this frame's file gave them.
+
+        Args:
+            atoms: these instead of the frame's own, in its state.
+        """
+        copy = (self.atoms if atoms is None else atoms).copy()
+        for name in ("charge", "spin"):
+            copy.info.pop(name, None)
+        copy.info |= self.state.written()
+        return copy
+
 
 def structure_of(atoms: Atoms, level: str = "", keys: Keys = NO_LABELS) -> Structure:
     """What ``ase.Atoms`` are.
@@ -128,6 +140,15 @@ def structure_of(atoms: Atoms, level: str = "", keys: Keys = NO_LABELS) -> Struc
     return Structure.of(
         atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc, charge, spin, level
     )
+
+
+def atoms_of(structure: Structure) -> Atoms:
+    """``ase.Atoms``; charge and spin are in ``info`` where there is one."""
+    from ase import Atoms as Made
+
+    atoms = Made(structure.numbers, structure.positions, cell=structure.cell, pbc=structure.pbc)
+    atoms.info |= State(structure.charge or None, structure.spin, ("charge", "spin")).written()
+    return atoms
 
 
 def read_frames(path: Path, index: str = ":", keys: Keys = NO_LABELS) -> list[Frame]:

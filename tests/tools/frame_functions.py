@@ -6,7 +6,7 @@ import signal
 import time
 from pathlib import Path
 
-from piwsl_plugins.tools.structures import Frame
+from piwsl_plugins.frames.reading import Frame
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...core.hessian_labels import HessianLabel
-from ...frames.reading import read_frames
+from ...frames.reading import atoms_of, read_frames, structure_of
 from ..errors import InputError
 from .label_file import read
 from .sanity import problem_of
@@ -40,10 +40,7 @@ class Converted:
 
     def structures(self) -> list[Atoms]:
         """The structures that have the labels, with what else is known of them."""
-        from ase import Atoms
-
-        bare = (Atoms(x.numbers, x.positions, cell=x.cell, pbc=x.pbc) for x in self.labels)
-        return list(self.frames or bare)
+        return list(self.frames or (atoms_of(label.structure) for label in self.labels))
 
     def symmetric(self) -> list[HessianLabel]:
         """The labels, the small differences that noise leaves between Hᵀ and H taken out.
@@ -83,8 +80,16 @@ def label_of(atoms: Atoms, hessian: np.ndarray, indices: np.ndarray | None = Non
         indices, hessian = indices[order], blocks.reshape(hessian.shape)
         if np.array_equal(indices, np.arange(len(atoms))):
             indices = None
+    known = structure_of(atoms)
     return HessianLabel(
-        atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc, hessian, indices
+        atoms.numbers,
+        atoms.positions,
+        atoms.cell.array,
+        atoms.pbc,
+        hessian,
+        indices,
+        charge=known.charge,
+        spin=known.spin,
     )
 
 

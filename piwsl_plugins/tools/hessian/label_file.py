@@ -82,6 +82,7 @@ def write_finished(path: Path, labelled: Labelled, method: str, run: str) -> Non
     for frame, arrays in zip(labelled.frames, labelled.arrays, strict=True):
         atoms = frame.atoms
         known = {name: array for name, array in arrays.items() if name != "asymmetry"}
+        known |= {"charge": frame.structure.charge, "spin": frame.structure.spin}
         labels.append(
             HessianLabel(atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc, **known)
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...core.hessian_checks import rotations
-from ...core.hessian_lookup import TOLERANCE
+from ...frames.structure import TOLERANCE
 
 
 def rigid_motions(positions: np.ndarray, periodic: bool) -> np.ndarray:

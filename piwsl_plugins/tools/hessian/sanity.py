@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...core import frame_checks
 from ...core.hessian_checks import unit_problem_of
 from ...core.hessian_labels import HessianLabel, asymmetry_of
+from ...frames import checks
 
 
 def problem_of(label: HessianLabel) -> str | None:
@@ -15,7 +15,7 @@ def problem_of(label: HessianLabel) -> str | None:
     Args:
         label: structure and Hessian, or probes with force changes.
     """
-    problem = frame_checks.problem_of(label.numbers, label.positions, label.cell, label.pbc)
+    problem = checks.problem_of(label.numbers, label.positions, label.cell, label.pbc)
     if problem is not None:
         return problem
     if label.hessian is None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+from ...frames.identity import StructureIndex
 from ...frames.reading import Frame, read_frames
 from ..errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)
 class Selection:
-    """What is to be labelled, each geometry once, and lines on what was left out."""
+    """What is to be labelled, each structure once, and lines on what was left out."""
 
     frames: list[Frame]
     notes: list[str]
@@ -25,25 +26,18 @@ def select(path: Path, index: str) -> Selection:
         index: ASE's frame selection.
 
     Raises:
-        InputError: as :func:`piwsl_plugins.tools.structures.read_frames`, and for two frames with
-            the same positions in different cells, which labels cannot tell apart.
+        InputError: as :func:`piwsl_plugins.frames.reading.read_frames`, and if none is left.
     """
-    frames: dict[str, Frame] = {}
-    by_positions: dict[bytes, Frame] = {}
+    frames: list[Frame] = []
+    known = StructureIndex()
     n_single = n_repeated = 0
     for frame in read_frames(path, index):
-        atoms = frame.atoms
-        if len(atoms) == 1:
+        if len(frame.atoms) == 1:
             n_single += 1
-            continue
-        twin = by_positions.setdefault(atoms.numbers.tobytes() + atoms.positions.tobytes(), frame)
-        if twin.key != frame.key:
-            raise InputError(
-                f"{frame.where}: same atoms and positions as {twin.where}, but another cell or "
-                "charge; labels are found by positions and cannot tell the two apart: leave one out"
-            )
-        n_repeated += frame.key in frames
-        frames.setdefault(frame.key, frame)
+        elif known.find_or_add(frame.structure)[1]:
+            frames.append(frame)
+        else:
+            n_repeated += 1
     if not frames:
         raise InputError(f"{path}: with --index={index} there is no structure of two or more atoms")
     notes = []
@@ -51,4 +45,4 @@ def select(path: Path, index: str) -> Selection:
         notes.append(f"{n_single} single atoms left out: their Hessian is zero")
     if n_repeated:
         notes.append(f"{n_repeated} repeated frames labelled once")
-    return Selection(list(frames.values()), notes)
+    return Selection(frames, notes)

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from ase import Atoms
 
-from ...frames.reading import Frame, place
+from ...frames.identity import StructureIndex
+from ...frames.reading import structure_of
+from ...frames.structure import Structure
 from ..labelling import Arrays
 from .runs import Run
 
 
 @dataclasses.dataclass(frozen=True)
-class Structure:
+class Snapshot:
     """One structure of a pool.
 
     Attributes:
@@ -40,11 +42,11 @@ class Structure:
 class Collection:
     """Structures without repetitions, and without those that a pool must not hold."""
 
-    def __init__(self, taken: Set[bytes]) -> None:
-        """Args: taken: keys (:func:`..structures.place`) of those that must not be in it."""
-        self.structures: list[Structure] = []
+    def __init__(self, taken: Sequence[Structure]) -> None:
+        """Args: taken: those that must not be in it."""
+        self.structures: list[Snapshot] = []
         self.n_left_out = 0
-        self._taken = set(taken)
+        self._taken = StructureIndex(taken)
 
     def add(self, run: Run, arrays: Arrays) -> None:
         """Take the structures of one run, as :class:`.simulation.Simulation` gives them."""
@@ -53,13 +55,11 @@ class Collection:
             atoms = run.atoms.copy()
             atoms.set_cell(arrays["cells"][n])
             atoms.positions = arrays["positions"][n]
-            here = place(Frame(atoms, run.where))
-            if here in self._taken:
+            if not self._taken.find_or_add(structure_of(atoms))[1]:
                 self.n_left_out += 1
                 continue
-            self._taken.add(here)
             self.structures.append(
-                Structure(
+                Snapshot(
                     run,
                     atoms,
                     float(arrays["times"][n]),
@@ -75,7 +75,7 @@ class Collection:
         n_there = collections.Counter(s.run.temperature for s in self.structures)
         return {t: n - n_there[t] for t, n in wanted.items() if n > n_there[t]}
 
-    def in_order(self, temperatures: Sequence[float]) -> list[Structure]:
+    def in_order(self, temperatures: Sequence[float]) -> list[Snapshot]:
         """All structures by temperature, in the order of ``temperatures``, run and time."""
         places = {temperature: place for place, temperature in enumerate(temperatures)}
         return sorted(self.structures, key=lambda s: (places[s.run.temperature], s.run.number))

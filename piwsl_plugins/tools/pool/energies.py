@@ -13,7 +13,7 @@ from ..loading import LoadedCalculator, load
 from ..parallel import outcomes
 from ..progress import Progress
 from ..workers import PROCESSES
-from .collection import Structure
+from .collection import Snapshot
 from .coverage import evenly
 
 #: so many given frames, evenly spaced, speak for all
@@ -38,7 +38,7 @@ class _Energy:
 def relative_energies(
     source: CalculatorSource,
     given: Sequence[Frame],
-    pool: Sequence[Structure],
+    pool: Sequence[Snapshot],
     device: str = "cpu",
     workers: int = 1,
     executor: str = PROCESSES,

@@ -12,7 +12,7 @@ from ase import Atoms
 from ...frames.reading import Frame
 from ..figure_style import legend_below, panels, styled
 from ..storage import written_whole
-from .collection import Structure
+from .collection import Snapshot
 from .coverage import distances_of, evenly, map_of
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ _DRAWN = 1500
 def draw(
     path: Path,
     given: Sequence[Frame],
-    pool: Sequence[Structure],
+    pool: Sequence[Snapshot],
     energies: tuple[np.ndarray, np.ndarray],
 ) -> None:
     """Draw and save the figure.
@@ -74,7 +74,7 @@ def _heat(temperatures: Sequence[float]) -> dict[float, Any]:
 
 
 def _map(
-    axes: Axes, given: Sequence[Atoms], pool: Sequence[Structure], colours: dict[float, Any]
+    axes: Axes, given: Sequence[Atoms], pool: Sequence[Snapshot], colours: dict[float, Any]
 ) -> None:
     some, drawn = evenly(given), evenly(pool, _DRAWN)
     places, variance = map_of([*some, *(structure.atoms for structure in drawn)])

@@ -9,10 +9,10 @@ from ase import Atoms
 
 from ...frames.reading import Keys
 from ..storage import written_whole
-from .collection import Structure
+from .collection import Snapshot
 
 
-def write_pool(path: Path, structures: Sequence[Structure], labels: bool) -> None:
+def write_pool(path: Path, structures: Sequence[Snapshot], labels: bool) -> None:
     """Write extended XYZ, whole or not at all.
 
     Args:
@@ -26,8 +26,9 @@ def write_pool(path: Path, structures: Sequence[Structure], labels: bool) -> Non
         write(partial, [_described(s, labels) for s in structures], format="extxyz")
 
 
-def _described(structure: Structure, labels: bool) -> Atoms:
-    atoms, run, keys = structure.atoms.copy(), structure.run, Keys()
+def _described(structure: Snapshot, labels: bool) -> Atoms:
+    run, keys = structure.run, Keys()
+    atoms = run.written(structure.atoms)
     if run.config_type:
         atoms.info["config_type"] = run.config_type
     atoms.info |= {

@@ -6,7 +6,9 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from ...frames.reading import Frame, place, read_frames
+from ...frames.identity import StructureIndex
+from ...frames.reading import Frame, read_frames
+from ...frames.structure import Structure
 from ..errors import InputError
 
 
@@ -16,12 +18,12 @@ class Starts:
 
     Attributes:
         frames: those that trajectories begin at, by their number in the file.
-        taken: keys (:func:`..structures.place`) of structures that a pool must not hold.
+        taken: structures that a pool must not hold.
         notes: lines on what was left out.
     """
 
     frames: dict[int, Frame]
-    taken: frozenset[bytes]
+    taken: Sequence[Structure]
     notes: list[str]
 
 
@@ -40,21 +42,19 @@ def read_starts(path: Path, index: str, excluded: Sequence[Path], cells: bool) -
     everything = read_frames(path)
     numbers = {frame.where: n for n, frame in enumerate(everything)}
     selected = everything if index == ":" else read_frames(path, index)
-    held_out = {place(frame) for file in excluded for frame in read_frames(file)}
+    held_out = StructureIndex(f.structure for file in excluded for f in read_frames(file))
     frames: dict[int, Frame] = {}
-    seen: set[bytes] = set()
+    seen = StructureIndex()
     n_single = n_repeated = n_held_out = 0
     for frame in selected:
-        here = place(frame)
         if len(frame.atoms) == 1:
             n_single += 1
-        elif here in held_out:
+        elif held_out.find(frame.structure) is not None:
             n_held_out += 1
-        elif here in seen:
-            n_repeated += 1
-        else:
-            seen.add(here)
+        elif seen.find_or_add(frame.structure)[1]:
             frames[numbers[frame.where]] = frame
+        else:
+            n_repeated += 1
     if not frames:
         raise InputError(
             f"{path}: no frame to begin at ({n_single} single atoms, {n_held_out} frames of the "
@@ -73,8 +73,8 @@ def read_starts(path: Path, index: str, excluded: Sequence[Path], cells: bool) -
         )
         if number
     ]
-    taken = held_out | {place(frame) for frame in everything}
-    return Starts(frames, frozenset(taken), notes)
+    taken = [held_out[number] for number in range(len(held_out))]
+    return Starts(frames, [*taken, *(frame.structure for frame in everything)], notes)
 
 
 def _require_cells(frames: Iterable[Frame]) -> None:

@@ -30,7 +30,7 @@ def read_labelled(paths: Sequence[Path], settings: ReportSettings) -> Frames:
 
     Raises:
         InputError: for a file that cannot be read or used
-            (:func:`piwsl_plugins.tools.structures.read_frames`), a frame without energy, or
+            (:func:`piwsl_plugins.frames.reading.read_frames`), a frame without energy, or
             without forces although ``forces_key`` is not "none".
     """
     found = [frame for path in paths for frame in read_frames(path, keys=_keys(settings))]

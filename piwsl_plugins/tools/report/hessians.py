@@ -10,6 +10,7 @@ import numpy as np
 from ase import Atoms
 
 from ...core.hessian_labels import HessianLabel
+from ...frames.reading import Frame, atoms_of
 from ..errors import InputError
 from ..hessian.label_file import read
 from ..hessian.sanity import problem_of
@@ -21,7 +22,7 @@ class LabelledHessian:
     """One structure with its whole Hessian.
 
     Attributes:
-        atoms: periodic where the label says so, or has a cell and does not say.
+        atoms: with the charge and spin of the label.
         hessian: ``(3 n_atoms, 3 n_atoms)`` in eV/Å², symmetric.
         number: place of the label in its file, from 0.
         where: file and number, for messages.
@@ -40,10 +41,8 @@ class LabelledHessian:
     @property
     def digest(self) -> str:
         """Identifies structure and Hessian."""
-        digest = hashlib.sha256()
-        atoms = self.atoms
-        for array in (atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc, self.hessian):
-            digest.update(np.ascontiguousarray(array).tobytes())
+        digest = hashlib.sha256(Frame(self.atoms, self.where).key.encode())
+        digest.update(np.ascontiguousarray(self.hessian).tobytes())
         return digest.hexdigest()[:16]
 
 
@@ -82,8 +81,6 @@ def _labelled(label: HessianLabel, number: int, path: Path) -> LabelledHessian:
     if problem is not None:
         raise InputError(f"{where}: {problem}")
     assert label.hessian is not None
-    pbc = label.pbc
-    if pbc is None:
-        pbc = label.cell is not None and label.cell.any(axis=1)
-    atoms = Atoms(label.numbers, label.positions, cell=label.cell, pbc=pbc)
-    return LabelledHessian(atoms, 0.5 * (label.hessian + label.hessian.T), number, where)
+    return LabelledHessian(
+        atoms_of(label.structure), 0.5 * (label.hessian + label.hessian.T), number, where
+    )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from ...frames.reading import Frame, iterate_frames, place
+from ...frames.identity import StructureIndex
+from ...frames.reading import Frame, iterate_frames
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,24 +43,35 @@ def read_pool(pool: Path, given: Sequence[Path]) -> Pool:
     Raises:
         InputError: for files that cannot be read.
     """
-    labelled = {place(frame): frame for path in given for frame in iterate_frames(path)}
-    candidates: dict[bytes, tuple[int, Frame]] = {}
-    size, already_given, met = 0, 0, set()
+    labelled, known = _each_once(frame for path in given for frame in iterate_frames(path))
+    candidates: dict[int, int] = {}
+    frames: list[Frame] = []
+    index, size, met = StructureIndex(), 0, set()
+    already_given = 0
     for number, frame in enumerate(iterate_frames(pool)):
         size += 1
-        here = place(frame)
-        if here in labelled:
+        same = known.find(frame.structure)
+        if same is not None:
             already_given += 1
-            met.add(here)
-        else:
-            candidates.setdefault(here, (number, frame))
-    places = sorted(candidates)
-    both, given_alone = sorted(met), sorted(set(labelled) - met)
+            met.add(same)
+        elif index.find_or_add(frame.structure)[1]:
+            candidates[len(frames)] = number
+            frames.append(frame)
+    # an order as good as random that does not depend on that of the files
+    order = sorted(candidates, key=lambda n: frames[n].key)
+    both = sorted((labelled[n] for n in met), key=lambda frame: frame.key)
+    alone = [frame for n, frame in enumerate(labelled) if n not in met]
     return Pool(
-        [candidates[here][1] for here in places] + [labelled[p] for p in [*both, *given_alone]],
-        [candidates[here][0] for here in places],
-        len(places) + len(both),
+        [frames[n] for n in order] + both + sorted(alone, key=lambda frame: frame.key),
+        [candidates[n] for n in order],
+        len(order) + len(both),
         size,
         already_given,
-        size - already_given - len(places),
+        size - already_given - len(order),
     )
+
+
+def _each_once(frames: Iterable[Frame]) -> tuple[list[Frame], StructureIndex]:
+    """Frames without repetitions, and their index."""
+    index = StructureIndex()
+    return [frame for frame in frames if index.find_or_add(frame.structure)[1]], index

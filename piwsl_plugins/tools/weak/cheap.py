@@ -7,7 +7,8 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from ...frames.reading import Frame, Keys, elements_of, place, read_frames
+from ...frames.identity import StructureIndex
+from ...frames.reading import Frame, Keys, elements_of, read_frames
 from ..calculators import CalculatorSource
 from ..errors import InputError
 from ..labelling import Arrays
@@ -41,8 +42,9 @@ def cheap_labels(
     """
     frames = [*inputs.training, *inputs.pool]
     if options.cheap_labels:
-        labels = _by_place(options.cheap_labels, keys)
-        found = {f.key: labels[place(f)] for f in frames if place(f) in labels}
+        index, labels = _read(options.cheap_labels, keys)
+        numbers = {frame.key: index.find(frame.structure) for frame in frames}
+        found = {key: labels[number] for key, number in numbers.items() if number is not None}
         _require_training(inputs.training, found, options.cheap_labels)
         stages.enter("cheap", {"cheap_labels": _digest(options.cheap_labels)})
         reason = "not among the cheap labels"
@@ -67,27 +69,31 @@ def is_learned(calculator: str | None) -> bool:
     return CalculatorSource.parse(calculator).kind not in ("xtb", "factory")
 
 
-def _by_place(paths: Sequence[Path], keys: Keys) -> dict[bytes, Arrays]:
-    """The labels of frames that have an energy.
+def _read(paths: Sequence[Path], keys: Keys) -> tuple[StructureIndex, list[Arrays]]:
+    """The frames that have an energy, each structure once, and their labels.
 
     Raises:
         InputError: for one geometry with two energies.
     """
-    found: dict[bytes, tuple[Frame, Arrays]] = {}
+    index = StructureIndex()
+    frames: list[Frame] = []
     for frame in (frame for path in paths for frame in read_frames(path, keys=keys)):
         if frame.energy is None:
             continue
-        twin, _ = found.setdefault(place(frame), (frame, carried(frame)))
+        number, new = index.find_or_add(frame.structure)
+        if new:
+            frames.append(frame)
+        twin = frames[number]
         assert twin.energy is not None
         if abs(twin.energy - frame.energy) > _SAME:
             raise InputError(
                 f"{frame.where}: the geometry of {twin.where} with another energy; cheap labels "
                 "are found by geometry, so that one of the two has to go"
             )
-    if not found:
+    if not frames:
         words = " and ".join(map(str, paths))
         raise InputError(f"{words}: no frame has an energy under '{keys.energy}' (--energy_key)")
-    return {key: labels for key, (_, labels) in found.items()}
+    return index, [carried(frame) for frame in frames]
 
 
 def _require_training(

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ...frames.reading import Frame, Keys, elements_of, place, read_frames
+from ...frames.identity import StructureIndex
+from ...frames.reading import Frame, Keys, elements_of, read_frames
 from ..errors import InputError
 
 #: neighbours of an element in one file may be this many times farther apart than in the other
@@ -50,9 +51,9 @@ def read_inputs(training: Path, pool: Path, keys: Keys, labelled: bool) -> Input
     if labelled:
         _require_energies(given, training, keys.energy)
         notes += _forces_unread(given, training, keys.forces)
-    candidates = _each_once(read_frames(pool, keys=keys), pool, notes)
-    known = {place(frame) for frame in given}
-    structures = [frame for frame in candidates if place(frame) not in known]
+    candidates = _each_once(read_frames(pool), pool, notes)
+    known = StructureIndex(frame.structure for frame in given)
+    structures = [frame for frame in candidates if known.find(frame.structure) is None]
     if len(structures) < len(candidates):
         n_shared = len(candidates) - len(structures)
         notes.append(f"{n_shared} frames of {pool} left out: they are in {training} too")
@@ -71,12 +72,13 @@ def _each_once(frames: Sequence[Frame], path: Path, notes: list[str]) -> list[Fr
             f"{len(frames) - len(whole)} isolated atoms of {path} left out: the offsets between "
             "the methods come from the other frames"
         )
-    unique = {place(frame): frame for frame in reversed(whole)}
+    index = StructureIndex()
+    unique = [frame for frame in whole if index.find_or_add(frame.structure)[1]]
     if len(unique) < len(whole):
         notes.append(f"{len(whole) - len(unique)} repeated frames of {path} used once")
     if not whole:
         raise InputError(f"{path}: it holds no frames but isolated atoms")
-    return list(reversed(unique.values()))
+    return unique
 
 
 def _require_energies(frames: Sequence[Frame], path: Path, key: str) -> None:

@@ -69,7 +69,7 @@ def write_xyz(
 
     structures = []
     for frame, values in zip(frames, labels, strict=True):
-        atoms = frame.atoms.copy()
+        atoms = frame.written()
         if frame.config_type:
             atoms.info["config_type"] = frame.config_type
         for name, value in values.items():

@@ -1,6 +1,10 @@
 """Files of structures that cannot be used, at every place that takes one."""
 
+import shlex
+
 import pytest
+
+from piwsl_plugins.tools.command import main
 
 from .wrong_calls import wrong
 
@@ -19,7 +23,7 @@ PLACES = {
     "report --data": "report --model a=wrong_factories:emt --data {} --out new",
     "report --path": "report --model a=wrong_factories:emt --data train.xyz --path p={} --out new",
 }
-#: words of the message on each file
+#: words of the message on each file, wherever it is given
 FILES = {
     "absent.xyz": ("there is no",),
     "folder.xyz": ("is a folder",),
@@ -31,16 +35,21 @@ FILES = {
     "cut.xyz": ("frame 7", "ASE cannot read this"),
     "no_atoms.xyz": ("frame 1",),
     "position.xyz": ("frame 2", "the position of atom 4 is not finite"),
-    "energy.xyz": ("frame 2", "'REF_energy' is not finite"),
-    "forces.xyz": ("frame 2", "'REF_forces' is not finite"),
     "cell.xyz": ("frame 2", "do not span a volume"),
     "no_cell.xyz": ("frame 2", "do not span a volume"),
     "same_place.xyz": ("frame 2", "atoms 4 and 7 are at the same place"),
+}
+#: where labels are read, and judged
+READ = ("weak TRAIN", "weak --cheap_labels", "report --data", "report --path")
+LABELS = {
+    "forces.xyz": ("frame 2", "'REF_forces' is not finite"),
     "words.xyz": ("frame 2", "'REF_energy' is not numeric"),
     "two_energies.xyz": ("frame 2", "'REF_energy' has 2 numbers, 1 expected"),
     "infinite_stress.xyz": ("frame 2", "'REF_stress' is not finite"),
     "stress.xyz": ("frame 2", "'REF_stress' has 5 numbers, 6 or 9 expected"),
 }
+#: a label that is NaN as a whole is none, which matters where each frame must have one
+LACKING = {"weak TRAIN": "energy.xyz", "report --data": "energy.xyz"}
 
 
 @pytest.mark.parametrize(
@@ -53,3 +62,33 @@ FILES = {
 )
 def test_wrong_files(call, refused):
     refused(call)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        wrong(f"{place}: {file}", PLACES[place].format(file), file, *words)
+        for place in READ
+        for file, words in LABELS.items()
+    ]
+    + [
+        wrong(f"{place}: {file}", PLACES[place].format(file), file, "frame 2", "no energy under")
+        for place, file in LACKING.items()
+    ],
+)
+def test_wrong_labels(call, refused):
+    refused(call)
+
+
+#: where structures alone are read
+UNREAD = {
+    "select": "select {} --n 1 --out new.xyz",
+    "hessian": f"hessian {{}} --index :1 {EMT} --out new.npz",
+}
+
+
+@pytest.mark.parametrize("file", ["energy.xyz", *LABELS])
+@pytest.mark.parametrize("place", UNREAD)
+def test_labels_that_are_not_read_are_not_judged(place, file, user_folder, tmp_path):
+    write_to = UNREAD[place].format(file).replace(" new.", f" {tmp_path}/new.")
+    assert main(shlex.split(write_to)) == 0

@@ -12,6 +12,7 @@ from ase.io import read, write
 
 from piwsl_plugins.core.hessian_labels import read_labels
 from piwsl_plugins.core.hessian_lookup import HessianLabels
+from piwsl_plugins.frames.reading import structure_of
 
 from .conftest import rattled_crystal, rattled_ethanol
 from .known_hessians import known_hessian
@@ -42,12 +43,24 @@ def test_small_structures_get_hessians_and_large_ones_probes(labelled, data, fra
     assert np.array_equal(labels[1].cell, frames[2].cell) and labels[1].pbc.all()
 
 
-def test_labels_are_found_by_the_geometry_of_the_frames(labelled, data):
-    torch = pytest.importorskip("torch")
+def test_labels_are_found_by_the_frames(labelled, data):
     labels = HessianLabels(labelled(data, *EMT)[0])
     for atoms in read(data, ":")[1:]:
-        positions = torch.tensor(atoms.positions)
-        assert labels.find(torch.tensor(atoms.numbers), positions) is not None
+        assert labels.find(structure_of(atoms)) is not None
+
+
+def test_each_state_and_cell_has_a_label_of_its_own(labelled, tmp_path):
+    neutral, cation, strained = rattled_crystal(), rattled_crystal(), rattled_crystal()
+    cation.info |= {"total_charge": 1, "total_spin": 2}
+    strained.cell[2, 2] *= 1.02
+    path = tmp_path / "train.xyz"
+    write(path, [neutral, cation, strained, cation], format="extxyz")
+    labels, printed = labelled(path, *EMT)
+    assert len(labels) == 3 and "1 repeated frames labelled once" in printed
+    known = HessianLabels(labels)
+    for number, atoms in enumerate((neutral, cation, strained)):
+        assert known.index.find(structure_of(atoms)) == number
+    assert (labels[1].charge, labels[1].spin) == (1.0, 2.0)
 
 
 def test_the_numbers_are_those_of_the_calculator(labelled, tmp_path):

@@ -1,8 +1,4 @@
-"""Packages that are missing, and frames that labels cannot tell apart."""
-
-from ase.io import write
-
-from .conftest import rattled_crystal
+"""Packages that are missing."""
 
 EMT = ("--calculator", "known_hessians:emt")
 
@@ -27,12 +23,3 @@ def test_frameworks_that_are_missing_name_the_remedy(refused, data, tmp_path, mo
     (tmp_path / "some.model").write_text("")
     error = refused(data, "--calculator", tmp_path / "some.model")
     assert 'pip install "piwsl-plugins[mace,tools]"' in error
-
-
-def test_equal_positions_in_different_cells(refused, tmp_path):
-    one = rattled_crystal()
-    other = one.copy()
-    other.cell[2, 2] *= 1.02
-    write(tmp_path / "train.xyz", [one, other], format="extxyz")
-    error = refused(tmp_path / "train.xyz", *EMT)
-    assert "frame 1" in error and "frame 0" in error and "another cell" in error

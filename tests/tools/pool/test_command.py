@@ -95,7 +95,7 @@ def test_an_ion_or_another_cell_is_no_repetition(tmp_path):
 
     neutral = rattled_ethanol(0)
     ion, cell = neutral.copy(), neutral.copy()
-    ion.info |= {"charge": 1, "spin": 2}
+    ion.info |= {"total_charge": 1, "total_spin": 2}
     cell.set_cell([9, 9, 9])
     cell.pbc = True
     write(tmp_path / "train.xyz", [neutral, ion, cell, neutral], format="extxyz")
@@ -103,14 +103,27 @@ def test_an_ion_or_another_cell_is_no_repetition(tmp_path):
     assert list(starts.frames) == [0, 1, 2] and starts.notes == ["1 repeated frames used once"]
     write(tmp_path / "test.xyz", ion, format="extxyz")
     starts = read_starts(tmp_path / "train.xyz", ":", [tmp_path / "test.xyz"], cells=False)
-    assert list(starts.frames) == [0, 2] and len(starts.taken) == 3
-    collection = Collection(frozenset())
+    assert list(starts.frames) == [0, 2] and len(starts.taken) == 5
+    collection = Collection([])
     one = {"times": [0.0], "kinetic_temperatures": [300.0], "energies": [0.0]}
     for atoms in (neutral, ion, cell, ion):
         place = {"cells": [atoms.cell.array], "positions": [atoms.positions]}
         arrays = {k: np.array(v) for k, v in {**one, **place, "forces": [atoms.positions]}.items()}
         collection.add(Run(atoms, "frame"), arrays)
     assert (len(collection.structures), collection.n_left_out) == (3, 1)
+
+
+def test_charge_and_spin_are_kept_by_the_names_that_they_had(pool, tmp_path):
+    ions = [rattled_ethanol(0), rattled_ethanol(1)]
+    ions[0].info |= {"total_charge": 1, "total_spin": 2}
+    ions[1].info |= {"charge": -1, "spin": 2}
+    write(tmp_path / "train.xyz", ions, format="extxyz")
+    frames, _ = pool(tmp_path / "train.xyz", "springs")
+    names = {"total_charge", "total_spin", "charge", "spin"}
+    for atoms in frames:
+        expected = ions[atoms.info["pool_start"]].info
+        assert {n: v for n, v in atoms.info.items() if n in names} == expected
+    assert {atoms.info["pool_start"] for atoms in frames} == {0, 1}
 
 
 def test_constraints_are_not_kept_and_a_line_says_so(pool, tmp_path):

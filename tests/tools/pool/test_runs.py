@@ -3,8 +3,8 @@
 import collections
 
 from ase.build import molecule
-from piwsl_plugins.tools.structures import Frame
 
+from piwsl_plugins.frames.reading import Frame
 from piwsl_plugins.tools.pool.runs import plan, quotas
 from piwsl_plugins.tools.pool.settings import PoolSettings
 

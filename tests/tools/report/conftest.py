@@ -76,8 +76,7 @@ def ethanol_test_file():
 
 def frames_of(structures, **labels):
     """Structures as the report's frames; labels may be given as lists."""
-    from piwsl_plugins.tools.structures import Frame
-
+    from piwsl_plugins.frames.reading import Frame
     from piwsl_plugins.tools.report.data import Frames
 
     frames = tuple(

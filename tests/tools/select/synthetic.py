@@ -8,8 +8,8 @@ import time
 
 import numpy as np
 from ase import Atoms
-from piwsl_plugins.tools.structures import Frame
 
+from piwsl_plugins.frames.reading import Frame
 from piwsl_plugins.tools.select.coverage import follow
 from piwsl_plugins.tools.select.design import Information, d_optimal
 from piwsl_plugins.tools.select.features import compute

@@ -8,8 +8,8 @@ import pytest
 from ase import Atoms
 from ase.build import bulk, fcc111
 from ase.io import write
-from piwsl_plugins.tools.structures import Frame
 
+from piwsl_plugins.frames.reading import Frame
 from piwsl_plugins.tools.errors import InputError
 from piwsl_plugins.tools.select.descriptors import descriptor
 from piwsl_plugins.tools.select.model_features import MaceFeatures, ModelSource

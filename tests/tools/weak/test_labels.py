@@ -5,8 +5,8 @@ import tracemalloc
 import numpy as np
 import pytest
 from ase.build import molecule
-from piwsl_plugins.tools.structures import Frame
 
+from piwsl_plugins.frames.reading import Frame
 from piwsl_plugins.tools.errors import InputError
 from piwsl_plugins.tools.weak.corrections import divide
 from piwsl_plugins.tools.weak.offsets import Offsets

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from ....frames.reading import Frame
 from ...errors import InputError
 from ...loading import LoadedCalculator
-from ...structures import Frame
 from ..data import Frames, spread
 from ..settings import ReportSettings
 
