@@ -7,21 +7,22 @@ modulo the vectors of periodic directions. That costs a time proportional to the
 
 from __future__ import annotations
 
+import functools
+import itertools
 from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from .structure import TOLERANCE, Array, Structure
 
-#: number of coordinates that structures of the same atoms are sorted by
-N_SORTED = 6
-#: how far these may differ between two that are the same, in tolerances: rounding, and what
-#: differences of the cell do to them
-REACH = 8.0
-#: structures that have been added since the last sorting are looked at one by one
-UNSORTED = 64
+#: number of coordinates by which structures of the same atoms are sorted into boxes
+N_SORTED = 8
+#: how far these may differ between two that are the same, in tolerances: in periodic directions √3
+#: from the three coordinates, and 3√3/2 from the three vectors of the cell
+REACH, PERIODIC_REACH = 1.001, 4.4
+#: edge of a box, in reaches
+EDGE = 10.0
 
 
 class StructureIndex:
@@ -78,65 +79,101 @@ class StructureIndex:
 
 
 class _Group:
-    """Structures of the same atoms, sorted by the coordinates in which they differ most."""
+    """Structures of the same atoms, in boxes by the coordinates in which they differ most.
+
+    Which these are is decided anew each time that the number of structures has doubled.
+    """
 
     def __init__(self, periodic: bool = True) -> None:
         """Args: periodic: whether positions count modulo the vectors of periodic directions."""
         self._periodic = periodic
         self._numbers: list[int] = []
         self._structures: list[Structure] = []
-        self._n_sorted = 0
         self._columns: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
-        self._tree: cKDTree | None = None
+        self._boxes: dict[tuple[float, ...], list[int]] = {}
+        self._n_decided = 0
+        self._n_boxed = 0
+        self._reach = TOLERANCE * REACH
 
     def add(self, number: int, structure: Structure) -> None:
-        """Take in a structure with these atoms."""
+        """Take in a structure with these atoms and, if they count, periodic directions."""
+        if not self._numbers and self._periodic and structure.pbc.any():
+            self._reach = TOLERANCE * PERIODIC_REACH
         self._numbers.append(number)
         self._structures.append(structure)
 
     def near(self, structure: Structure) -> list[int]:
         """Numbers of structures at the same positions, the nearest ones first."""
-        if len(self._structures) - self._n_sorted > max(UNSORTED, self._n_sorted):
-            self._sort()
-        rows = list(range(self._n_sorted, len(self._structures)))
-        if self._tree is not None:
-            point = self._coordinates(structure)[self._columns]
-            rows += self._tree.query_ball_point(point, REACH * TOLERANCE, p=np.inf)
+        self._fill()
+        point = self._coordinates(structure, self._columns) / self._reach
+        low = np.floor((point - 1.0) / EDGE).tolist()
+        high = np.floor((point + 1.0) / EDGE).tolist()
+        corners = [tuple(low)] if low == high else itertools.product(*map(set, zip(low, high)))
+        rows = [row for corner in corners for row in self._boxes.get(corner, ())]
         if not rows:
             return []
         distances = self._distances(structure, rows)
-        order = np.argsort(distances, kind="stable")
+        order = np.argsort(distances, kind="stable") if len(rows) > 1 else (0,)
         return [self._numbers[rows[i]] for i in order if distances[i] <= TOLERANCE]
 
-    def _sort(self) -> None:
-        coordinates = np.stack([self._coordinates(one) for one in self._structures])
-        self._columns = np.argsort(-np.var(coordinates, axis=0), kind="stable")[:N_SORTED]
-        self._tree = cKDTree(coordinates[:, self._columns])
-        self._n_sorted = len(coordinates)
+    def _fill(self) -> None:
+        """Put into boxes what has been added since the last time."""
+        n = len(self._structures)
+        if n > 2 * self._n_decided:
+            every = np.arange(self._coordinates(self._structures[0], None).size)
+            coordinates = np.stack([self._coordinates(one, every) for one in self._structures])
+            self._columns = np.argsort(-np.var(coordinates, axis=0), kind="stable")[:N_SORTED]
+            self._boxes, self._n_boxed, self._n_decided = {}, 0, n
+        for row in range(self._n_boxed, n):
+            point = self._coordinates(self._structures[row], self._columns) / self._reach
+            self._boxes.setdefault(tuple(np.floor(point / EDGE).tolist()), []).append(row)
+        self._n_boxed = n
 
-    def _coordinates(self, structure: Structure) -> Array:
+    def _coordinates(self, structure: Structure, columns: NDArray[np.int64] | None) -> Array:
         """Numbers that hardly differ between two that are the same, in Å.
 
-        Of a periodic direction a point on a circle for each atom, whose circumference is the
+        In periodic directions they are those of points on circles, whose circumference is the
         distance of the cell's faces, so that they do not jump where an atom crosses a face.
+
+        Args:
+            structure: any of these atoms.
+            columns: which of them; None for all.
         """
+        positions = structure.positions
         if not self._periodic or not structure.pbc.any():
-            return structure.positions.reshape(-1)
-        vectors = structure.cell[structure.pbc]
-        inverse = np.linalg.pinv(vectors)
-        fractions = structure.positions @ inverse
-        radii = 1.0 / (2.0 * np.pi * np.linalg.norm(inverse, axis=0))
-        across = structure.positions - fractions @ vectors
-        angles = 2.0 * np.pi * fractions
-        parts = (radii * np.cos(angles), radii * np.sin(angles), across, vectors)
-        return np.concatenate([part.reshape(-1) for part in parts])
+            flat = positions.reshape(-1)
+            return flat if columns is None else flat.take(columns)
+        inverse, radii = _reciprocal(structure.cell.tobytes(), structure.pbc.tobytes())
+        fractions = (positions @ inverse).reshape(-1)
+        if columns is None:
+            columns = np.arange(2 * fractions.size)
+        # cos, and a quarter of a turn away sin
+        which = columns >> 1
+        turned = fractions.take(which) - 0.25 * (columns & 1)
+        return np.cos((2.0 * np.pi) * turned) * radii.take(which % len(radii))
 
     def _distances(self, structure: Structure, rows: list[int]) -> Array:
         """Largest difference of a coordinate from each of some structures, in Å."""
-        others = np.stack([self._structures[row].positions for row in rows])
+        others = np.array([self._structures[row].positions for row in rows])
         apart = others - structure.positions
         if self._periodic and structure.pbc.any():
-            vectors = structure.cell[structure.pbc]
-            apart = apart - np.round(apart @ np.linalg.pinv(vectors)) @ vectors
-        distances: Array = np.abs(apart).max(axis=(1, 2))
+            inverse, _ = _reciprocal(structure.cell.tobytes(), structure.pbc.tobytes())
+            apart -= np.rint(apart @ inverse) @ structure.cell[structure.pbc]
+        distances: Array = np.abs(apart).reshape(len(rows), -1).max(axis=1)
         return distances
+
+
+@functools.lru_cache(maxsize=64)
+def _reciprocal(cell: bytes, pbc: bytes) -> tuple[Array, Array]:
+    """What fractions of periodic vectors are found with, and the radii of the circles.
+
+    Args:
+        cell: ``(3, 3)`` in Å.
+        pbc: ``(3,)``.
+
+    Returns:
+        ``(3, n_periodic)`` in 1/Å, and ``(n_periodic,)`` in Å.
+    """
+    vectors = np.frombuffer(cell).reshape(3, 3)[np.frombuffer(pbc, dtype=bool)]
+    inverse = np.linalg.solve(vectors @ vectors.T, vectors).T
+    return inverse, 1.0 / (2.0 * np.pi * np.linalg.norm(inverse, axis=0))

@@ -9,9 +9,10 @@ from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
 
-#: largest difference of a coordinate, or of a component of a periodic cell vector, in Å, between
-#: two that are the same
+#: largest difference of a coordinate in Å between two that are the same
 TOLERANCE = 1e-3
+#: of a component of a periodic cell vector in Å
+CELL_TOLERANCE = 5e-4
 #: the same of charges (e) and spin multiplicities
 STATE_TOLERANCE = 1e-3
 
@@ -85,15 +86,16 @@ class Structure:
         Args:
             other: with the same atoms in the same order.
         """
-        if (self.pbc != other.pbc).any():
+        if self.pbc.tobytes() != other.pbc.tobytes():
             words = (_directions(one.pbc) for one in (self, other))
             return "other periodic directions ({}, and {})".format(*words)
-        vectors = np.abs(self.cell - other.cell)[self.pbc]
-        if vectors.size and vectors.max() > TOLERANCE:
-            return f"another cell (by up to {vectors.max():.3g} Å)"
+        if self.pbc.any():
+            apart = float(np.abs(self.cell - other.cell)[self.pbc].max())
+            if apart > CELL_TOLERANCE:
+                return f"another cell (by up to {apart:.3g} Å)"
         if abs(self.charge - other.charge) > STATE_TOLERANCE:
             return f"another charge ({self.charge:g}, and {other.charge:g})"
-        if abs(self.unpaired - other.unpaired) > STATE_TOLERANCE:
+        if self.spin != other.spin and abs(self.unpaired - other.unpaired) > STATE_TOLERANCE:
             words = ("the lowest" if s.spin is None else f"{s.spin:g}" for s in (self, other))
             return "another spin multiplicity ({}, and {})".format(*words)
         if self.level != other.level and self.level and other.level:

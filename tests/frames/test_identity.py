@@ -168,7 +168,7 @@ def test_a_cell_counts_where_it_is_periodic(kind):
         assert index.find(other) == (None if periodic else 0)
         if periodic:
             assert "another cell (by up to 0.01 Å)" in index.near_misses(other)[0]
-        near = dataclasses.replace(one, cell=np.where(pbc[:, None], one.cell + 9e-4, cell))
+        near = dataclasses.replace(one, cell=np.where(pbc[:, None], one.cell + 4.9e-4, cell))
         assert index.find(near) == 0
 
 
