@@ -12,7 +12,7 @@ from scipy.spatial.transform import Rotation
 from piwsl_plugins.core.hessian_labels import HessianLabel
 from piwsl_plugins.tools.hessian.frequencies import frequencies, imaginary_modes
 from piwsl_plugins.tools.hessian.frequency_jobs import FrequencyJob
-from piwsl_plugins.tools.hessian.outputs import _fitted
+from piwsl_plugins.tools.hessian.fitting import fitted
 from piwsl_plugins.tools.hessian.rigid_motions import rotation_between, turned
 
 from . import water_job as water
@@ -86,11 +86,11 @@ def test_a_hessian_in_the_axes_of_another_geometry_of_the_job_is_turned_back():
     """Standard and input orientation; forces belong to the last geometry."""
     last = water.POSITIONS * Bohr
     turned_hessian = turned(water.HESSIAN, ROTATION)
-    label, forces = _fitted(job([last @ ROTATION, last], turned_hessian, forces=FORCES))
+    label, forces = fitted(job([last @ ROTATION, last], turned_hessian, forces=FORCES))
     assert np.abs(label.hessian - water.HESSIAN * water.IN_EV).max() < 1e-9
     assert np.array_equal(label.positions, last) and np.array_equal(forces, FORCES)
     with pytest.raises(ValueError, match="different axes"):
-        _fitted(job([last], turned_hessian, forces=FORCES))
+        fitted(job([last], turned_hessian, forces=FORCES))
 
 
 def test_jobs_that_end_with_a_displaced_geometry_are_refused():
@@ -100,9 +100,9 @@ def test_jobs_that_end_with_a_displaced_geometry_are_refused():
     forward, backward = last + step, last - step
     known = {"forces": FORCES}
     with pytest.raises(ValueError, match="a displacement of the first"):
-        _fitted(job([last, forward, backward], water.HESSIAN, **known))
+        fitted(job([last, forward, backward], water.HESSIAN, **known))
     for geometries in ([forward, backward, last], [last, forward, backward, last], [last]):
-        label, _ = _fitted(job(geometries, water.HESSIAN, **known))
+        label, _ = fitted(job(geometries, water.HESSIAN, **known))
         assert np.array_equal(label.positions, last)
 
 

@@ -1,0 +1,51 @@
+"""What to give instead of a file of a known program from which no Hessian can be read."""
+
+from __future__ import annotations
+
+import re
+
+#: what the files of a program hold, its name, and what to give instead
+_PROGRAMS = (
+    (r"\* +O +R +C +A +\*", "ORCA", "give the .hess file of the job"),
+    (r"Northwest Computational Chemistry", "NWChem", "give the .hess file of the job"),
+    (r"GAMESS VERSION|GAMESS \(US\)", "GAMESS", "give the .dat file of the job, with its $HESS"),
+    (
+        r"Psi4: An Open-Source",
+        "Psi4",
+        "give the .hess file (set hessian_write on) or the QCSchema JSON of the job",
+    ),
+    (r"x T B|xtb version", "xTB", "give the file named hessian of the job"),
+    (r"TURBOMOLE|aoforce", "Turbomole", "give the file named hessian of the job"),
+    (r"DFTB\+", "DFTB+", "give the hessian.out of the job (Driver = SecondDerivatives)"),
+    (
+        r"PROGRAM SYSTEM MOLPRO|Molpro",
+        "Molpro",
+        "give the output of a job of frequencies alone, with {frequencies;print,hessian}",
+    ),
+    (
+        r"CP2K\|",
+        "CP2K",
+        "make force constants with phonopy (phonopy-init --cp2k) or ASE's Vibrations",
+    ),
+    (r"Q-Chem", "Q-Chem", "give the .fchk file of the job (GUI 2)"),
+    (r"CFOUR", "CFOUR", "give the FCMFINAL file of the job"),
+    (r"MOPAC", "MOPAC", "label its geometry with --calculator"),
+    (r"DALTON|Dalton", "Dalton", "label its geometry with --calculator"),
+    (r"Amsterdam Density Functional|\bAMS 20\d\d", "ADF", "label its geometry with --calculator"),
+    (r"Jaguar version", "Jaguar", "label its geometry with --calculator"),
+)
+
+
+def advice_for(text: str) -> str | None:
+    """What to do with an output without a Hessian that can be read, in words that follow its name.
+
+    Args:
+        text: of the output.
+
+    Returns:
+        None for files of no program that is known.
+    """
+    for signature, program, remedy in _PROGRAMS:
+        if re.search(signature, text):
+            return f"no Hessian can be read from this output of {program}; {remedy}"
+    return None
