@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib.util
 import logging
 import re
@@ -14,8 +13,10 @@ from ase import units
 from ase.data import chemical_symbols
 
 from ..errors import InputError, reason_of
-from .advice import advice_for
+from .advice import advice_for, remedy_for
+from .fitting import fitted
 from .frequency_jobs import FrequencyJob
+from .molpro import placed
 from .rigid_motions import rotation_between
 
 #: energies (eV) that differ by less are the same
@@ -37,11 +38,11 @@ def read_with_cclib(path: Path, text: str) -> FrequencyJob:
     numbers, geometries = np.asarray(data.atomnos), np.asarray(data.atomcoords)
     at = _at_hessian(path, geometries, numbers, text, program)
     energy, forces = _energy_and_forces(data, at, program == "QChem")
-    turned = [rotation_between(geometry, geometries[at]) is not None for geometry in geometries]
+    same = [rotation_between(geometry, geometries[at]) is not None for geometry in geometries]
     charge, multiplicity = _state(data, text, program)
-    return FrequencyJob(
+    job = FrequencyJob(
         numbers,
-        np.concatenate([geometries[:at][turned[:at]], geometries[at : at + 1]]),
+        np.concatenate([geometries[:at][same[:at]], geometries[at : at + 1]]),
         _square(np.asarray(data.hessian), 3 * len(numbers)) * units.Hartree / units.Bohr**2,
         energy,
         forces,
@@ -50,6 +51,15 @@ def read_with_cclib(path: Path, text: str) -> FrequencyJob:
         charge,
         multiplicity,
     )
+    try:
+        job = placed(job, text) if program == "Molpro" else job
+        fitted(job)
+    except ValueError as error:
+        raise InputError(
+            f"{path}: what cclib reads of this output is no Hessian of its geometry: {error}; "
+            + (remedy_for(text) or "give the output of a job of frequencies alone")
+        ) from error
+    return job
 
 
 def _parsed(path: Path, text: str) -> tuple[Any, str]:
@@ -158,7 +168,7 @@ def _energy_and_forces(
 def _state(data: Any, text: str, program: str) -> tuple[int | None, int | None]:
     """Charge and multiplicity as the program states them, None where it does not.
 
-    From Q-Chem and Molpro, cclib counts electrons, and forgets those of effective core potentials.
+    From Q-Chem, cclib counts electrons, and forgets those of effective core potentials.
     """
     charge, multiplicity = getattr(data, "charge", None), getattr(data, "mult", None)
     if program == "QChem":
@@ -166,13 +176,6 @@ def _state(data: Any, text: str, program: str) -> tuple[int | None, int | None]:
         block = r"^ *\$molecule *\n\s*(-?\d+)[ ,]+(\d+) *$"
         stated = re.findall(block, text[:header], re.MULTILINE | re.IGNORECASE)
         return (int(stated[-1][0]), int(stated[-1][1])) if stated else (None, None)
-    if program == "Molpro":
-        nuclear = set(re.findall(r"NUCLEAR CHARGE: +(\d+)", text))
-        electrons = set(re.findall(r"NUMBER OF ELECTRONS: +(\d+)\+ +(\d+)-", text))
-        if len(nuclear) != 1 or len(electrons) != 1:
-            return None, None
-        ((up, down),) = electrons
-        return int(nuclear.pop()) - int(up) - int(down), int(up) - int(down) + 1
     if charge is None or multiplicity is None:
         return charge, multiplicity
     # an even number of electrons, also without those of the cores, has an odd multiplicity

@@ -11,8 +11,11 @@ from ase import units
 from ..errors import InputError, reason_of
 from .frequency_jobs import FrequencyJob, from_lower_triangle
 
-_HEADER = re.compile(
-    r"^(\S[^\n]{0,39}?) {2,}([IR])(?: +N= +(\d+)| +(\S+)) *$", re.MULTILINE
+_HEADER = re.compile(r"^(\S[^\n]{0,39}?) {2,}([IR])(?: +N= +(\d+)| +(\S+)) *$", re.MULTILINE)
+#: of blocks that no checkpoint lacks, also if it is trimmed
+_BLOCK = re.compile(
+    r"^(?:Number of atoms {10,}I +\d+|(?:Atomic numbers|Cartesian Force Constants) {5,}[IR] +N=)",
+    re.MULTILINE,
 )
 _HESSIAN = "Cartesian Force Constants"
 #: kinds of jobs whose force constants are those of the optimiser
@@ -21,7 +24,7 @@ _OPTIMISATIONS = ("FOPT", "POPT", "FTS", "PTS", "FSADDLE", "PSADDLE", "SCAN")
 
 def is_formatted_checkpoint(text: str) -> bool:
     """Whether this is a formatted checkpoint."""
-    return bool(re.search(r"^Number of atoms {10,}I +\d+ *$", text[:2000], re.MULTILINE))
+    return bool(_BLOCK.search(text))
 
 
 def read_formatted_checkpoint(path: Path, text: str) -> FrequencyJob:

@@ -22,9 +22,7 @@ NEARLY_LINEAR = 0.01
 _WAVENUMBER = units._hbar * 1e10 / np.sqrt(units._e * units._amu) / units.invcm
 
 
-def frequencies(
-    label: HessianLabel, masses: np.ndarray, n_rigid: int | None = None
-) -> np.ndarray:
+def frequencies(label: HessianLabel, masses: np.ndarray, n_rigid: int | None = None) -> np.ndarray:
     """Harmonic frequencies, without translations and rotations of whole structures.
 
     Args:

@@ -16,7 +16,9 @@ from .states import state_beside
 _HESS = re.compile(r"^ \$HESS *\n(.*?)\n *\$END", re.MULTILINE | re.DOTALL | re.IGNORECASE)
 _DATA = re.compile(r"^ \$DATA *\n(.*?)\n *\$END", re.MULTILINE | re.DOTALL | re.IGNORECASE)
 _GRAD = re.compile(r"^ \$GRAD *\n(.*?)\n *\$END", re.MULTILINE | re.DOTALL | re.IGNORECASE)
-_PLACE = re.compile(r"^ *\S+ +(\d+\.?\d*) +(-?\d+\.\d+) +(-?\d+\.\d+) +(-?\d+\.\d+) *$", re.MULTILINE)
+_PLACE = re.compile(
+    r"^ *\S+ +(\d+\.?\d*) +(-?\d+\.\d+) +(-?\d+\.\d+) +(-?\d+\.\d+) *$", re.MULTILINE
+)
 _OUTPUTS = (".log", ".out", ".gamout", ".gms")
 
 
@@ -46,7 +48,7 @@ def read_punch(path: Path, text: str) -> FrequencyJob:
     energy = re.search(r"ENERGY IS +(-?\d+\.\d+)", group[1])
     from ase import Atoms
 
-    charge, multiplicity = state_beside(path, Atoms(numbers, positions))
+    charge, multiplicity = state_beside(path, Atoms(numbers, positions), path)
     stated = re.search(r"ICHARG *= *(-?\d+)", text, re.IGNORECASE)
     charge = int(stated[1]) if stated else charge
     stated = re.search(r"\bMULT *= *(\d+)", text, re.IGNORECASE)

@@ -38,10 +38,17 @@ def is_gaussian(text: str) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class _Archived:
-    """A job of an archive entry, with the level of theory in words."""
+    """A job of an archive entry.
+
+    Attributes:
+        job: what it holds.
+        level: of theory, in words.
+        composite: whether it sums up several levels (CBS-QB3, G4), one of which made the Hessian.
+    """
 
     job: FrequencyJob
     level: str
+    composite: bool
 
 
 def read_gaussian(path: Path, text: str) -> list[FrequencyJob]:
@@ -60,7 +67,9 @@ def read_gaussian(path: Path, text: str) -> list[FrequencyJob]:
     for entry in _entries(text):
         if "NImag" in "".join(_lines(entry)):
             try:
-                archived.append(_read_entry(entry, text[start : entry.start()]))
+                found = _read_entry(entry, text[start : entry.start()])
+                if found is not None:
+                    archived.append(found)
             except (ValueError, KeyError, IndexError) as error:
                 raise InputError(f"{path}: its archive entry cannot be read: {error}") from error
         start = entry.end()
@@ -70,6 +79,8 @@ def read_gaussian(path: Path, text: str) -> list[FrequencyJob]:
             "1\\1\\GINC to \\@, with NImag; did the frequency job finish?); give the formatted "
             "checkpoint of the job (formchk job.chk job.fchk)"
         )
+    # the entry of a composite method repeats the Hessian of its frequency job
+    archived = [found for found in archived if not found.composite] or archived
     _check_levels(path, archived)
     return _different(path, [found.job for found in archived])
 
@@ -83,10 +94,17 @@ def _lines(entry: re.Match[str]) -> list[str]:
     return [line.removeprefix(" ") for line in entry[0].splitlines()]
 
 
-def _read_entry(entry: re.Match[str], before: str) -> _Archived:
+def _read_entry(entry: re.Match[str], before: str) -> _Archived | None:
+    """The job of an entry with a Hessian; None where that may be of another geometry.
+
+    Optimisations that print no frequencies keep the Hessian of their first geometry.
+    """
     separator = entry[1]
     parts = "".join(_lines(entry)).removesuffix(f"{separator}@").split(2 * separator)
     head = parts[0].split(separator)
+    modes = _frequencies(before)
+    if head[3].upper() not in ("FREQ", "MIXED") and modes is None:
+        return None
     results = next(n for n, part in enumerate(parts) if re.search(r"NImag=\d+$", part))
     state, *atoms = next(
         part.split(separator)
@@ -111,13 +129,15 @@ def _read_entry(entry: re.Match[str], before: str) -> _Archived:
         _energy(parts[results].split(separator), head[4], before),
         forces,
         masses if len(masses) == len(numbers) else None,
-        _frequencies(before),
+        modes,
         charge,
         multiplicity,
     )
     route = parts[1].lower().replace("=(", "=").split()
     surface = " ".join(sorted(word for word in route if word.startswith(_SURFACE)))
-    return _Archived(job, f"{head[4]}/{head[5]} {surface}".strip())
+    composite = head[3] == "Mixed"
+    job = dataclasses.replace(job, energy=None) if composite else job
+    return _Archived(job, f"{head[4]}/{head[5]} {surface}".strip(), composite)
 
 
 def _floats(text: str) -> np.ndarray:

@@ -20,7 +20,9 @@ _OUTPUT = re.compile(r"\* +O +R +C +A +\*")
 _CHARGE = re.compile(r"Total Charge +Charge +\.+ +(-?\d+)")
 _MULTIPLICITY = re.compile(r"Multiplicity +Mult +\.+ +(\d+)")
 #: the line of the input, which outputs repeat, that opens the geometry
-_INPUT = re.compile(r"^\| *\d+> *\* *(?:xyz|xyzfile|int|internal|gzmt) +(-?\d+) +(\d+)", re.M | re.I)
+_INPUT = re.compile(
+    r"^\| *\d+> *\* *(?:xyz|xyzfile|int|internal|gzmt) +(-?\d+) +(\d+)", re.M | re.I
+)
 _ENERGY = re.compile(r"FINAL SINGLE POINT ENERGY +(-?\d+\.\d+)")
 _THERMOCHEMISTRY = re.compile(r"^Electronic energy +\.+ +(-?\d+\.\d+) Eh", re.MULTILINE)
 _TABLE = re.compile(r"^CARTESIAN COORDINATES \(ANGSTROEM\)\n-+\n(.*?)\n *\n", re.M | re.S)
@@ -106,7 +108,7 @@ def _output_of(path: Path, numbers: np.ndarray, positions: np.ndarray) -> _Outpu
     if not outputs:
         if problems:
             raise problems[0]
-        return _Output(path, None, None, None, None)
+        return _Output(path, None, None, *_state_of_optimisation(path, numbers, positions))
     for other in outputs[1:]:
         if not other.agrees_with(outputs[0]):
             raise InputError(
@@ -114,6 +116,19 @@ def _output_of(path: Path, numbers: np.ndarray, positions: np.ndarray) -> _Outpu
                 "output, and their energies, charges or multiplicities differ; move one away"
             )
     return outputs[0]
+
+
+def _state_of_optimisation(
+    path: Path, numbers: np.ndarray, positions: np.ndarray
+) -> tuple[int | None, int | None]:
+    """Charge and multiplicity where an optimisation made the Hessian (``job.001.hess``)."""
+    if not re.fullmatch(r"\.\d{3}", Path(path.stem).suffix):
+        return None, None
+    for _, text in _outputs_beside(path.with_name(f"{Path(path.stem).stem}.hess")):
+        tables = [_table(table) for table in _TABLE.findall(text)]
+        if any(_rotation(table, numbers, positions) is not None for table in tables):
+            return _state(text)
+    return None, None
 
 
 def _outputs_beside(path: Path) -> list[tuple[Path, str]]:

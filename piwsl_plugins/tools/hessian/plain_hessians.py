@@ -7,6 +7,7 @@ the name that the program gives it beside the file, and the Hessian is checked a
 from __future__ import annotations
 
 import dataclasses
+import glob
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -28,10 +29,11 @@ _COUNTED = re.compile(r"\A\s*(\d+)[ \t]+(\d+)[ \t]*\n")
 #: where the programs write the geometry; {} is the name of the Hessian without its ending
 _BESIDE = (
     *("g98.out", "xtbopt.*", "coord", "geo_end.gen", "geo_end.xyz", "geom.gen", "geometry.gen"),
-    *("{}.nwo", "{}.nwout", "{}.out", "{}.log", "{}.xyz"),
+    *("{}.xyz", "*.nwo", "*.nwout", "*.out", "*.log"),
 )
-#: endings of xtbopt of which the last structure is not that of the Hessian
-_TRAJECTORIES = (".log", ".trj")
+_NWCHEM = "Northwest Computational Chemistry"
+#: of which the last structure is not always that of the Hessian
+_TRAJECTORIES = ("xtbopt.log", "xtbopt.trj")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,17 +67,12 @@ def read_plain(path: Path, text: str, geometry: Path | None) -> FrequencyJob:
         InputError: if there is no geometry that fits, or there are several.
     """
     elements = _elements(path, text)
-    if geometry is not None:
-        candidates = [_named(geometry)]
-    else:
-        candidates = list(_beside(path))
+    candidates = [_named(geometry)] if geometry is not None else list(_beside(path))
     sizes = [3 * len(candidate.atoms) for candidate in candidates]
     counts = [(size**2, size * (size + 1) // 2) for size in sizes]
     chosen = [c for c, count in zip(candidates, counts, strict=True) if elements.size in count]
     if not chosen:
-        found = ", ".join(
-            f"{c.source.name} with {len(c.atoms)} atoms" for c in candidates
-        )
+        found = ", ".join(f"{c.source.name} with {len(c.atoms)} atoms" for c in candidates)
         raise InputError(
             f"{path}: {elements.size} force constants and no geometry; name the file of its "
             "structure with --geometry (xtbopt.xyz, coord, geo_end.gen, …)"
@@ -118,7 +115,7 @@ def _job(path: Path, elements: np.ndarray, geometry: _Geometry) -> FrequencyJob:
     size = 3 * len(atoms)
     square = elements.size == size**2
     hessian = elements.reshape(size, size) if square else from_lower_triangle(elements, size)
-    charge, multiplicity = state_beside(path, atoms)
+    charge, multiplicity = state_beside(path, atoms, geometry.source)
     spectrum = path.with_name("vibspectrum")
     return FrequencyJob(
         atoms.numbers,
@@ -158,10 +155,12 @@ def _named(path: Path) -> _Geometry:
 
 
 def _beside(path: Path) -> Iterator[_Geometry]:
-    """Structures of files beside, whichever can be read."""
+    """Structures of files beside, whichever can be read; of outputs, those of NWChem."""
     for name in _BESIDE:
-        for found in sorted(path.parent.glob(name.format(_escaped(path.stem)))):
-            if found.samefile(path) or found.suffix in _TRAJECTORIES and found.stem == "xtbopt":
+        for found in sorted(path.parent.glob(name.format(glob.escape(path.stem)))):
+            if found.samefile(path) or found.name in _TRAJECTORIES:
+                continue
+            if name.startswith("*") and (path.suffix != ".hess" or not _is_nwchem(found)):
                 continue
             try:
                 frames = _frames(found)
@@ -176,10 +175,9 @@ def _beside(path: Path) -> Iterator[_Geometry]:
             yield _Geometry(atoms, found, energy, forces)
 
 
-def _escaped(name: str) -> str:
-    import glob
-
-    return glob.escape(name)
+def _is_nwchem(path: Path) -> bool:
+    with open(path, errors="replace") as file:
+        return _NWCHEM in file.read(20000)
 
 
 def _frames(path: Path) -> Sequence[Atoms]:
@@ -188,7 +186,7 @@ def _frames(path: Path) -> Sequence[Atoms]:
     if path.name == "g98.out":
         return [_of_table(path.read_text(), r"Standard orientation:", 1.0)]
     text = path.read_text(errors="replace")
-    if "Northwest Computational Chemistry" in text:
+    if _NWCHEM in text:
         return [_of_nwchem(text)]
     kinds = {"coord": "turbomole", ".coord": "turbomole", ".tmol": "turbomole", ".gen": "gen"}
     kind = kinds.get(path.name, kinds.get(path.suffix))

@@ -26,7 +26,7 @@ _STATEMENTS = (
 )
 
 
-def state_beside(path: Path, atoms: Atoms) -> tuple[int | None, int | None]:
+def state_beside(path: Path, atoms: Atoms, geometry: Path) -> tuple[int | None, int | None]:
     """What the files beside a Hessian state as charge and multiplicity; None where they do not.
 
     Structures that carry them, xTB's ``.CHRG`` and ``.UHF``, and outputs are asked; where they
@@ -35,12 +35,13 @@ def state_beside(path: Path, atoms: Atoms) -> tuple[int | None, int | None]:
     Args:
         path: the file of the Hessian.
         atoms: its structure.
+        geometry: the file that the structure is from.
     """
     charges = {atoms.info[name] for name in ("charge", "total_charge") if name in atoms.info}
     spins = {atoms.info[name] for name in ("spin", "total_spin") if name in atoms.info}
     charges |= _number(path.with_name(".CHRG"), 0)
     spins |= _number(path.with_name(".UHF"), 1)
-    for text in _outputs(path):
+    for text in _outputs(path, geometry):
         for program, charge, spin, more in _STATEMENTS:
             if re.search(program, text[:20000]):
                 charges |= {int(value) for value in re.findall(charge, text, re.MULTILINE)}
@@ -48,14 +49,14 @@ def state_beside(path: Path, atoms: Atoms) -> tuple[int | None, int | None]:
     return _only(charges), _only(spins)
 
 
-def _outputs(path: Path) -> list[str]:
+def _outputs(path: Path, geometry: Path) -> list[str]:
     """Outputs in the folder of xTB's and DFTB+'s files; of other programs, of the same name."""
     texts = []
     for found in sorted(path.parent.iterdir()):
         own = path.stem == "hessian" and found.suffix in (".out", ".log", "")
-        if found.is_file() and (own or found.stem == path.stem) and found != path:
-            if found.stat().st_size < _LARGEST:
-                texts.append(found.read_text(errors="replace"))
+        own = own or found.stem == path.stem or found == geometry
+        if found.is_file() and own and found != path and found.stat().st_size < _LARGEST:
+            texts.append(found.read_text(errors="replace"))
     return texts
 
 
