@@ -48,8 +48,9 @@ class _Geometry:
 
 def is_plain(text: str) -> bool:
     """Whether a file holds force constants and nothing else."""
-    if _GROUP.search(text):
-        return True
+    group = _GROUP.search(text)
+    if group is not None:
+        return bool(_REAL.search(group[1]))  # Turbomole's control may name another file
     body = _COUNTED.sub("", text)
     words = body.split(None, 2000)[:2000]
     return bool(words) and all(_REAL.fullmatch(word) for word in words)
@@ -66,7 +67,7 @@ def read_plain(path: Path, text: str, geometry: Path | None) -> FrequencyJob:
     Raises:
         InputError: if there is no geometry that fits, or there are several.
     """
-    elements = _elements(path, text)
+    elements = _elements(text)
     candidates = [_named(geometry)] if geometry is not None else list(_beside(path))
     sizes = [3 * len(candidate.atoms) for candidate in candidates]
     counts = [(size**2, size * (size + 1) // 2) for size in sizes]
@@ -98,16 +99,10 @@ def read_plain(path: Path, text: str, geometry: Path | None) -> FrequencyJob:
     return fitting[0]
 
 
-def _elements(path: Path, text: str) -> np.ndarray:
+def _elements(text: str) -> np.ndarray:
     group = _GROUP.search(text)
     body = group[1] if group else _COUNTED.sub("", text)
-    values = [float(word.upper().replace("D", "E")) for word in _REAL.findall(body)]
-    if not values:
-        raise InputError(
-            f"{path}: its group $hessian is empty; Turbomole keeps it in the file that the group "
-            "names"
-        )
-    return np.array(values)
+    return np.array([float(word.upper().replace("D", "E")) for word in _REAL.findall(body)])
 
 
 def _job(path: Path, elements: np.ndarray, geometry: _Geometry) -> FrequencyJob:

@@ -10,9 +10,9 @@ from ase.units import Bohr, Hartree
 from scipy.spatial.transform import Rotation
 
 from piwsl_plugins.core.hessian_labels import HessianLabel
+from piwsl_plugins.tools.hessian.fitting import fitted
 from piwsl_plugins.tools.hessian.frequencies import frequencies, imaginary_modes
 from piwsl_plugins.tools.hessian.frequency_jobs import FrequencyJob
-from piwsl_plugins.tools.hessian.fitting import fitted
 from piwsl_plugins.tools.hessian.rigid_motions import rotation_between, turned
 
 from . import water_job as water
@@ -162,7 +162,8 @@ def test_orca_hess_that_is_cut_off(refused, tmp_path):
 
 
 def test_files_without_hessians_name_the_file_to_give(refused, fchk, tmp_path):
-    assert "no Hessian" in refused("--from_output", fchk(hessian=None))
+    error = refused("--from_output", fchk(hessian=None))
+    assert "no block 'Cartesian Force Constants'" in error
     water.write_orca_out(tmp_path / "water.out")
     assert "give the .hess file" in refused("--from_output", tmp_path / "water.out")
     (tmp_path / "notes.txt").write_text("nothing\n")
@@ -170,12 +171,16 @@ def test_files_without_hessians_name_the_file_to_give(refused, fchk, tmp_path):
     assert "no such file" in refused("--from_output", tmp_path / "absent.out")
 
 
-def test_a_missing_cclib_is_named(refused, fchk, monkeypatch):
+def test_a_missing_cclib_is_named(labelled, refused, fchk, tmp_path, monkeypatch):
+    """Formatted checkpoints do without."""
     find = importlib.util.find_spec
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name: None if name == "cclib" else find(name)
     )
-    assert "pip install cclib" in refused("--from_output", fchk())
+    labelled("--from_output", fchk())
+    (tmp_path / "job.out").write_text("  Northwest Computational Chemistry Package\n")
+    error = refused("--from_output", tmp_path / "job.out", out="none.npz")
+    assert "pip install cclib" in error
 
 
 def test_training_frames_of_a_calculator_and_files_in_the_way(refused, fchk, data, tmp_path):
