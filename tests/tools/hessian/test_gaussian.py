@@ -216,6 +216,6 @@ def test_checkpoints_that_cannot_be_used(refused, tmp_path):
     )
     path.write_text(text[: text.index("Cartesian Force") + 200])
     assert "block 'Cartesian Force Constants' is cut off" in refused("--from_output", path)
-    nuclear = "Nuclear charges                            R   N=           3\n  8.0E+00  0.0E+00  1.0E+00\n"
+    nuclear = f"{'Nuclear charges':43}R   N=           3\n  8.0E+00  0.0E+00  1.0E+00\n"
     path.write_text(text + nuclear)
     assert "ghost or dummy atoms" in refused("--from_output", path)
