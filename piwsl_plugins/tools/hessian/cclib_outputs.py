@@ -53,7 +53,8 @@ def read_with_cclib(path: Path, text: str) -> FrequencyJob:
     )
     try:
         job = placed(job, text) if program == "Molpro" else job
-        fitted(job)
+        if len(numbers) > 1:
+            fitted(job)
     except ValueError as error:
         raise InputError(
             f"{path}: what cclib reads of this output is no Hessian of its geometry: {error}; "

@@ -6,7 +6,7 @@ import numpy as np
 from ase import Atoms
 from ase.data import atomic_masses, atomic_masses_common
 
-from ...core.hessian_checks import translational_residue
+from ...core.hessian_checks import RIGID, translational_residue
 from ...core.hessian_labels import HessianLabel
 from .conversion import label_of
 from .frequencies import disagreement
@@ -14,7 +14,8 @@ from .frequency_jobs import FrequencyJob
 from .rigid_motions import rotation_between, rotational_residue, turned
 from .sanity import problem_of
 
-#: residues of rigid motions relative to the largest element; integration grids leave 0.005
+#: residues of rigid motions relative to the largest element; integration grids leave 0.005. Where
+#: frequencies confirm a Hessian, it may leave what training allows
 RESIDUE = 0.02
 #: geometries of a job that differ by less than this (Å) per component are the same
 DISPLACED = 1e-4
@@ -26,8 +27,6 @@ def fitted(job: FrequencyJob) -> tuple[HessianLabel, np.ndarray | None]:
     Raises:
         ValueError: saying what does not fit.
     """
-    if len(job.numbers) == 1:
-        raise ValueError("a single atom has no Hessian but 0; leave the file out")
     moved = _moved(job) if _has_size(job) else np.ones(len(job.numbers), dtype=bool)
     if not moved.all():
         return _fitted_part(job, np.flatnonzero(moved))
@@ -119,7 +118,8 @@ def _signed(label: HessianLabel, forces: np.ndarray | None) -> np.ndarray | None
 
 def _misfit(label: HessianLabel, forces: np.ndarray | None, job: FrequencyJob) -> str | None:
     """Why a Hessian cannot be that of its geometry, in words, or None."""
-    limit = RESIDUE * float(np.abs(label.hessian).max())
+    share = RESIDUE if job.frequencies is None else RIGID
+    limit = share * float(np.abs(label.hessian).max())
     residue = translational_residue(label)
     if residue > limit:
         return (

@@ -40,9 +40,13 @@ def from_outputs(
     """
     targets = None if data is None else [frame.atoms for frame in select(data, index).frames]
     labels, where, frames, sources = [], [], [], []
+    single = 0
     named = _geometries_of(paths, geometries)
     for path in paths:
         for job in read_jobs(path, text_of(path), named.get(path)):
+            if len(job.numbers) == 1:
+                single += 1
+                continue
             try:
                 label, forces = fitted(job)
                 if targets is not None:
@@ -56,6 +60,10 @@ def from_outputs(
                 sources.append(f"  {path}: with the geometry of {job.source}")
     names = ", ".join(path.name for path in paths)
     notes = sources + _stateless(frames, where)
+    if not labels:
+        raise InputError(f"{names}: of single atoms alone, whose Hessian is zero")
+    if single:
+        notes.append(f"  {single} single atoms left out: their Hessian is zero")
     return Converted(labels, where, f"frequency jobs: {names}", frames, notes)
 
 

@@ -26,9 +26,11 @@ _REAL = re.compile(r"[-+]?\d*\.\d+(?:[EeDd][-+]?\d+)?|[-+]?\d+\.(?:[EeDd][-+]?\d
 _GROUP = re.compile(r"^ *\$(?:npr)?hessian\b[^\n]*\n(.*?)(?=^ *\$|\Z)", re.MULTILINE | re.DOTALL)
 #: CFOUR's and Psi4's: the number of atoms, another number, and three columns
 _COUNTED = re.compile(r"\A\s*(\d+)[ \t]+(\d+)[ \t]*\n")
+#: written by xTB with the Hessian, where xtbopt.xyz may be of a run before
+_CERTAIN = "g98.out"
 #: where the programs write the geometry; {} is the name of the Hessian without its ending
 _BESIDE = (
-    *("g98.out", "xtbopt.*", "coord", "geo_end.gen", "geo_end.xyz", "geom.gen", "geometry.gen"),
+    *(_CERTAIN, "xtbopt.*", "coord", "geo_end.gen", "geo_end.xyz", "geom.gen", "geometry.gen"),
     *("{}.xyz", "*.nwo", "*.nwout", "*.out", "*.log"),
 )
 _NWCHEM = "Northwest Computational Chemistry"
@@ -90,13 +92,18 @@ def read_plain(path: Path, text: str, geometry: Path | None) -> FrequencyJob:
             fitting.append(job)
     if not fitting:
         raise InputError(f"{path}: {problems[0]}")
-    for job in fitting[1:]:
-        if rotation_between(job.geometries[-1], fitting[0].geometries[-1]) is None:
+    same = [
+        rotation_between(job.geometries[-1], fitting[0].geometries[-1]) is not None
+        for job in fitting
+    ]
+    for job, alike in zip(fitting, same, strict=True):
+        if not alike and Path(fitting[0].source or "").name != _CERTAIN:
             raise InputError(
                 f"{path}: the geometries of {fitting[0].source} and of {job.source} differ, and "
                 "both may be that of the Hessian; name one with --geometry"
             )
-    return fitting[0]
+    known = (job for job, alike in zip(fitting, same, strict=True) if alike and job.energy)
+    return next(known, fitting[0])
 
 
 def _elements(text: str) -> np.ndarray:
@@ -178,7 +185,7 @@ def _is_nwchem(path: Path) -> bool:
 def _frames(path: Path) -> Sequence[Atoms]:
     from ase.io import read
 
-    if path.name == "g98.out":
+    if path.name == _CERTAIN:
         return [_of_table(path.read_text(), r"Standard orientation:", 1.0)]
     text = path.read_text(errors="replace")
     if _NWCHEM in text:

@@ -15,8 +15,8 @@ from .frequency_jobs import FrequencyJob
 
 
 def is_qcschema(text: str) -> bool:
-    """Whether this is JSON with a molecule."""
-    return text.lstrip()[:1] in ("{", "[") and '"molecule"' in text
+    """Whether this is JSON, of which no other kind is read."""
+    return text.lstrip()[:1] in ("{", "[")
 
 
 def read_qcschema(path: Path, text: str) -> list[FrequencyJob]:

@@ -177,6 +177,13 @@ def test_outputs_without_archive_entry_and_damaged_ones(refused, log):
     assert "ghost atoms" in error
 
 
+def test_single_atoms_are_left_out(labelled, refused, log):
+    atom = job(np.array([1]), np.zeros((1, 3)), np.zeros((3, 3)), np.zeros((1, 3)), state="0,2")
+    _, printed = labelled("--from_output", log(water_entry()), log(atom, name="h.log"))
+    assert "1 structures" in printed and "1 single atoms left out" in printed
+    assert "of single atoms alone" in refused("--from_output", log(atom), out="none.npz")
+
+
 def test_the_wrong_axes_are_found(refused, log):
     entry = water_entry(hessian=turned(water.HESSIAN, ROTATION), frequencies=None)
     assert "different axes" in refused("--from_output", log(entry))

@@ -137,6 +137,14 @@ def test_without_forces_a_slope_can_be_told_from_wrong_axes_by_frequencies(label
     assert "cm⁻¹" in refused("--from_output", path, out="none.npz")
 
 
+def test_frequencies_confirm_a_noisy_hessian_that_training_takes(labelled, refused, fchk):
+    """3 % of the largest element, along translations, which frequencies leave out."""
+    line = np.tile([1.0, -1.0, 0.5], 3)
+    noisy = water.HESSIAN + 0.006 * np.outer(line, line)
+    assert "moving all atoms together" in refused("--from_output", fchk(hessian=noisy))
+    labelled("--from_output", fchk(hessian=noisy, frequencies=water.FREQUENCIES))
+
+
 def test_orca_hess_with_and_without_its_output(labelled, refused, tmp_path):
     path, frames = tmp_path / "water.hess", tmp_path / "train.xyz"
     options = ("--from_output", path, "--overwrite", "--frames", frames)

@@ -174,3 +174,21 @@ def test_two_geometries_that_both_fit(refused, labelled, tmp_path):
     assert "xtbopt.xyz" in error and "coord" in error and "name one with --geometry" in error
     options = ("--from_output", path, "--geometry", tmp_path / "xtbopt.xyz")
     assert is_right(labelled(*options)[0][0], 1e-5)
+
+
+def test_g98_out_is_written_with_the_hessian_of_xtb(labelled, tmp_path):
+    """So it decides between itself and an xtbopt.xyz of a run before."""
+    path, frames = xtb(tmp_path), tmp_path / "train.xyz"
+    table = "".join(
+        f"{n:5d}{number:11d}{0:14d}    " + "".join(f"{x:12.6f}" for x in row) + "\n"
+        for n, (number, row) in enumerate(zip(NUMBERS, POSITIONS), 1)
+    )
+    rule = " " + "-" * 60 + "\n"
+    head = f" Standard orientation:\n{rule} Center Atomic Atomic Coordinates\n Number\n{rule}"
+    (tmp_path / "g98.out").write_text(f" Entering Gaussian System\n{head}{table}{rule}")
+    labelled("--from_output", path, "--frames", frames)
+    assert read(frames).info["REF_energy"] == pytest.approx(-5.0 * Hartree, abs=1e-8)
+    write(tmp_path / "xtbopt.xyz", Atoms(NUMBERS, 1.05 * POSITIONS))
+    (label,), printed = labelled("--from_output", path, "--frames", frames, "--overwrite")
+    assert is_right(label, 1e-5) and "g98.out" in printed
+    assert "REF_energy" not in read(frames).info

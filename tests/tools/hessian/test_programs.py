@@ -15,7 +15,7 @@ from piwsl_plugins.tools.hessian.frequency_jobs import FrequencyJob
 from piwsl_plugins.tools.hessian.molpro import placed
 
 from . import water_job as water
-from .spring_job import bent, linear
+from .spring_job import linear
 
 POSITIONS = water.POSITIONS * Bohr
 FORCES = -water.GRADIENT * Hartree / Bohr
@@ -53,6 +53,14 @@ def test_gamess_punch_file(labelled, refused, tmp_path):
     assert atoms.info["REF_energy"] == pytest.approx(-74.9616222652 * Hartree, abs=1e-6)
     assert np.abs(atoms.arrays["REF_forces"] - FORCES).max() < 1e-6
     assert "no charge" in printed and "charge" not in atoms.info
+    step = "COORDINATES OF SYMMETRY UNIQUE ATOMS (ANGS)\n ATOM CHARGE X Y Z\n ----\n"
+    step += "\n".join(
+        f" {s} {z:.1f} 0.1 {n}.5 0.2" for n, (s, z) in enumerate(zip("OHH", (8, 1, 1)))
+    )
+    path.write_text(punch().replace(" $HESS", f"{step}\n--- ORBITALS\n $HESS"))
+    assert "turning the molecule" in refused("--from_output", path, out="none.npz")
+    path.write_text(punch().replace(" $HESS", "CAUTION, APPROXIMATE HESSIAN!\n $HESS"))
+    assert "the estimate of an optimisation" in refused("--from_output", path, out="none.npz")
     path.write_text(punch("CS"))
     assert "without a geometry" in refused("--from_output", path, out="none.npz")
     table = "\n".join(
@@ -220,9 +228,6 @@ def test_a_molecule_bent_by_less_than_programs_notice():
     assert np.abs(label.hessian - hessian).max() < 1e-9
     with pytest.raises(ValueError, match="cm⁻¹"):
         fitted(FrequencyJob(numbers, positions[None], hessian, frequencies=1.1 * six_zeros))
-    numbers, positions, hessian = bent()
-    with pytest.raises(ValueError, match="a single atom has no Hessian"):
-        fitted(FrequencyJob(numbers[:1], positions[None, :1], hessian[:3, :3]))
 
 
 @pytest.mark.parametrize(
