@@ -138,9 +138,9 @@ def test_without_forces_a_slope_can_be_told_from_wrong_axes_by_frequencies(label
 
 
 def test_frequencies_confirm_a_noisy_hessian_that_training_takes(labelled, refused, fchk):
-    """3 % of the largest element, along translations, which frequencies leave out."""
-    line = np.tile([1.0, -1.0, 0.5], 3)
-    noisy = water.HESSIAN + 0.006 * np.outer(line, line)
+    """3 % of the largest element, along a translation, which frequencies leave out."""
+    line = np.outer([15.999, 1.008, 1.008], [0.8, -0.6, 0.0]).ravel() / 18.015
+    noisy = water.HESSIAN + 0.03 * np.outer(line, line)
     assert "moving all atoms together" in refused("--from_output", fchk(hessian=noisy))
     labelled("--from_output", fchk(hessian=noisy, frequencies=water.FREQUENCIES))
 
