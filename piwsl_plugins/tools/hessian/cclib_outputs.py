@@ -38,6 +38,8 @@ def read_with_cclib(path: Path, text: str) -> FrequencyJob:
     numbers, geometries = np.asarray(data.atomnos), np.asarray(data.atomcoords)
     at = _at_hessian(path, geometries, numbers, text, program)
     energy, forces = _energy_and_forces(data, at, program == "QChem")
+    if energy is None and program == "QChem":
+        energy = _qchem_energy(text)
     same = [rotation_between(geometry, geometries[at]) is not None for geometry in geometries]
     charge, multiplicity = _state(data, text, program)
     job = FrequencyJob(
@@ -164,6 +166,15 @@ def _energy_and_forces(
     if forces is not None and not np.isfinite(forces).all():
         forces = None
     return energy, forces
+
+
+def _qchem_energy(text: str) -> float | None:
+    """The energy (eV) between the geometry of a Hessian of the SCF energy and that Hessian."""
+    before, title, _ = text.rpartition("Hessian of the SCF Energy")
+    section = before.rpartition("Standard Nuclear Orientation")[2] if title else ""
+    stated = r"Total energy(?: in the final basis set)? += +(-?\d+\.\d+)"
+    energies = {float(energy) * units.Hartree for energy in re.findall(stated, section)}
+    return energies.pop() if len(energies) == 1 else None
 
 
 def _state(data: Any, text: str, program: str) -> tuple[int | None, int | None]:

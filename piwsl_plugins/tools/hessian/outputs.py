@@ -12,7 +12,7 @@ from ...core.hessian_labels import HessianLabel
 from ..errors import InputError
 from ..structures import LabelKeys
 from .conversion import Converted, label_of
-from .fitting import fitted
+from .fitting import DISPLACED, fitted
 from .frequency_jobs import FrequencyJob
 from .plain_hessians import is_plain
 from .readers import read_jobs, text_of
@@ -109,6 +109,8 @@ def _turned_to_one_of(
     """
     for atoms in targets:
         if not np.array_equal(atoms.numbers, label.numbers):
+            continue
+        if label.pbc.any() and np.abs(atoms.cell.array - label.cell).max() > DISPLACED:
             continue
         rotation = rotation_between(label.positions, atoms.positions)
         if rotation is not None:

@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .turbomole import state_of_control
+
 if TYPE_CHECKING:
     from ase import Atoms
 
@@ -29,7 +31,8 @@ _STATEMENTS = (
 def state_beside(path: Path, atoms: Atoms, geometry: Path) -> tuple[int | None, int | None]:
     """What the files beside a Hessian state as charge and multiplicity; None where they do not.
 
-    Structures that carry them, xTB's ``.CHRG`` and ``.UHF``, and outputs are asked; where they
+    Structures that carry them, xTB's ``.CHRG`` and ``.UHF``, Turbomole's ``control`` and outputs
+    are asked; where they
     contradict each other, none is right.
 
     Args:
@@ -41,11 +44,16 @@ def state_beside(path: Path, atoms: Atoms, geometry: Path) -> tuple[int | None, 
     spins = {atoms.info[name] for name in ("spin", "total_spin") if name in atoms.info}
     charges |= _number(path.with_name(".CHRG"), 0)
     spins |= _number(path.with_name(".UHF"), 1)
+    control = path.with_name("control")
+    if path.name in ("hessian", "nprhessian") and control.is_file():
+        charge, spin = state_of_control(control.read_text(errors="replace"))
+        charges |= set() if charge is None else {charge}
+        spins |= set() if spin is None else {spin}
     for text in _outputs(path, geometry):
-        for program, charge, spin, more in _STATEMENTS:
+        for program, net, unpaired, more in _STATEMENTS:
             if re.search(program, text[:20000]):
-                charges |= {int(value) for value in re.findall(charge, text, re.MULTILINE)}
-                spins |= {int(value) + more for value in re.findall(spin, text, re.MULTILINE)}
+                charges |= {int(value) for value in re.findall(net, text, re.MULTILINE)}
+                spins |= {int(value) + more for value in re.findall(unpaired, text, re.MULTILINE)}
     return _only(charges), _only(spins)
 
 

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.data import atomic_masses
-from ase.io import read
+from ase.io import read, write
 from ase.units import Bohr, Hartree
 from scipy.spatial.transform import Rotation
 
@@ -163,6 +164,12 @@ def test_frozen_atoms_leave_the_hessian_of_the_others(labelled, log, tmp_path, g
     assert label.atoms.tolist() == [1, 2] and "(1 of a part of the atoms)" in printed
     assert np.abs(label.hessian - water.HESSIAN[3:, 3:] * water.IN_EV).max() < 1e-6
     assert ("REF_forces" in read(frames).arrays) == (gradient == "whole")
+    write(tmp_path / "turned.traj", Atoms(water.NUMBERS, POSITIONS @ ROTATION))
+    (label,), _ = labelled(
+        tmp_path / "turned.traj", "--from_output", tmp_path / "job.log", out="turned.npz"
+    )
+    expected = turned(water.HESSIAN[3:, 3:] * water.IN_EV, ROTATION)
+    assert label.atoms.tolist() == [1, 2] and np.abs(label.hessian - expected).max() < 1e-5
 
 
 def test_outputs_without_archive_entry_and_damaged_ones(refused, log):

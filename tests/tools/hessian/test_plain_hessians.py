@@ -7,6 +7,8 @@ from ase.io import read, write
 from ase.units import Bohr, Hartree
 from scipy.spatial.transform import Rotation
 
+from piwsl_plugins.tools.hessian.turbomole import state_of_control
+
 from . import water_job as water
 from .spring_job import IN_ATOMIC_UNITS, bent
 
@@ -104,14 +106,37 @@ def test_turbomole_with_its_gradient(labelled, tmp_path):
             assert atoms.info["REF_energy"] == pytest.approx(-74.9616222652 * Hartree, abs=1e-4)
 
 
+CLOSED = "$closed shells\n a1   1-17        ( 2 )\n b1   1-4,6       ( 2 )\n"
+OPEN = "$uhf\n$alpha shells\n a   1-6   ( 1 )\n$beta shells\n a   1-3,5   ( 1 )\n$end\n"
+
+
+@pytest.mark.parametrize(
+    ("control", "state"),
+    [
+        ("$charge from ridft\n   1.000 (not to be modified here)\n" + CLOSED, (1, 1)),
+        ("$charge from dscf\n  -0.000 (not to be modified here)\n" + CLOSED + OPEN, (0, 3)),
+        ("$closed shells\n$open shells type=1\n", (None, None)),
+        (OPEN.replace(" a ", " e "), (None, None)),
+    ],
+)
+def test_charge_and_multiplicity_of_turbomoles_control(control, state):
+    assert state_of_control(control) == state
+
+
 @pytest.mark.parametrize("periodic", [False, True])
-def test_dftb_molecules_and_crystals(labelled, tmp_path, periodic):
+def test_dftb_molecules_and_crystals(labelled, refused, tmp_path, periodic):
     atoms = Atoms(NUMBERS, POSITIONS, cell=np.diag([5.0, 6.0, 7.0]), pbc=True)
     write(tmp_path / "geo_end.gen", atoms if periodic else ATOMS)
     (tmp_path / "hessian.out").write_text(rows(per_line=4, form="16.10f"))
     (label,), _ = labelled("--from_output", tmp_path / "hessian.out")
     assert is_right(label)
     assert label.pbc.all() == periodic and label.cell[2, 2] == (7.0 if periodic else 0.0)
+    if periodic:
+        atoms.cell[2, 2] = 7.5
+        write(tmp_path / "other.traj", atoms)
+        options = ("--from_output", tmp_path / "hessian.out")
+        error = refused(tmp_path / "other.traj", *options, out="none.npz")
+        assert "none of the given structures" in error
 
 
 def test_nwchem_with_the_geometry_of_its_output(labelled, tmp_path):

@@ -9,7 +9,7 @@ from ase.io import read
 from ase.units import Bohr, Hartree
 
 from piwsl_plugins.tools.errors import InputError
-from piwsl_plugins.tools.hessian.cclib_outputs import _at_hessian, _state
+from piwsl_plugins.tools.hessian.cclib_outputs import _at_hessian, _qchem_energy, _state
 from piwsl_plugins.tools.hessian.fitting import fitted
 from piwsl_plugins.tools.hessian.frequency_jobs import FrequencyJob
 from piwsl_plugins.tools.hessian.molpro import placed
@@ -172,6 +172,14 @@ def test_qchem_charge_is_that_of_the_molecule_block():
     text = "$molecule\n-1  2\nBr 0 0 0\n$end\n$molecule\nread\n$end\n{}\n$molecule\n1 1\n$end\n"
     assert _state(counted, text.format(HEADER), "QChem") == (-1, 2)
     assert _state(counted, f"$molecule\nread\n$end\n{HEADER}", "QChem") == (None, None)
+
+
+def test_qchem_energy_is_that_of_the_job_of_the_hessian():
+    """A file may go on with an energy by another method at the same geometry."""
+    energies = [f"Total energy in the final basis set = {e:.6f}" for e in (-1.0, -2.0, -3.0)]
+    text = "\n".join([TABLE, energies[0], TABLE, energies[1], HEADER, TABLE, energies[2]])
+    assert _qchem_energy(text) == pytest.approx(-2.0 * Hartree)
+    assert _qchem_energy(text.replace(HEADER, f"{energies[0]}\n{HEADER}")) is None
 
 
 def test_charges_that_do_not_fit_the_multiplicity_are_left_out():
