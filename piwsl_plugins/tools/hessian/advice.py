@@ -29,11 +29,6 @@ _PROGRAMS = (
         "Molpro",
         "give the output of a job of frequencies alone, with {frequencies;print,hessian}",
     ),
-    (
-        r"CP2K\||^ *VIB\|",
-        "CP2K",
-        "make force constants with phonopy (phonopy-init --cp2k) or ASE's Vibrations",
-    ),
     (r"Q-Chem", "Q-Chem", "give the .fchk file of the job (GUI 2)"),
     (r"CFOUR", "CFOUR", "give the FCMFINAL file of the job"),
     (r"TeraChem", "TeraChem", _LABEL),

@@ -6,7 +6,7 @@ import numpy as np
 from ase import Atoms
 from ase.data import atomic_masses, atomic_masses_common
 
-from ...core.hessian_checks import RIGID, translational_residue
+from ...core.hessian_checks import translational_residue
 from ...core.hessian_labels import HessianLabel
 from .conversion import label_of
 from .frequencies import disagreement
@@ -14,9 +14,10 @@ from .frequency_jobs import FrequencyJob
 from .rigid_motions import rotation_between, rotational_residue, turned
 from .sanity import problem_of
 
-#: residues of rigid motions relative to the largest element; integration grids leave 0.005. Where
-#: frequencies confirm a Hessian, it may leave what training allows
+#: residues of rigid motions relative to the largest element; integration grids leave 0.005
 RESIDUE = 0.02
+#: the same where frequencies confirm a Hessian; no more than training takes
+CONFIRMED = 0.05
 #: geometries of a job that differ by less than this (Å) per component are the same
 DISPLACED = 1e-4
 
@@ -118,7 +119,7 @@ def _signed(label: HessianLabel, forces: np.ndarray | None) -> np.ndarray | None
 
 def _misfit(label: HessianLabel, forces: np.ndarray | None, job: FrequencyJob) -> str | None:
     """Why a Hessian cannot be that of its geometry, in words, or None."""
-    share = RESIDUE if job.frequencies is None else RIGID
+    share = RESIDUE if job.frequencies is None else CONFIRMED
     limit = share * float(np.abs(label.hessian).max())
     residue = translational_residue(label)
     if residue > limit:

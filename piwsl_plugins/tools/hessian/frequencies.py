@@ -12,12 +12,12 @@ from .rigid_motions import rigid_motions
 
 #: largest difference in cm⁻¹; below :data:`SOFT`, where programs treat rotations differently, more
 TOLERANCE, SOFT, SOFT_TOLERANCE = 5.0, 300.0, 50.0
-#: modes below this (cm⁻¹) are imaginary; nearer to 0 is noise
-IMAGINARY = -30.0
 #: singular values of rotations below this, of the largest, are those of linear molecules
 LINEAR = 1e-3
 #: programs differ in whether molecules with all atoms within this (Å) of a line are linear
 NEARLY_LINEAR = 0.01
+#: modes below this (cm⁻¹) are imaginary; nearer to 0 is noise
+IMAGINARY = -30.0
 #: wavenumber in cm⁻¹ of the eigenvalue 1 eV/(Å² u)
 _WAVENUMBER = units._hbar * 1e10 / np.sqrt(units._e * units._amu) / units.invcm
 

@@ -244,7 +244,6 @@ def test_a_molecule_bent_by_less_than_programs_notice():
         ("   * O   R   C   A *\n", "output of ORCA; give the .hess file"),
         (" Welcome to Q-Chem\n", "output of Q-Chem; give the .fchk file"),
         ("  Northwest Computational Chemistry Package\n", "output of NWChem; give the .hess file"),
-        (" CP2K| version string\n", "output of CP2K; make force constants with phonopy"),
         ("|  DFTB+ release 23.1\n", "output of DFTB+; give the hessian.out"),
         ("   x T B \n", "output of xTB; give the file named hessian"),
         ("  Psi4: An Open-Source Ab Initio\n", "output of Psi4; give the .hess file"),
