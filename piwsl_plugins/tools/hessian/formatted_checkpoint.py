@@ -18,8 +18,9 @@ _BLOCK = re.compile(
     re.MULTILINE,
 )
 _HESSIAN = "Cartesian Force Constants"
-#: kinds of jobs whose force constants are those of the optimiser
-_OPTIMISATIONS = ("FOPT", "POPT", "FTS", "PTS", "FSADDLE", "PSADDLE", "SCAN")
+#: jobs whose force constants are those of the optimiser, or of a job before in the same checkpoint
+_OTHER_JOBS = ("SP", "FORCE", "SCAN", "IRC", "STABILITY", "ADMP", "BOMD", "MIXED", "GUESS")
+_OTHER_JOBS += ("FOPT", "POPT", "FTS", "PTS", "FSADDLE", "PSADDLE")
 
 
 def is_formatted_checkpoint(text: str) -> bool:
@@ -35,7 +36,7 @@ def read_formatted_checkpoint(path: Path, text: str) -> FrequencyJob:
         text: of the file; blocks other than those of the job may be missing or cut off.
 
     Raises:
-        InputError: for one without Hessian, one of an optimisation, or one that is damaged.
+        InputError: for one without Hessian, of another job than one of frequencies, or damaged.
     """
     headers = {match[1]: match for match in _HEADER.finditer(text)}
     if _HESSIAN not in headers:
@@ -46,10 +47,11 @@ def read_formatted_checkpoint(path: Path, text: str) -> FrequencyJob:
     lines = text.split("\n", 2)
     kind = lines[1].split()[0].upper() if len(lines) > 1 and lines[1].split() else ""
     modes = _array(text, headers, "Vib-E2", optional=True)
-    if kind in _OPTIMISATIONS and modes is None:
+    other = kind in _OTHER_JOBS
+    if other and modes is None:
         raise InputError(
-            f"{path}: this formatted checkpoint is of an optimisation ({kind}), whose force "
-            "constants are an estimate; give that of a frequency job"
+            f"{path}: this formatted checkpoint is of a job '{kind}', whose force constants may be "
+            "an estimate, or of a job before; give that of a frequency job"
         )
     try:
         numbers = _array(text, headers, "Atomic numbers").astype(int)
@@ -79,8 +81,8 @@ def read_formatted_checkpoint(path: Path, text: str) -> FrequencyJob:
         numbers,
         positions[None] * units.Bohr,
         hessian * units.Hartree / units.Bohr**2,
-        None if energy is None else energy * units.Hartree,
-        None if gradient is None else -gradient * units.Hartree / units.Bohr,
+        None if energy is None or other else energy * units.Hartree,
+        None if gradient is None or other else -gradient * units.Hartree / units.Bohr,
         masses if masses is not None and len(masses) == len(numbers) else None,
         modes,
         None if charge is None else int(charge),

@@ -224,10 +224,10 @@ def test_checkpoints_that_cannot_be_used(refused, tmp_path):
     path = tmp_path / "water.fchk"
     water.write_fchk(path)
     text = path.read_text()
-    path.write_text(text.replace("Freq      RHF", "FOpt      RHF"))
-    assert "of an optimisation (FOPT), whose force constants are an estimate" in refused(
-        "--from_output", path
-    )
+    for kind in ("FOpt", "SP  "):
+        path.write_text(text.replace("Freq      RHF", f"{kind}      RHF"))
+        error = refused("--from_output", path)
+        assert f"of a job '{kind.strip().upper()}', whose force constants may be" in error
     path.write_text(text[: text.index("Cartesian Force") + 200])
     assert "block 'Cartesian Force Constants' is cut off" in refused("--from_output", path)
     nuclear = f"{'Nuclear charges':43}R   N=           3\n  8.0E+00  0.0E+00  1.0E+00\n"
