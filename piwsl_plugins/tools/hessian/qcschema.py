@@ -43,11 +43,12 @@ def _job(path: Path, number: int, result: dict[str, Any]) -> FrequencyJob:
     numbers = np.array([atomic_numbers[symbol.capitalize()] for symbol in molecule["symbols"]])
     if not all(molecule.get("real") or [True]) or (numbers == 0).any():
         raise InputError(f"{where}: has ghost or dummy atoms, which no model knows")
-    hessian = result.get("return_result") if result.get("driver") == "hessian" else None
+    driver = _driver(result)
+    hessian = result.get("return_result") if driver == "hessian" else None
     hessian = properties.get("return_hessian") if hessian is None else hessian
     if hessian is None:
         raise InputError(
-            f"{where}: is of driver '{result.get('driver')}' and has no Hessian; give a result of "
+            f"{where}: is of driver '{driver}' and has no Hessian; give a result of "
             "driver 'hessian'"
         )
     size = 3 * len(numbers)
@@ -66,6 +67,15 @@ def _job(path: Path, number: int, result: dict[str, Any]) -> FrequencyJob:
         charge=_whole(molecule.get("molecular_charge")),
         multiplicity=_whole(molecule.get("molecular_multiplicity")),
     )
+
+
+def _driver(result: dict[str, Any]) -> str | None:
+    """The kind of calculation, where version 1 of the schema, version 2 and QCFractal state it."""
+    given = result.get("input_data") or {}
+    for place in (result, given.get("specification"), given, result.get("specification")):
+        if place and "driver" in place:
+            return str(place["driver"])
+    return None
 
 
 def _whole(value: float | None) -> int | None:
