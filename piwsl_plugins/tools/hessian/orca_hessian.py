@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import glob
 import re
 import warnings
@@ -133,21 +134,38 @@ def _state_of_optimisation(
 
 def _outputs_beside(path: Path) -> list[tuple[Path, str]]:
     """Outputs of ORCA with the same name, or if there are none, with an input of that name."""
-    same, others = [], []
-    stem = glob.escape(path.stem)
-    named = {path.with_suffix(""), *path.parent.glob(f"{stem}.*")}
-    for found in sorted(path.parent.iterdir()):
-        if found == path or not found.is_file():
-            continue
-        with open(found, errors="replace") as file:
-            head = file.read(20000)
-        if not _OUTPUT.search(head):
-            continue
-        if found in named:
-            same.append(found)
-        elif re.search(rf"^NAME = (?:\S*/)?{re.escape(path.stem)}\.", head, re.MULTILINE):
-            others.append(found)
-    return [(found, found.read_text(errors="replace")) for found in same or others]
+    names = {path.with_suffix(""), *path.parent.glob(f"{glob.escape(path.stem)}.*")}
+    found = [name for name in sorted(names - {path}) if name.is_file() and _is_output(name)]
+    if not found:
+        modified = path.parent.stat().st_mtime_ns
+        found = _outputs_by_input(path.parent, modified).get(path.stem, [])
+    return [(name, name.read_text(errors="replace")) for name in found]
+
+
+@functools.lru_cache(maxsize=8)
+def _outputs_by_input(folder: Path, modified: int) -> dict[str, list[Path]]:
+    """The outputs of ORCA in a folder by the name of their input without its ending.
+
+    Args:
+        folder: the folder, which may hold very many jobs.
+        modified: when it was, in ns.
+    """
+    found: dict[str, list[Path]] = {}
+    for name in sorted(folder.iterdir()):
+        if name.is_file() and _is_output(name):
+            given = re.search(r"^NAME = (?:\S*/)?(\S+)\.", _head(name), re.MULTILINE)
+            if given:
+                found.setdefault(given[1], []).append(name)
+    return found
+
+
+def _is_output(path: Path) -> bool:
+    return bool(_OUTPUT.search(_head(path)))
+
+
+def _head(path: Path) -> str:
+    with open(path, errors="replace") as file:
+        return file.read(20000)
 
 
 def _read_output(path: Path, text: str, numbers: np.ndarray, positions: np.ndarray) -> _Output:
