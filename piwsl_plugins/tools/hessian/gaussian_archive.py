@@ -11,7 +11,7 @@ import numpy as np
 from ase import units
 from ase.data import atomic_numbers
 
-from ..errors import InputError
+from ..errors import InputError, reason_of
 from .frequency_jobs import FrequencyJob, from_lower_triangle
 from .rigid_motions import rotation_between, rotational_residue
 
@@ -75,8 +75,10 @@ def read_gaussian(path: Path, text: str) -> list[FrequencyJob]:
                 found = _read_entry(entry, text[start : entry.start()])
                 if found is not None:
                     archived.append(found)
-            except (ValueError, KeyError, IndexError) as error:
-                raise InputError(f"{path}: its archive entry cannot be read: {error}") from error
+            except (ValueError, KeyError, IndexError, StopIteration) as error:
+                raise InputError(
+                    f"{path}: its archive entry cannot be read: {reason_of(error)}"
+                ) from error
         start = entry.end()
     if not archived:
         raise InputError(

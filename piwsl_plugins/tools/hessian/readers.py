@@ -37,6 +37,8 @@ def read_jobs(path: Path, text: str, geometry: Path | None) -> Sequence[Frequenc
         return [read_punch(path, text)]
     if is_plain(text):
         return [read_plain(path, text, geometry)]
+    if path.suffix == ".hess":
+        raise InputError(f"{path}: not a whole .hess file of ORCA, NWChem or Psi4")
     if is_gaussian(text):
         return read_gaussian(path, text)
     return [read_with_cclib(path, text)]
