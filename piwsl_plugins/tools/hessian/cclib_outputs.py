@@ -15,7 +15,7 @@ from ase.data import chemical_symbols
 from ..errors import InputError, reason_of
 from .advice import advice_for, remedy_for
 from .fitting import fitted
-from .frequency_jobs import FrequencyJob
+from .frequency_jobs import FrequencyJob, from_lower_triangle
 from .molpro import placed
 from .rigid_motions import rotation_between
 
@@ -208,9 +208,7 @@ def _energy_unit() -> float:
 def _square(hessian: np.ndarray, size: int) -> np.ndarray:
     """A Hessian as matrix, which some parsers of cclib leave flat or as lower triangle."""
     if hessian.size == size * (size + 1) // 2:
-        matrix = np.zeros((size, size))
-        matrix[np.tril_indices(size)] = hessian.ravel()
-        return matrix + np.tril(matrix, -1).T
+        return from_lower_triangle(hessian.ravel(), size)
     return hessian.reshape(size, size) if hessian.size == size**2 else hessian
 
 

@@ -144,7 +144,9 @@ def _read_entry(entry: re.Match[str], before: str) -> _Archived | None:
     surface = " ".join(sorted(word for word in route if word.startswith(_SURFACE)))
     composite = head[3] == "Mixed"
     job = dataclasses.replace(job, energy=None) if composite else job
-    return _Archived(job, f"{head[4]}/{head[5]} {surface}".strip(), composite)
+    # open and closed shells of one method are one level
+    method = re.sub(r"^(RO|R|U)(?=[A-Za-z])", "", head[4])
+    return _Archived(job, f"{method}/{head[5]} {surface}".strip(), composite)
 
 
 def _floats(text: str) -> np.ndarray:

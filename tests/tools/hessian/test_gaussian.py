@@ -86,7 +86,7 @@ def test_several_archive_entries(labelled, refused, log):
     optimisation = water_entry(hessian=None, gradient=None, frequencies=None, kind="FOpt")
     guessed = water_entry(hessian=2 * water.HESSIAN, frequencies=None, kind="FOpt")
     numbers, positions, hessian = bent()
-    other = job(numbers, positions, hessian * IN_ATOMIC_UNITS)
+    other = job(numbers, positions, hessian * IN_ATOMIC_UNITS, method="UHF", state="0,3")
     path = log(optimisation, guessed, water_entry(), other, water_entry())
     labels, _ = labelled("--from_output", path)
     found = {label.numbers[2]: label for label in labels}
@@ -94,7 +94,7 @@ def test_several_archive_entries(labelled, refused, log):
     assert np.abs(found[1].hessian - water.HESSIAN * water.IN_EV).max() < 1e-6
     assert np.abs(found[9].hessian - hessian).max() < 1e-6
     two_levels = log(water_entry(), water_entry(method="RMP2-FC"))
-    assert "several levels of theory (RHF/STO-3G and RMP2-FC/STO-3G)" in refused(
+    assert "several levels of theory (HF/STO-3G and MP2-FC/STO-3G)" in refused(
         "--from_output", two_levels, out="none.npz"
     )
     two_states = log(water_entry(), water_entry(state="1,2"))
