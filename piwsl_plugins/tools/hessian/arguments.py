@@ -70,9 +70,9 @@ def build_parser() -> argparse.ArgumentParser:
         type=Path,
         nargs="+",
         metavar="FILE",
-        help="frequency jobs: formatted checkpoints (.fchk) of Gaussian and Q-Chem, .hess files of "
-        "ORCA, and outputs whose Hessians cclib reads; with DATA, everything is turned to the "
-        "orientation of its structures",
+        help="frequency jobs: outputs and formatted checkpoints (.fchk) of Gaussian, .fchk of "
+        "Q-Chem, .hess files of ORCA, and those of other programs (docs/hessian.md has the list); "
+        "with DATA, everything is turned to the orientation of its structures",
     )
     source.add_argument(
         "--from_phonopy",
@@ -117,6 +117,15 @@ def build_parser() -> argparse.ArgumentParser:
     convert = parser.add_argument_group("with finished calculations")
     convert.add_argument(
         "--delta", type=float, metavar="Å", help="the delta that Vibrations or Phonons was given"
+    )
+    convert.add_argument(
+        "--geometry",
+        type=Path,
+        nargs="+",
+        metavar="FILE",
+        help="structures of those files of --from_output that hold force constants alone (hessian "
+        "of xTB and Turbomole, hessian.out of DFTB+, .hess of NWChem and Psi4), one for each in "
+        "their order (default: what the program has written beside them)",
     )
     convert.add_argument(
         "--frames",
@@ -169,7 +178,7 @@ def check(options: argparse.Namespace) -> None:
             "default is 0.01); the folder does not hold it"
         )
     inputs = [options.data, options.from_phonopy, *(options.from_output or ())]
-    inputs += options.from_vibrations or ()
+    inputs += [*(options.from_vibrations or ()), *(options.geometry or ())]
     outputs = outputs_of(options)
     for path in outputs:
         check_file(path, inputs)
@@ -186,6 +195,8 @@ def _check_mode(options: argparse.Namespace, source: str) -> None:
         useless |= {"delta"}
     if source != "from_phonons":
         useless |= {"supercell"}
+    if source != "from_output":
+        useless |= {"geometry"}
     if source in ("from_frames", "from_phonons") or options.data is None:
         useless |= {"index"}
     absent = vars(build_parser().parse_args([]))

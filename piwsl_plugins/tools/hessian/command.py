@@ -88,7 +88,9 @@ def _convert(options: argparse.Namespace) -> tuple[list[str], list[str]]:
     elif options.from_output:
         from .outputs import from_outputs
 
-        converted = from_outputs(options.from_output, options.data, options.index)
+        converted = from_outputs(
+            options.from_output, options.data, options.index, options.geometry or ()
+        )
     elif options.from_phonopy:
         from .phonopy_sets import from_phonopy
 

@@ -10,9 +10,9 @@ from ase.units import Bohr, Hartree
 from scipy.spatial.transform import Rotation
 
 from piwsl_plugins.core.hessian_labels import HessianLabel
+from piwsl_plugins.tools.hessian.fitting import fitted
 from piwsl_plugins.tools.hessian.frequencies import frequencies, imaginary_modes
 from piwsl_plugins.tools.hessian.frequency_jobs import FrequencyJob
-from piwsl_plugins.tools.hessian.outputs import _fitted
 from piwsl_plugins.tools.hessian.rigid_motions import rotation_between, turned
 
 from . import water_job as water
@@ -86,11 +86,11 @@ def test_a_hessian_in_the_axes_of_another_geometry_of_the_job_is_turned_back():
     """Standard and input orientation; forces belong to the last geometry."""
     last = water.POSITIONS * Bohr
     turned_hessian = turned(water.HESSIAN, ROTATION)
-    label, forces = _fitted(job([last @ ROTATION, last], turned_hessian, forces=FORCES))
+    label, forces = fitted(job([last @ ROTATION, last], turned_hessian, forces=FORCES))
     assert np.abs(label.hessian - water.HESSIAN * water.IN_EV).max() < 1e-9
     assert np.array_equal(label.positions, last) and np.array_equal(forces, FORCES)
     with pytest.raises(ValueError, match="different axes"):
-        _fitted(job([last], turned_hessian, forces=FORCES))
+        fitted(job([last], turned_hessian, forces=FORCES))
 
 
 def test_jobs_that_end_with_a_displaced_geometry_are_refused():
@@ -100,9 +100,9 @@ def test_jobs_that_end_with_a_displaced_geometry_are_refused():
     forward, backward = last + step, last - step
     known = {"forces": FORCES}
     with pytest.raises(ValueError, match="a displacement of the first"):
-        _fitted(job([last, forward, backward], water.HESSIAN, **known))
+        fitted(job([last, forward, backward], water.HESSIAN, **known))
     for geometries in ([forward, backward, last], [last, forward, backward, last], [last]):
-        label, _ = _fitted(job(geometries, water.HESSIAN, **known))
+        label, _ = fitted(job(geometries, water.HESSIAN, **known))
         assert np.array_equal(label.positions, last)
 
 
@@ -137,6 +137,14 @@ def test_without_forces_a_slope_can_be_told_from_wrong_axes_by_frequencies(label
     assert "cm⁻¹" in refused("--from_output", path, out="none.npz")
 
 
+def test_frequencies_confirm_a_noisy_hessian_that_training_takes(labelled, refused, fchk):
+    """3 % of the largest element, along a translation, which frequencies leave out."""
+    line = np.outer([15.999, 1.008, 1.008], [0.8, -0.6, 0.0]).ravel() / 18.015
+    noisy = water.HESSIAN + 0.03 * np.outer(line, line)
+    assert "moving all atoms together" in refused("--from_output", fchk(hessian=noisy))
+    labelled("--from_output", fchk(hessian=noisy, frequencies=water.FREQUENCIES))
+
+
 def test_orca_hess_with_and_without_its_output(labelled, refused, tmp_path):
     path, frames = tmp_path / "water.hess", tmp_path / "train.xyz"
     options = ("--from_output", path, "--overwrite", "--frames", frames)
@@ -162,7 +170,8 @@ def test_orca_hess_that_is_cut_off(refused, tmp_path):
 
 
 def test_files_without_hessians_name_the_file_to_give(refused, fchk, tmp_path):
-    assert "no Hessian" in refused("--from_output", fchk(hessian=None))
+    error = refused("--from_output", fchk(hessian=None))
+    assert "no block 'Cartesian Force Constants'" in error
     water.write_orca_out(tmp_path / "water.out")
     assert "give the .hess file" in refused("--from_output", tmp_path / "water.out")
     (tmp_path / "notes.txt").write_text("nothing\n")
@@ -170,12 +179,16 @@ def test_files_without_hessians_name_the_file_to_give(refused, fchk, tmp_path):
     assert "no such file" in refused("--from_output", tmp_path / "absent.out")
 
 
-def test_a_missing_cclib_is_named(refused, fchk, monkeypatch):
+def test_a_missing_cclib_is_named(labelled, refused, fchk, tmp_path, monkeypatch):
+    """Formatted checkpoints do without."""
     find = importlib.util.find_spec
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name: None if name == "cclib" else find(name)
     )
-    assert "pip install cclib" in refused("--from_output", fchk())
+    labelled("--from_output", fchk())
+    (tmp_path / "job.out").write_text("  Northwest Computational Chemistry Package\n")
+    error = refused("--from_output", tmp_path / "job.out", out="none.npz")
+    assert "pip install cclib" in error
 
 
 def test_training_frames_of_a_calculator_and_files_in_the_way(refused, fchk, data, tmp_path):
