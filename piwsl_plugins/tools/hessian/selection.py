@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..structures import Frame, read_frames
+from ..units import require_angstrom
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,13 +26,16 @@ def select(path: Path, index: str) -> Selection:
         index: ASE's frame selection.
 
     Raises:
-        InputError: as :func:`piwsl_plugins.tools.structures.read_frames`, and for two frames with
-            the same positions in different cells, which labels cannot tell apart.
+        InputError: as :func:`piwsl_plugins.tools.structures.read_frames`, for positions that are
+            not in Å, and for two frames with the same positions in different cells, which labels
+            cannot tell apart.
     """
     frames: dict[str, Frame] = {}
     by_positions: dict[bytes, Frame] = {}
     n_single = n_repeated = 0
-    for frame in read_frames(path, index):
+    selected = read_frames(path, index)
+    require_angstrom(selected)
+    for frame in selected:
         atoms = frame.atoms
         if len(atoms) == 1:
             n_single += 1

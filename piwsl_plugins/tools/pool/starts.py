@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..structures import Frame, place, read_frames
+from ..units import require_angstrom
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +39,7 @@ def read_starts(path: Path, index: str, excluded: Sequence[Path], cells: bool) -
         InputError: for files and frames that cannot be used, and if no frame is left.
     """
     everything = read_frames(path)
+    require_angstrom(everything)
     numbers = {frame.where: n for n, frame in enumerate(everything)}
     selected = everything if index == ":" else read_frames(path, index)
     held_out = {place(frame) for file in excluded for frame in read_frames(file)}

@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
+from ..label_names import say_candidates
 from ..structures import Frame, LabelKeys, read_frames
+from ..units import require_angstrom
 from .settings import ReportSettings
 
 
@@ -30,19 +32,19 @@ def read_labelled(paths: Sequence[Path], settings: ReportSettings) -> Frames:
 
     Raises:
         InputError: for a file that cannot be read or used
-            (:func:`piwsl_plugins.tools.structures.read_frames`), a frame without energy, or
-            without forces although ``forces_key`` is not "none".
+            (:func:`piwsl_plugins.tools.structures.read_frames`), positions that are not in Å, a
+            frame without energy, or without forces although ``forces_key`` is not "none".
     """
-    found = [frame for path in paths for frame in read_frames(path, keys=_keys(settings))]
-    kept = [frame for frame in found if frame.config_type != "IsolatedAtom"]
+    found: list[Frame] = []
+    for path in paths:
+        frames = read_frames(path, keys=_keys(settings))
+        require_angstrom(frames)
+        _require_labels(path, frames, settings)
+        found += frames
+    kept = [frame for frame in found if not _is_isolated(frame)]
     if not kept:
         names = ", ".join(str(path) for path in paths)
         raise InputError(f"{names}: no frames are left without the isolated atoms")
-    for frame in kept:
-        if frame.energy is None:
-            raise _missing(frame, "energy", settings.energy_key, "--energy_key")
-        if frame.forces is None and settings.forces_key != "none":
-            raise _missing(frame, "forces", settings.forces_key, "--forces_key")
     n_isolated = len(found) - len(kept)
     if 0 < settings.max_frames < len(kept):
         chosen = np.linspace(0, len(kept) - 1, settings.max_frames).round().astype(int)
@@ -76,11 +78,20 @@ def _keys(settings: ReportSettings) -> LabelKeys:
     return LabelKeys(settings.energy_key, settings.forces_key, settings.stress_key)
 
 
-def _missing(frame: Frame, what: str, key: str, option: str) -> InputError:
-    none = ", or --forces_key none if the data has none" if what == "forces" else ""
-    return InputError(
-        f"{frame.where}: no {what} under the key '{key}'; name the right key with {option}{none}"
-    )
+def _is_isolated(frame: Frame) -> bool:
+    return frame.config_type == "IsolatedAtom"
+
+
+def _require_labels(path: Path, frames: Sequence[Frame], settings: ReportSettings) -> None:
+    wanted = [("energy", settings.energy_key)]
+    if settings.forces_key != "none":
+        wanted.append(("forces", settings.forces_key))
+    for number, frame in enumerate(frames):
+        for label, key in wanted:
+            if getattr(frame, label) is None and not _is_isolated(frame):
+                remedy = say_candidates(path, number, label, f"--{label}_key")
+                none = ", or --forces_key none if the data has none" if label == "forces" else ""
+                raise InputError(f"{frame.where}: no {label} under the key '{key}'; {remedy}{none}")
 
 
 def _names(paths: Sequence[Path]) -> tuple[str, ...]:

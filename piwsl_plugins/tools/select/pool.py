@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..structures import Frame, iterate_frames, place
+from ..units import require_angstrom
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +41,7 @@ def read_pool(pool: Path, given: Sequence[Path]) -> Pool:
     """Read all structures, and find those that are identical.
 
     Raises:
-        InputError: for files that cannot be read.
+        InputError: for files that cannot be read, and positions that are not in Å.
     """
     labelled = {place(frame): frame for path in given for frame in iterate_frames(path)}
     candidates: dict[bytes, tuple[int, Frame]] = {}
@@ -53,6 +54,8 @@ def read_pool(pool: Path, given: Sequence[Path]) -> Pool:
             met.add(here)
         else:
             candidates.setdefault(here, (number, frame))
+    for frames in ([frame for _, frame in candidates.values()], list(labelled.values())):
+        require_angstrom(frames)
     places = sorted(candidates)
     both, given_alone = sorted(met), sorted(set(labelled) - met)
     return Pool(

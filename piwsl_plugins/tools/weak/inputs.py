@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
+from ..label_names import say_candidates
 from ..structures import Frame, LabelKeys, elements_of, place, read_frames
+from ..units import require_angstrom
 
 #: neighbours of an element in one file may be this many times farther apart than in the other
 _SPACING = 1.6
@@ -60,6 +62,7 @@ def read_inputs(training: Path, pool: Path, keys: LabelKeys, labelled: bool) -> 
         raise InputError(f"{pool}: every structure is in {training} too; there is nothing to label")
     _require_elements(given, structures, training)
     _require_one_length_unit(given, structures, pool)
+    require_angstrom(given)
     # so that no label depends on the order of the training file
     return Inputs(sorted(given, key=lambda frame: frame.key), structures, notes)
 
@@ -82,9 +85,11 @@ def _each_once(frames: Sequence[Frame], path: Path, notes: list[str]) -> list[Fr
 def _require_energies(frames: Sequence[Frame], path: Path, key: str) -> None:
     without = [frame for frame in frames if frame.energy is None]
     if without:
+        number = int(without[0].where.rpartition(" ")[2])
+        remedy = say_candidates(path, number, "energy", "--energy_key")
         raise InputError(
             f"{without[0].where}: no energy under '{key}' ({len(without)} of {len(frames)} frames "
-            f"of {path} have none); remove such frames, or name the label with --energy_key"
+            f"of {path} have none); {remedy}, or remove such frames"
         )
 
 

@@ -17,6 +17,7 @@ from phonopy.structure.atoms import PhonopyAtoms  # noqa: E402
 
 from piwsl_plugins.core.hessian_labels import HessianLabel, write_labels  # noqa: E402
 from piwsl_plugins.tools.command import main  # noqa: E402
+from piwsl_plugins.tools.errors import InputError  # noqa: E402
 from piwsl_plugins.tools.hessian.differences import hessian  # noqa: E402
 from piwsl_plugins.tools.report.analysis.phonons import analyse, ratios  # noqa: E402
 from piwsl_plugins.tools.report.arguments import build_parser, settings_from  # noqa: E402
@@ -285,8 +286,8 @@ def test_phonons_add_the_part():
     given = ["--model", "x=GFN2-xTB", "--data", "x.xyz", "--out", "out"]
     given += ["--phonons", "phonopy_params.yaml"]
     assert "vibrations" in settings_from(build_parser().parse_args(given)).parts
-    given += ["--parts", "labels"]
-    assert settings_from(build_parser().parse_args(given)).parts == ("labels",)
+    with pytest.raises(InputError, match=r"--parts=labels leaves out the vib.*--phonons"):
+        settings_from(build_parser().parse_args([*given, "--parts", "labels"]))
 
 
 def test_files_that_cannot_be_used(report, tmp_path, capsys):

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from ...loading import LoadedCalculator
+from ...structures import elements_of
+from ...units import require_one_unit
 from ..data import Frames
 
 
@@ -41,6 +43,10 @@ def predictions(
     Returns:
         ``{"energy": [...], "forces": [...], "stress": [...], "seconds": [...]}``, one entry per
         frame; a stress is None where there is no label or the model gives none.
+
+    Raises:
+        InputError: for labels and answers in different units.
+        RunError: for a model that fails.
     """
     found: dict[str, list[Any]] = {"energy": [], "forces": [], "stress": [], "seconds": []}
     for frame in frames.frames:
@@ -52,4 +58,13 @@ def predictions(
         found["forces"].append(evaluation.forces)
         found["stress"].append(evaluation.stress)
         advance()
-    return dict(found)
+    answers = {
+        frame.key: {"energy": energy, "forces": forces}
+        for frame, energy, forces in zip(
+            frames.frames, found["energy"], found["forces"], strict=True
+        )
+    }
+    called = model.source.called
+    names = ("labelled frames", f"answers of {called}")
+    require_one_unit(frames.frames, answers, elements_of(frames.frames), called, names)
+    return found
