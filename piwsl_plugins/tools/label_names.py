@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,13 +46,27 @@ def say_candidates(path: Path, number: int, label: str, option: str) -> str:
         label: "energy", "forces" or "stress".
         option: that names the label.
     """
-    for position, atoms in enumerate(iterate_atoms(path)):
-        if position == number:
-            names = candidates(atoms, label)
-            if names:
-                held = " and ".join(f"'{name}'" for name in names[:3])
-                return f"the frame has {held}: name the right key with {option} {names[0]}"
-    return f"the frame has nothing of its kind under another name ({option} would name it)"
+    names = candidates(_frame_of(path, number), label)
+    if not names:
+        return f"the frame has nothing of its kind under another name ({option} would name it)"
+    held = " and ".join(f"'{name}'" for name in names[:3])
+    return f"the frame has {held}: name the right key with {option} {names[0]}"
+
+
+def unread_stress(path: Path, number: int, key: str) -> str:
+    """A line on a stress or virial that a frame has under other names than ``key``, or ""."""
+    names = candidates(_frame_of(path, number), "stress")
+    if not names:
+        return ""
+    remedy = f"name it with --stress_key {names[0]}"
+    if "stress" not in names[0].lower():
+        remedy = "convert it: stress = −virial / volume (eV/Å³)"
+    held = " and ".join(f"'{name}'" for name in names)
+    return f"stress is not measured: no frame has '{key}', but {path} has {held}; {remedy}"
+
+
+def _frame_of(path: Path, number: int) -> Atoms:
+    return next(itertools.islice(iterate_atoms(path), number, None))
 
 
 def _fits(name: str, value: object, label: str, n_atoms: int) -> bool:
@@ -63,4 +78,5 @@ def _fits(name: str, value: object, label: str, n_atoms: int) -> bool:
         return array.dtype.kind == "f" and array.shape == (n_atoms, 3) and name not in _NO_FORCES
     if label == "energy":
         return array.dtype.kind == "f" and array.size == 1 and name not in _NO_ENERGY
-    return array.dtype.kind == "f" and array.size in (6, 9) and "stress" in name.lower()
+    named = any(word in name.lower() for word in ("stress", "virial"))
+    return array.dtype.kind == "f" and array.size in (6, 9) and named

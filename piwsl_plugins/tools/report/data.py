@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from ..label_names import say_candidates
+from ..label_names import say_candidates, unread_stress
 from ..structures import Frame, LabelKeys, read_frames
 from ..units import require_angstrom
 from .settings import ReportSettings
@@ -19,12 +19,13 @@ from .settings import ReportSettings
 
 @dataclasses.dataclass(frozen=True)
 class Frames:
-    """The frames of one or several files, and the digest that identifies what was read."""
+    """The frames of one or several files, their digest, and lines on what was not read."""
 
     frames: tuple[Frame, ...]
     files: tuple[str, ...]
     digest: str
     n_isolated_atoms: int
+    notes: tuple[str, ...] = ()
 
 
 def read_labelled(paths: Sequence[Path], settings: ReportSettings) -> Frames:
@@ -36,10 +37,12 @@ def read_labelled(paths: Sequence[Path], settings: ReportSettings) -> Frames:
             frame without energy, or without forces although ``forces_key`` is not "none".
     """
     found: list[Frame] = []
+    notes: list[str] = []
     for path in paths:
         frames = read_frames(path, keys=_keys(settings))
         require_angstrom(frames)
         _require_labels(path, frames, settings)
+        notes += _notes(path, frames, settings.stress_key)
         found += frames
     kept = [frame for frame in found if not _is_isolated(frame)]
     if not kept:
@@ -49,7 +52,7 @@ def read_labelled(paths: Sequence[Path], settings: ReportSettings) -> Frames:
     if 0 < settings.max_frames < len(kept):
         chosen = np.linspace(0, len(kept) - 1, settings.max_frames).round().astype(int)
         kept = [kept[index] for index in chosen]
-    return Frames(tuple(kept), _names(paths), _digest(kept), n_isolated)
+    return Frames(tuple(kept), _names(paths), _digest(kept), n_isolated, tuple(notes))
 
 
 def read_path(path: Path, settings: ReportSettings) -> Frames:
@@ -92,6 +95,14 @@ def _require_labels(path: Path, frames: Sequence[Frame], settings: ReportSetting
                 remedy = say_candidates(path, number, label, f"--{label}_key")
                 none = ", or --forces_key none if the data has none" if label == "forces" else ""
                 raise InputError(f"{frame.where}: no {label} under the key '{key}'; {remedy}{none}")
+
+
+def _notes(path: Path, frames: Sequence[Frame], key: str) -> list[str]:
+    """A line on stresses under another name, of a file where none is read."""
+    periodic = [number for number, frame in enumerate(frames) if frame.atoms.pbc.all()]
+    if not periodic or any(frame.stress is not None for frame in frames):
+        return []
+    return [line for line in [unread_stress(path, periodic[0], key)] if line]
 
 
 def _names(paths: Sequence[Path]) -> tuple[str, ...]:

@@ -61,6 +61,7 @@ def summarise(collected: Collected) -> dict[str, Any]:
             "frames": len(data["energy"]),
             "atoms": sum(len(numbers) for numbers in data["numbers"]),
             "isolated_atoms_left_out": data["n_isolated_atoms"],
+            "notes": data.get("notes", []),
             "formulas": sorted(set(data["formula"])),
             "config_types": sorted(set(data["config_type"]) - {""}),
         },

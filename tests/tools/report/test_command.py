@@ -274,6 +274,28 @@ def test_labels_under_other_names_are_proposed(alloy, tmp_path, capsys):
     assert "has 'dft_forces' and 'gradient': name" in error and "--forces_key dft_forces" in error
 
 
+def test_a_stress_under_another_name_is_not_passed_over(alloy, tmp_path, capsys, without_pages):
+    for atoms in alloy:
+        atoms.info["dft_stress"] = atoms.info.pop("REF_stress")
+    write(tmp_path / "named.xyz", alloy, format="extxyz")
+    given = [*MODELS[:2], "--data", str(tmp_path / "named.xyz"), "--parts", "labels"]
+    out = tmp_path / "out"
+    assert main(["report", *given, "--out", str(out)]) == 0
+    said = capsys.readouterr().out
+    assert "no frame has 'REF_stress'" in said and "name it with --stress_key dft_stress" in said
+    assert "--stress_key dft_stress" in (out / "summary.md").read_text(encoding="utf-8")
+    assert main(["report", *given, "--stress_key", "dft_stress", "--out", str(out)]) == 0
+    assert "not measured" not in capsys.readouterr().out
+    values = summary_of(out)["models"]["exact"]["values"]
+    assert values["stress_rmse"]["value"] == pytest.approx(0, abs=1e-4)
+    for atoms in alloy:
+        virial = -atoms.get_volume() * np.asarray(atoms.info.pop("dft_stress"))
+        atoms.info["REF_virials"] = virial
+    write(tmp_path / "named.xyz", alloy, format="extxyz")
+    assert main(["report", *given, "--out", str(out)]) == 0
+    assert "stress = −virial / volume" in capsys.readouterr().out
+
+
 def test_files_that_no_part_would_use_are_refused(report, alloy_file, capsys):
     for option in ("--hessians", "--phonons"):
         assert report(option, str(alloy_file))[0] == 2

@@ -21,6 +21,7 @@ def reference(frames: Frames) -> dict[str, Any]:
         "files": frames.files,
         "digest": frames.digest,
         "n_isolated_atoms": frames.n_isolated_atoms,
+        "notes": frames.notes,
         "formula": [frame.atoms.get_chemical_formula() for frame in frames.frames],
         "config_type": [frame.config_type for frame in frames.frames],
         "numbers": [frame.atoms.numbers for frame in frames.frames],
