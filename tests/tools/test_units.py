@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 from ase.build import bulk, molecule
+from ase.io import write
 
+from piwsl_plugins.tools.command import main
 from piwsl_plugins.tools.errors import InputError
 from piwsl_plugins.tools.structures import Frame
 from piwsl_plugins.tools.units import require_angstrom, require_one_unit
@@ -94,3 +96,26 @@ def test_atoms_without_bonds_tell_no_unit():
         atoms.set_distance(0, 1, length)
         scan.append(Frame(atoms, f"x.xyz frame {number}"))
     require_angstrom(scan)
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        ("select", "{data}", "--n", "2", "--out", "{out}"),
+        ("pool", "{data}", "--calculator", "known:lj", "--out", "{out}"),
+        ("hessian", "{data}", "--calculator", "known:lj", "--out", "{out}"),
+        ("report", "--model", "x=known:lj", "--data", "{data}", "--out", "{out}"),
+        ("weak", "{data}", "{data}", "--cheap_labels", "{data}", "--models", "0", "--out", "{out}"),
+    ],
+    ids=lambda verb: verb[0],
+)
+def test_every_verb_names_the_unit_of_positions(verb, tmp_path, capsys):
+    structures = [frame.atoms for frame in rattled(BONDED["methanol"], 1.889726)]
+    for atoms in structures:
+        atoms.info["REF_energy"] = 0.0
+        atoms.arrays["REF_forces"] = np.zeros((6, 3))
+    write(tmp_path / "bohr.xyz", structures, format="extxyz")
+    words = {"data": tmp_path / "bohr.xyz", "out": tmp_path / "out.xyz"}
+    assert main([word.format(**words) for word in verb]) == 2
+    error = capsys.readouterr().err
+    assert "bohr.xyz frame" in error and "likely the positions are in bohr" in error

@@ -49,6 +49,7 @@ def read_inputs(training: Path, pool: Path, keys: LabelKeys, labelled: bool) -> 
     """
     notes: list[str] = []
     given = _each_once(read_frames(training, keys=keys), training, notes)
+    require_angstrom(given)
     if labelled:
         _require_energies(given, training, keys.energy)
         notes += _forces_unread(given, training, keys.forces)
@@ -62,7 +63,6 @@ def read_inputs(training: Path, pool: Path, keys: LabelKeys, labelled: bool) -> 
         raise InputError(f"{pool}: every structure is in {training} too; there is nothing to label")
     _require_elements(given, structures, training)
     _require_one_length_unit(given, structures, pool)
-    require_angstrom(given)
     # so that no label depends on the order of the training file
     return Inputs(sorted(given, key=lambda frame: frame.key), structures, notes)
 
