@@ -132,17 +132,22 @@ def _labels(model: dict[str, Any], settings: dict[str, Any]) -> Iterator[Finding
         )
     accurate = relative_error(model, "force_rmse", "force") < ACCURATE_FORCES and not flat
     yield from _slope(values.get("force_slope"), "force slope", "forces", accurate, FORCE_TOLERANCE)
-    mean, rest = values.get("energy_mean_error"), model.get("relative_energy_rmse")
-    if mean is None or rest is None or settings["fit_energy_offset"]:
-        return
-    if abs(mean["value"]) > max(OFFSET_LIMIT * rest, LARGE_OFFSET):
+    if _is_off(model, settings):
         yield Finding(
             "note",
             85,
-            f"energies are off by {mean['value']:.4g} meV/atom on average, but by {rest:.3g} only "
-            "without a constant for each element; if model and data are of different levels of "
-            "theory, use --fit_energy_offset",
+            f"energies are off by {values['energy_mean_error']['value']:.4g} meV/atom on average, "
+            f"but by {model['relative_energy_rmse']:.3g} only without a constant for each element; "
+            "if model and data are of different levels of theory, use --fit_energy_offset",
         )
+
+
+def _is_off(model: dict[str, Any], settings: dict[str, Any]) -> bool:
+    """Whether energies look like those of another level of theory."""
+    mean, rest = model["values"].get("energy_mean_error"), model.get("relative_energy_rmse")
+    if mean is None or rest is None or settings["fit_energy_offset"]:
+        return False
+    return abs(mean["value"]) > max(OFFSET_LIMIT * rest, LARGE_OFFSET)
 
 
 def _slope(
@@ -264,5 +269,5 @@ def _compared(summary: dict[str, Any], name: str) -> Iterator[Finding]:
         if members:
             yield Finding(kind, weight, f"{words}: {'; '.join(members)}")
     words = comparison.constant(summary, name)
-    if words:
+    if words and not _is_off(summary["models"][name], summary["settings"]):
         yield Finding("note", 73, f"against {first}: {words}")
