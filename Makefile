@@ -21,7 +21,8 @@ quickstart: environments
 	@$(MAKE) --no-print-directory -j 2 quickstart-mace quickstart-nequip
 	@for framework in mace nequip; do \
 	    echo; echo "=== $$framework: 10 frames of ethanol: alone (twice the steps), with their Hessians, with weak labels of 290 more ==="; \
-	    sed -n '/^## Labelled/,/^## Consistency/p;/^## Dynamics/,$$p' quickstart/report-$$framework/summary.md | grep '^|'; \
+	    awk '/^## / {shown = /Labelled|Vibrations/; if (shown) print ""} /^Models:/ {shown = 0} shown && NF' \
+	        quickstart/report-$$framework/summary.md; \
 	done
 	@echo; echo "Figures and all numbers: quickstart/report-mace/report.html, quickstart/report-nequip/report.html"
 

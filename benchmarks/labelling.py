@@ -16,8 +16,8 @@ from pathlib import Path
 
 import ase
 import numpy as np
-from piwsl_plugins.frames.reading import Frame
 
+from piwsl_plugins.frames.reading import Frame
 from piwsl_plugins.tools.labelling import Store, label
 
 

@@ -68,7 +68,7 @@ class HessianLabel:
         """What was labelled; periodic where the label says so, or has a cell and does not say."""
         pbc = self.pbc
         if pbc is None and self.cell is not None:
-            pbc = self.cell.any(axis=1)
+            pbc = np.asarray(self.cell.any(axis=1))
         return Structure.of(self.numbers, self.positions, self.cell, pbc, self.charge, self.spin)
 
     @property

@@ -11,7 +11,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from .options import Group, Groups, SettingsError, option
+from ..errors import SettingsError
+from .options import Group, Groups, option
 
 #: the word by which an option's value is found by us
 AUTO = "auto"

@@ -35,6 +35,9 @@ def problem_of(
     positions = np.asarray(positions, dtype=float)
     if np.size(numbers) == 0:
         return "it has no atoms; remove the frame"
+    if (np.asarray(numbers) == 0).any():
+        atom = int(np.argmin(np.asarray(numbers) != 0))
+        return f"atom {atom} is a dummy (X, atomic number 0); remove it"
     if not np.isfinite(positions).all():
         atom = int(np.argwhere(~np.isfinite(positions))[0][0])
         return f"the position of atom {atom} is not finite; remove the frame or correct it"

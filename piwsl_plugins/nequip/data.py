@@ -120,8 +120,11 @@ def problem_of_frame(frame: Frame, labels: Collection[str] = ()) -> str | None:
     """
     cell, pbc = frame.get(AtomicDataDict.CELL_KEY), frame.get(AtomicDataDict.PBC_KEY)
     positions = frame[AtomicDataDict.POSITIONS_KEY]
+    numbers = frame.get(AtomicDataDict.ATOMIC_NUMBERS_KEY)
+    if numbers is None:  # types count from 0, which as an atomic number is a dummy atom
+        numbers = frame[AtomicDataDict.ATOM_TYPE_KEY] + 1
     return problem_of(
-        frame.get(AtomicDataDict.ATOMIC_NUMBERS_KEY, frame.get(AtomicDataDict.ATOM_TYPE_KEY)),
+        numbers,
         positions,
         None if cell is None else cell.view(3, 3),
         None if pbc is None else pbc.view(3),

@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..core.options import SettingsError
+from ..errors import SettingsError
 from .errors import InputError
 
 

@@ -15,8 +15,8 @@ from piwsl_plugins.core.hessian_checks import (
 )
 from piwsl_plugins.core.hessian_labels import HessianLabel, read_labels, write_labels
 from piwsl_plugins.core.hessian_matching import matched_labels
-from piwsl_plugins.core.options import SettingsError
 from piwsl_plugins.core.settings import Hessian
+from piwsl_plugins.errors import SettingsError
 from piwsl_plugins.tools.hessian.differences import hessian
 
 from ..conformance import DATA, bundled, springs

@@ -14,8 +14,8 @@ from piwsl_plugins.core import hessian_hdf5
 from piwsl_plugins.core.hessian_labels import PARTS, HessianLabel, read_labels, write_labels
 from piwsl_plugins.core.hessian_lookup import HessianLabels
 from piwsl_plugins.core.hessian_matching import check_label
-from piwsl_plugins.core.options import SettingsError
 from piwsl_plugins.core.settings import Hessian
+from piwsl_plugins.errors import SettingsError
 
 h5py = pytest.importorskip("h5py")
 

@@ -14,8 +14,8 @@ from piwsl_plugins.core.hessian_lookup import HessianLabels
 from piwsl_plugins.core.hessian_matching import check_label
 from piwsl_plugins.core.hessian_targets import draw_targets
 from piwsl_plugins.core.hessian_terms import HessianDisplacements, HessianEnergies, HessianForces
-from piwsl_plugins.core.options import SettingsError
 from piwsl_plugins.core.settings import Hessian
+from piwsl_plugins.errors import SettingsError
 from piwsl_plugins.frames.structure import Structure
 
 from ..conformance import bundled, labels_of, springs

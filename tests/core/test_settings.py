@@ -6,11 +6,12 @@ import sys
 
 import pytest
 
-from piwsl_plugins.core.options import Group, SettingsError, option
+from piwsl_plugins.core.options import Group, option
 from piwsl_plugins.core.schedule import weight_factor
 from piwsl_plugins.core.settings import PRESETS, Schedule, Settings, default_text
 from piwsl_plugins.core.term_table import weights_of
 from piwsl_plugins.core.training_log import describe_options
+from piwsl_plugins.errors import SettingsError
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,14 @@ def test_a_key_identifies_geometry_cell_and_charge(tmp_path):
     assert keys[0] == keys[3] and len(set(keys)) == 3
 
 
+def test_dummy_atoms_are_refused(tmp_path):
+    atoms = crystal(0)
+    atoms.symbols[2] = "X"
+    write(tmp_path / "dummy.xyz", [crystal(1), atoms], format="extxyz")
+    with pytest.raises(InputError, match=r"dummy.xyz frame 1: atom 2 is a dummy \(X, atomic"):
+        read_frames(tmp_path / "dummy.xyz")
+
+
 def test_a_name_with_an_at_sign(data):
     assert len(read_frames(data(name="pbe@2024.xyz"))) == 3
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from ...frames.identity import StructureIndex
 from ...frames.reading import Frame, read_frames
 from ..errors import InputError
+from ..units import require_angstrom
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,12 +27,15 @@ def select(path: Path, index: str) -> Selection:
         index: ASE's frame selection.
 
     Raises:
-        InputError: as :func:`piwsl_plugins.frames.reading.read_frames`, and if none is left.
+        InputError: as :func:`piwsl_plugins.frames.reading.read_frames`, for positions that are not
+            in Å, and if no frame is left.
     """
     frames: list[Frame] = []
     known = StructureIndex()
     n_single = n_repeated = 0
-    for frame in read_frames(path, index):
+    selected = read_frames(path, index)
+    require_angstrom(selected)
+    for frame in selected:
         if len(frame.atoms) == 1:
             n_single += 1
         elif known.find_or_add(frame.structure)[1]:

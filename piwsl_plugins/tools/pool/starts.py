@@ -10,6 +10,7 @@ from ...frames.identity import StructureIndex
 from ...frames.reading import Frame, read_frames
 from ...frames.structure import Structure
 from ..errors import InputError
+from ..units import require_angstrom
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +41,7 @@ def read_starts(path: Path, index: str, excluded: Sequence[Path], cells: bool) -
         InputError: for files and frames that cannot be used, and if no frame is left.
     """
     everything = read_frames(path)
+    require_angstrom(everything)
     numbers = {frame.where: n for n, frame in enumerate(everything)}
     selected = everything if index == ":" else read_frames(path, index)
     held_out = StructureIndex(f.structure for file in excluded for f in read_frames(file))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from pathlib import Path
 
 from ..calculators import FORMS, CalculatorSource
@@ -41,7 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--out", required=True, type=Path, help="folder of the report")
     parser.add_argument(
-        "--quick", action="store_true", help="fewer frames and shorter dynamics: about a minute"
+        "--quick", action="store_true", help="fewer frames and no dynamics: about a minute"
     )
     parser.add_argument(
         "--path",
@@ -127,12 +128,26 @@ def settings_from(options: argparse.Namespace) -> ReportSettings:
     """The settings a user chose.
 
     Raises:
-        InputError: for a value that is not allowed.
+        InputError: for a value that is not allowed, and a file that no part would use.
     """
     given = chosen(options, ReportSettings)
-    if options.hessians is not None or options.phonons:
-        given.setdefault("parts", tuple(PARTS))
-    return ReportSettings.create(given, quick=options.quick)
+    settings = ReportSettings.create(given, quick=options.quick)
+    files = {
+        "--hessians": ("vibrations", options.hessians is not None),
+        "--phonons": ("vibrations", bool(options.phonons)),
+        "--path": ("scans", bool(options.path)),
+    }
+    needed = {part: option for option, (part, is_given) in files.items() if is_given}
+    if "parts" not in given:
+        parts = [part for part in PARTS if part in settings.parts or part in needed]
+        return dataclasses.replace(settings, parts=tuple(parts))
+    for part, option in needed.items():
+        if part not in settings.parts:
+            raise InputError(
+                f"--parts={' '.join(settings.parts)} leaves out the {part}, for which {option} is "
+                f"given; add '{part}' to --parts, or leave {option} out"
+            )
+    return settings
 
 
 def sources_from(options: argparse.Namespace) -> list[CalculatorSource]:

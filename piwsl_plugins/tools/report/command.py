@@ -100,5 +100,7 @@ def _finish(out: Path) -> None:
     console = Console()
     if console.is_terminal:
         console.print(Markdown(text.read_text(encoding="utf-8")))
+    for note in summary["data"]["notes"]:
+        print(note)
     print(f"Report:  {page}\nTable:   {text}\nNumbers: {out / 'summary.json'}")
     print(f"Figures: {out / 'figures'}")

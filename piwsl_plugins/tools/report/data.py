@@ -12,17 +12,20 @@ import numpy as np
 
 from ...frames.reading import Frame, Keys, read_frames
 from ..errors import InputError
+from ..label_names import say_candidates, unread_stress
+from ..units import require_angstrom
 from .settings import ReportSettings
 
 
 @dataclasses.dataclass(frozen=True)
 class Frames:
-    """The frames of one or several files, and the digest that identifies what was read."""
+    """The frames of one or several files, their digest, and lines on what was not read."""
 
     frames: tuple[Frame, ...]
     files: tuple[str, ...]
     digest: str
     n_isolated_atoms: int
+    notes: tuple[str, ...] = ()
 
 
 def read_labelled(paths: Sequence[Path], settings: ReportSettings) -> Frames:
@@ -30,24 +33,26 @@ def read_labelled(paths: Sequence[Path], settings: ReportSettings) -> Frames:
 
     Raises:
         InputError: for a file that cannot be read or used
-            (:func:`piwsl_plugins.frames.reading.read_frames`), a frame without energy, or
-            without forces although ``forces_key`` is not "none".
+            (:func:`piwsl_plugins.frames.reading.read_frames`), positions that are not in Å, a
+            frame without energy, or without forces although ``forces_key`` is not "none".
     """
-    found = [frame for path in paths for frame in read_frames(path, keys=_keys(settings))]
-    kept = [frame for frame in found if frame.config_type != "IsolatedAtom"]
+    found: list[Frame] = []
+    notes: list[str] = []
+    for path in paths:
+        frames = read_frames(path, keys=_keys(settings))
+        require_angstrom(frames)
+        _require_labels(path, frames, settings)
+        notes += _notes(path, frames, settings.stress_key)
+        found += frames
+    kept = [frame for frame in found if not _is_isolated(frame)]
     if not kept:
         names = ", ".join(str(path) for path in paths)
         raise InputError(f"{names}: no frames are left without the isolated atoms")
-    for frame in kept:
-        if frame.energy is None:
-            raise _missing(frame, "energy", settings.energy_key, "--energy_key")
-        if frame.forces is None and settings.forces_key != "none":
-            raise _missing(frame, "forces", settings.forces_key, "--forces_key")
     n_isolated = len(found) - len(kept)
     if 0 < settings.max_frames < len(kept):
         chosen = np.linspace(0, len(kept) - 1, settings.max_frames).round().astype(int)
         kept = [kept[index] for index in chosen]
-    return Frames(tuple(kept), _names(paths), _digest(kept), n_isolated)
+    return Frames(tuple(kept), _names(paths), _digest(kept), n_isolated, tuple(notes))
 
 
 def read_path(path: Path, settings: ReportSettings) -> Frames:
@@ -76,11 +81,28 @@ def _keys(settings: ReportSettings) -> Keys:
     return Keys(settings.energy_key, settings.forces_key, settings.stress_key)
 
 
-def _missing(frame: Frame, what: str, key: str, option: str) -> InputError:
-    none = ", or --forces_key none if the data has none" if what == "forces" else ""
-    return InputError(
-        f"{frame.where}: no {what} under the key '{key}'; name the right key with {option}{none}"
-    )
+def _is_isolated(frame: Frame) -> bool:
+    return frame.config_type == "IsolatedAtom"
+
+
+def _require_labels(path: Path, frames: Sequence[Frame], settings: ReportSettings) -> None:
+    wanted = [("energy", settings.energy_key)]
+    if settings.forces_key != "none":
+        wanted.append(("forces", settings.forces_key))
+    for number, frame in enumerate(frames):
+        for label, key in wanted:
+            if getattr(frame, label) is None and not _is_isolated(frame):
+                remedy = say_candidates(path, number, label, f"--{label}_key")
+                none = ", or --forces_key none if the data has none" if label == "forces" else ""
+                raise InputError(f"{frame.where}: no {label} under the key '{key}'; {remedy}{none}")
+
+
+def _notes(path: Path, frames: Sequence[Frame], key: str) -> list[str]:
+    """A line on stresses under another name, of a file where none is read."""
+    periodic = [number for number, frame in enumerate(frames) if frame.atoms.pbc.all()]
+    if not periodic or any(frame.stress is not None for frame in frames):
+        return []
+    return [line for line in [unread_stress(path, periodic[0], key)] if line]
 
 
 def _names(paths: Sequence[Path]) -> tuple[str, ...]:

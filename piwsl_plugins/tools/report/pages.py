@@ -12,7 +12,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, select_autoescape
 
 from ..storage import write_text
-from .analysis.quantities import QUANTITIES, Quantity, best
+from .analysis.quantities import BY_KEY, QUANTITIES, WITH_CONSTANT, Quantity, best
 from .analysis.statistics import Estimate
 from .figures.draw import Drawn
 
@@ -103,20 +103,23 @@ def _render(template: str, summary: dict[str, Any], **more: Any) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    models = list(summary["models"])
     return environment.get_template(template).render(
-        summary=summary, sections=sections(summary), models=list(summary["models"]), **more
+        summary=summary,
+        sections=sections(summary),
+        models=models,
+        columns=[*models, *(f"{name} − {summary['baseline']}" for name in models[1:])],
+        **more,
     )
 
 
 def _row(quantity: Quantity, models: dict[str, Any], baseline: str) -> Row | None:
-    values = {
-        n: Estimate(**m["values"][quantity.key])
-        for n, m in models.items()
-        if quantity.key in m["values"]
-    }
+    values = _values(quantity.key, models)
     if not values:
         return None
     winners = best(quantity, values)
+    if quantity.key in WITH_CONSTANT:
+        winners &= _best_of(WITH_CONSTANT[quantity.key], models) or winners
     cells, differences = [], []
     for name, model in models.items():
         cells.append(_cell(values.get(name), quantity.digits, name in winners))
@@ -125,6 +128,14 @@ def _row(quantity: Quantity, models: dict[str, Any], baseline: str) -> Row | Non
             estimate = None if change is None else Estimate(**change)
             differences.append(_cell(estimate, 2, False, sign="+"))
     return Row(quantity.label, quantity.unit, cells, differences)
+
+
+def _values(key: str, models: dict[str, Any]) -> dict[str, Estimate]:
+    return {n: Estimate(**m["values"][key]) for n, m in models.items() if key in m["values"]}
+
+
+def _best_of(key: str, models: dict[str, Any]) -> set[str]:
+    return best(BY_KEY[key], _values(key, models))
 
 
 def _cell(found: Estimate | None, digits: int, is_best: bool, sign: str = "") -> Cell:

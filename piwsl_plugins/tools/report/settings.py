@@ -106,14 +106,15 @@ class ReportSettings(CheckedSettings):
         return cls(**{**(QUICK if quick else {}), **given})
 
 
-#: about a minute for two small MACE models and a molecule of nine atoms on one core
+#: about a minute for two small MACE models and a molecule of nine atoms on one core; dynamics that
+#: are short enough for that say nothing
 QUICK: dict[str, Any] = {
+    "parts": ("labels", "consistency", "scans"),
     "max_frames": 60,
     "epsilons": (0.01, 0.02, 0.04, 0.08),
     "consistency_frames": 8,
     "draws": 2,
     "scan_points": 30,
-    "md_length": 0.2,
     "md_starts": 2,
     "md_seeds": 1,
     "vibration_structures": 4,

@@ -12,6 +12,7 @@ from .analysis.collect import Collected, ModelParts
 from .analysis.quantities import BY_KEY, QUANTITIES
 from .analysis.statistics import Estimate, Ratio, difference, estimate, proportion
 from .findings import findings
+from .verdicts import verdicts
 
 #: changes when keys change their meaning or go away; new keys may come without a change
 SUMMARY_VERSION = 1
@@ -24,6 +25,8 @@ def summarise(collected: Collected) -> dict[str, Any]:
         the content of ``summary.json``; ``values`` and ``differences`` of a model map the keys of
         :data:`~.analysis.quantities.QUANTITIES` to ``{"value", "low", "high"}``, with the limits
         of the 95 % interval. ``differences`` are against the first model, on the same frames.
+        ``scales`` are the sizes of the labels. ``verdicts`` maps the headings of the tables to a
+        sentence, ``findings`` are what stands out in all of them.
     """
     resamples, seed = collected.settings["resamples"], collected.settings["seed"]
     ratios = {name: _ratios(model, collected) for name, model in collected.models.items()}
@@ -42,6 +45,7 @@ def summarise(collected: Collected) -> dict[str, Any]:
                 for key, ratio in ratios[name].items()
                 if name != collected.baseline and _comparable(ratio, ratios, collected, key)
             },
+            "scales": _scales(model),
             **_details(model, resamples, seed),
         }
     data = collected.index["data"]
@@ -57,6 +61,7 @@ def summarise(collected: Collected) -> dict[str, Any]:
             "frames": len(data["energy"]),
             "atoms": sum(len(numbers) for numbers in data["numbers"]),
             "isolated_atoms_left_out": data["n_isolated_atoms"],
+            "notes": data.get("notes", []),
             "formulas": sorted(set(data["formula"])),
             "config_types": sorted(set(data["config_type"]) - {""}),
         },
@@ -67,7 +72,7 @@ def summarise(collected: Collected) -> dict[str, Any]:
         "baseline": collected.baseline,
         "models": models,
     }
-    return {**summary, "findings": findings(summary)}
+    return {**summary, "verdicts": verdicts(summary), "findings": findings(summary)}
 
 
 def _ratios(model: ModelParts, collected: Collected) -> dict[str, Ratio]:
@@ -126,6 +131,16 @@ def _single_values(model: ModelParts) -> dict[str, Estimate]:
     return found
 
 
+def _scales(model: ModelParts) -> dict[str, float]:
+    """Sizes of the labels, which tell whether an error is large: meV/atom, meV/Å, cm⁻¹, THz."""
+    found = {} if model.predicted is None else labels.scales(model.predicted)
+    if model.vibrations:
+        found["frequency"] = vibrations.scale(model.vibrations)
+    if model.phonons:
+        found["phonon"] = phonons.scale(model.phonons)
+    return found
+
+
 def _pooled(several: list[Ratio]) -> Ratio:
     return Ratio(
         np.concatenate([ratio.numerator for ratio in several]),
@@ -143,6 +158,7 @@ def _details(model: ModelParts, resamples: int, seed: int) -> dict[str, Any]:
     details: dict[str, Any] = {}
     if model.predicted is not None:
         details["energy_offset_eV"] = model.predicted.offset
+        details["relative_energy_rmse"] = labels.relative_energy_rmse(model.predicted)
         details["by_config_type"] = {
             kind: {"frames": count, **entries(ratios)}
             for kind, count, ratios in labels.by_config_type(model.predicted)

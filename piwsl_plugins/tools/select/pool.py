@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ...frames.identity import StructureIndex
 from ...frames.reading import Frame, iterate_frames
+from ..units import require_angstrom
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +42,7 @@ def read_pool(pool: Path, given: Sequence[Path]) -> Pool:
     """Read all structures, and find those that are identical.
 
     Raises:
-        InputError: for files that cannot be read.
+        InputError: for files that cannot be read, and positions that are not in Å.
     """
     labelled, known = _each_once(frame for path in given for frame in iterate_frames(path))
     candidates: dict[int, int] = {}
@@ -57,6 +58,8 @@ def read_pool(pool: Path, given: Sequence[Path]) -> Pool:
         elif index.find_or_add(frame.structure)[1]:
             candidates[len(frames)] = number
             frames.append(frame)
+    for each in (frames, labelled):
+        require_angstrom(each)
     # an order as good as random that does not depend on that of the files
     order = sorted(candidates, key=lambda n: frames[n].key)
     both = sorted((labelled[n] for n in met), key=lambda frame: frame.key)

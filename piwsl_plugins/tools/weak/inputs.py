@@ -11,6 +11,8 @@ import numpy as np
 from ...frames.identity import StructureIndex
 from ...frames.reading import Frame, Keys, elements_of, read_frames
 from ..errors import InputError
+from ..label_names import say_candidates
+from ..units import require_angstrom
 
 #: neighbours of an element in one file may be this many times farther apart than in the other
 _SPACING = 1.6
@@ -48,6 +50,7 @@ def read_inputs(training: Path, pool: Path, keys: Keys, labelled: bool) -> Input
     """
     notes: list[str] = []
     given = _each_once(read_frames(training, keys=keys), training, notes)
+    require_angstrom(given)
     if labelled:
         _require_energies(given, training, keys.energy)
         notes += _forces_unread(given, training, keys.forces)
@@ -84,9 +87,11 @@ def _each_once(frames: Sequence[Frame], path: Path, notes: list[str]) -> list[Fr
 def _require_energies(frames: Sequence[Frame], path: Path, key: str) -> None:
     without = [frame for frame in frames if frame.energy is None]
     if without:
+        number = int(without[0].where.rpartition(" ")[2])
+        remedy = say_candidates(path, number, "energy", "--energy_key")
         raise InputError(
             f"{without[0].where}: no energy under '{key}' ({len(without)} of {len(frames)} frames "
-            f"of {path} have none); remove such frames, or name the label with --energy_key"
+            f"of {path} have none); {remedy}, or remove such frames"
         )
 
 

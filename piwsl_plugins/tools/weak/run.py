@@ -11,6 +11,7 @@ from ...frames.reading import Frame, Keys, elements_of
 from ..calculators import CalculatorSource
 from ..errors import InputError
 from ..labelling import Arrays
+from ..units import require_one_unit
 from .arguments import folder_of
 from .cheap import cheap_labels, is_learned
 from .corrections import (
@@ -34,7 +35,6 @@ from .stages import Stages
 from .summary import advise, describe, next_commands
 from .trainings import train
 from .trust import Corrected, Weak, corrected, held_out_errors, uncorrected, weigh
-from .units import require_one_unit
 
 #: frames left out that are named
 _NAMED = 5
@@ -102,7 +102,13 @@ class _Run:
 
     def correct(self, environment: dict[str, str]) -> None:
         """Correction files, models, labels; as far as the user wants to go."""
-        require_one_unit(self.training, self.cheap, self.elements)
+        require_one_unit(
+            self.training,
+            self.cheap,
+            self.elements,
+            "the cheap method",
+            ("training frames", "cheap labels"),
+        )
         offsets = fitted_offsets(self.training, self.cheap, self.elements)
         changes = correction_labels(self.training, self.cheap, offsets)
         sizes = root_mean_squares(changes, self.training)

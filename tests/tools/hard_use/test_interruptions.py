@@ -34,7 +34,7 @@ RUNS = {
         ("new.xyz",),
     ),
     "report": (
-        "report --model a=wrong_factories:slow --model b=wrong_factories:rest --data train.xyz "
+        "report --model a=wrong_factories:slow --model b=wrong_factories:most --data train.xyz "
         "--parts labels scans --scan_points 9 --resamples 100 --out new",
         ("new/parts", "new/summary.json"),
     ),

@@ -61,6 +61,10 @@ def rest():
     return Part(0.05, 0.0)
 
 
+def most():
+    return Part(0.9, 0.0)
+
+
 class Failing(Calculator):
     """Gives up on every structure."""
 

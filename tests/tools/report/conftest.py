@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ from ase.calculators.emt import EMT
 from ase.io import write
 
 from piwsl_plugins.tools.calculators import CalculatorSource
+from piwsl_plugins.tools.command import main
 from piwsl_plugins.tools.loading import LoadedCalculator
 
 DATA = Path(__file__).parents[3] / "data"
@@ -92,3 +94,50 @@ def frames_of(structures, **labels):
     )
     digest = str(np.sum([atoms.positions.sum() for atoms in structures]))
     return Frames(frames, ("test",), digest, 0)
+
+
+@pytest.fixture
+def strained(tmp_path):
+    """Checks the stress error of a model on a crystal of C and O, given its calculator and file.
+
+    Labels are dE/dε / V by central differences, ASE's sign, one component moved by 2 meV/Å³.
+    """
+
+    def check(calculator, model):
+        atoms = bulk("CO", "zincblende", a=4.0, cubic=True)
+        atoms.rattle(0.05, seed=0)
+        atoms.calc = calculator
+        stress = np.zeros(6)
+        for number, (i, j) in enumerate(((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))):
+            energies = []
+            for step in (-1e-4, 1e-4):
+                strain = np.zeros((3, 3))
+                strain[i, j] += 0.5 * step
+                strain[j, i] += 0.5 * step
+                moved = atoms.copy()
+                moved.calc = calculator
+                moved.set_cell(atoms.cell.array @ (np.eye(3) + strain), scale_atoms=True)
+                energies.append(moved.get_potential_energy())
+            stress[number] = (energies[1] - energies[0]) / 2e-4 / atoms.get_volume()
+        labelled = atoms.copy()
+        labelled.info["REF_energy"] = atoms.get_potential_energy()
+        labelled.info["REF_stress"] = stress + 0.002 * np.eye(6)[3]
+        labelled.arrays["REF_forces"] = atoms.get_forces()
+        write(tmp_path / "crystal.xyz", labelled, format="extxyz")
+        given = [
+            "--model",
+            f"x={model}",
+            "--data",
+            str(tmp_path / "crystal.xyz"),
+            "--parts",
+            "labels",
+        ]
+        assert main(["report", *given, "--out", str(tmp_path / "out")]) == 0
+        summary = json.loads((tmp_path / "out" / "summary.json").read_text(encoding="utf-8"))
+        values = summary["models"]["x"]["values"]
+        assert np.abs(stress).max() > 1e-4
+        assert values["stress_rmse"]["value"] == pytest.approx(2 / np.sqrt(6), abs=1e-3)
+        assert values["stress_mae"]["value"] == pytest.approx(2 / 6, abs=1e-3)
+        assert summary["quantities"]["stress_rmse"]["unit"] == "meV/Å³"
+
+    return check

@@ -88,15 +88,23 @@ def test_keys_of_the_summary_are_stable(finished):
     summary = summary_of(finished[1])
     assert set(summary) == {
         *("format", "version", "created", "software", "settings", "data", "quantities"),
-        *("baseline", "models", "findings"),
+        *("baseline", "models", "findings", "verdicts"),
     }
     assert set(summary["models"]["exact"]["values"]) == {
-        *("energy_rmse", "energy_mae", "energy_mean_error", "force_rmse", "force_mae"),
+        *(
+            "energy_rmse",
+            "energy_rmse_without_mean",
+            "energy_mae",
+            "energy_mean_error",
+            "force_rmse",
+            "force_mae",
+        ),
         *("force_slope", "stress_rmse", "stress_mae", "evaluation_time", "scan_mismatch"),
         *("scan_jump", "nve_drift", "nve_fluctuation", "survival_fraction", "survival_time"),
     }
     assert set(summary["models"]["exact"]) == {
         *("source", "kind", "values", "differences", "energy_offset_eV", "by_config_type"),
+        *("scales", "relative_energy_rmse"),
         *("by_element", "force_slope_by_magnitude", "scans", "dynamics"),
     }
     assert summary["models"]["exact"]["values"]["energy_rmse"].keys() == {"value", "low", "high"}
@@ -225,6 +233,76 @@ def test_data_without_forces_is_judged_on_energies(alloy, tmp_path):
     assert main(["report", *given, "--parts", "labels", "--forces_key", "none"]) == 0
     values = summary_of(tmp_path / "out")["models"]["soft"]["values"]
     assert "energy_rmse" in values and "force_rmse" not in values
+
+
+def test_labels_in_another_unit_are_named(alloy, tmp_path, capsys):
+    for atoms in alloy:
+        atoms.info["REF_energy"] *= 23.0605
+        atoms.arrays["REF_forces"] *= 23.0605
+    write(tmp_path / "kcal.xyz", alloy, format="extxyz")
+    given = [*MODELS[2:], "--data", str(tmp_path / "kcal.xyz"), "--out", str(tmp_path / "out")]
+    assert main(["report", *given, "--parts", "labels"]) == 2
+    error = capsys.readouterr().err
+    assert "likely the labelled frames are in kcal/mol; convert all labels to eV" in error
+
+
+def test_positions_in_another_unit_are_named(tmp_path, capsys):
+    atoms = ethanol()
+    atoms.positions *= 1.889726
+    atoms.info["REF_energy"] = 0.0
+    atoms.arrays["REF_forces"] = np.zeros((9, 3))
+    write(tmp_path / "bohr.xyz", atoms, format="extxyz")
+    given = [*MODELS[2:], "--data", str(tmp_path / "bohr.xyz"), "--out", str(tmp_path / "out")]
+    assert main(["report", *given]) == 2
+    assert "likely the positions are in bohr" in capsys.readouterr().err
+
+
+def test_labels_under_other_names_are_proposed(alloy, tmp_path, capsys):
+    for atoms in alloy:
+        atoms.info["dft_energy"] = atoms.info.pop("REF_energy")
+        atoms.info["charge"] = 0.0
+        atoms.arrays["gradient"] = -atoms.arrays["REF_forces"]
+        atoms.arrays["dft_forces"] = atoms.arrays.pop("REF_forces")
+    write(tmp_path / "named.xyz", alloy, format="extxyz")
+    given = [*MODELS[2:], "--data", str(tmp_path / "named.xyz"), "--out", str(tmp_path / "out")]
+    assert main(["report", *given]) == 2
+    error = capsys.readouterr().err
+    assert "named.xyz frame 0" in error and error.count("\n") == 1
+    assert "has 'dft_energy': name the right key with --energy_key dft_energy" in error
+    assert main(["report", *given, "--energy_key", "dft_energy"]) == 2
+    error = capsys.readouterr().err
+    assert "has 'dft_forces' and 'gradient': name" in error and "--forces_key dft_forces" in error
+
+
+def test_a_stress_under_another_name_is_not_passed_over(alloy, tmp_path, capsys, without_pages):
+    for atoms in alloy:
+        atoms.info["dft_stress"] = atoms.info.pop("REF_stress")
+    write(tmp_path / "named.xyz", alloy, format="extxyz")
+    given = [*MODELS[:2], "--data", str(tmp_path / "named.xyz"), "--parts", "labels"]
+    out = tmp_path / "out"
+    assert main(["report", *given, "--out", str(out)]) == 0
+    said = capsys.readouterr().out
+    assert "no frame has 'REF_stress'" in said and "name it with --stress_key dft_stress" in said
+    assert "--stress_key dft_stress" in (out / "summary.md").read_text(encoding="utf-8")
+    assert main(["report", *given, "--stress_key", "dft_stress", "--out", str(out)]) == 0
+    assert "not measured" not in capsys.readouterr().out
+    values = summary_of(out)["models"]["exact"]["values"]
+    assert values["stress_rmse"]["value"] == pytest.approx(0, abs=1e-4)
+    for atoms in alloy:
+        virial = -atoms.get_volume() * np.asarray(atoms.info.pop("dft_stress"))
+        atoms.info["REF_virials"] = virial
+    write(tmp_path / "named.xyz", alloy, format="extxyz")
+    assert main(["report", *given, "--out", str(out)]) == 0
+    assert "stress = −virial / volume" in capsys.readouterr().out
+
+
+def test_files_that_no_part_would_use_are_refused(report, alloy_file, capsys):
+    for option in ("--hessians", "--phonons"):
+        assert report(option, str(alloy_file))[0] == 2
+        error = capsys.readouterr().err
+        assert f"leaves out the vibrations, for which {option} is given" in error
+    assert report("--path", f"x={alloy_file}", "--parts", "labels")[0] == 2
+    assert "leaves out the scans, for which --path is given" in capsys.readouterr().err
 
 
 def test_help_needs_no_heavy_import():

@@ -72,6 +72,12 @@ def test_quick_report_on_the_bundled_data(tmp_path, ethanol_test_file):
     assert values["energy_rmse"]["value"] == pytest.approx(np.sqrt(np.mean(np.square(errors))))
 
 
+def test_stress_is_the_derivative_of_the_energy_by_strain(tmp_path, strained):
+    path = tiny_model(tmp_path / "x.model")
+    calculator = MACECalculator(model_paths=[str(path)], device="cpu", default_dtype="float64")
+    strained(calculator, path)
+
+
 def test_unknown_element_is_named_before_anything_is_computed(tmp_path, ethanol_test_file, capsys):
     path = tiny_model(tmp_path / "no_oxygen.model", elements=(1, 6))
     given = ["--model", f"x={path}", "--data", str(ethanol_test_file), "--out", str(tmp_path / "o")]

@@ -14,6 +14,7 @@ pytest.importorskip("torch")
 
 from piwsl_plugins.core.hessian_labels import HESSIAN_KEY, HessianLabel, write_labels
 from piwsl_plugins.tools.command import main
+from piwsl_plugins.tools.errors import InputError
 from piwsl_plugins.tools.hessian.differences import hessian
 from piwsl_plugins.tools.report.analysis.vibrations import analyse, ratios
 from piwsl_plugins.tools.report.arguments import build_parser, settings_from
@@ -185,8 +186,15 @@ def test_hessians_add_the_part():
     assert "vibrations" not in settings_from(build_parser().parse_args(given)).parts
     given += ["--hessians", "h.npz"]
     assert "vibrations" in settings_from(build_parser().parse_args(given)).parts
-    given += ["--parts", "labels"]
-    assert settings_from(build_parser().parse_args(given)).parts == ("labels",)
+    with pytest.raises(InputError, match=r"--parts=labels leaves out the vib.*--hessians"):
+        settings_from(build_parser().parse_args([*given, "--parts", "labels"]))
+
+
+def test_a_quick_report_has_no_dynamics_that_are_too_short_to_tell():
+    given = ["--model", "x=GFN2-xTB", "--data", "x.xyz", "--out", "out", "--quick"]
+    for more in ([], ["--hessians", "h.npz"]):
+        parts = settings_from(build_parser().parse_args([*given, *more])).parts
+        assert ("dynamics" in parts, "vibrations" in parts) == (False, bool(more))
 
 
 def test_labels_with_a_cell_are_periodic(alloy, tmp_path):

@@ -12,7 +12,6 @@ from piwsl_plugins.tools.weak.corrections import divide
 from piwsl_plugins.tools.weak.offsets import Offsets
 from piwsl_plugins.tools.weak.shares import draw_shares
 from piwsl_plugins.tools.weak.trust import Corrected, held_out_errors, uncorrected, weigh
-from piwsl_plugins.tools.weak.units import require_one_unit
 
 
 def frame(name, index=0, **labels):
@@ -175,39 +174,3 @@ def test_the_error_of_the_cheap_method_has_the_offsets_of_the_model():
     alone = uncorrected(frames[3:], cheap, frames[3:], offsets)
     errors = held_out_errors([alone], wanted, ["energy", "forces"])
     assert errors == pytest.approx({"energy": 0.6 / 3})
-
-
-@pytest.mark.parametrize(
-    ("factor", "words"),
-    [
-        (0.0367493, r"likely the training frames are in hartree"),
-        (23.0605, r"likely the training frames are in kcal/mol"),
-        (1 / 96.4853, r"likely the cheap labels are in kJ/mol"),
-        (-1.0, "wrong sign"),
-    ],
-)
-def test_another_unit_is_told_from_the_slope(factor, words):
-    random = np.random.default_rng(0)
-    frames, cheap = [], {}
-    for index in range(8):
-        forces = random.normal(size=(3, 3))
-        energy = float(random.normal())
-        made = Frame(
-            molecule("H2O"), f"frame {index}", energy=factor * energy, forces=factor * forces
-        )
-        made.atoms.positions[:] += random.normal(scale=0.01, size=(3, 3))
-        frames.append(made)
-        cheap[made.key] = {
-            "energy": np.array(energy + 0.05 * random.normal()),
-            "forces": forces + 0.05 * random.normal(size=(3, 3)),
-        }
-    with pytest.raises(InputError, match=words):
-        require_one_unit(frames, cheap, [1, 8])
-
-
-def test_methods_of_one_unit_may_differ():
-    frames = [frame("H2O", i, energy=float(i), forces=np.full((3, 3), 0.1 * i)) for i in range(8)]
-    cheap = {
-        f.key: {"energy": np.array(1.4 * f.energy + 5.0), "forces": 1.4 * f.forces} for f in frames
-    }
-    require_one_unit(frames, cheap, [1, 8])

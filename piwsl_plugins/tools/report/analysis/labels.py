@@ -13,6 +13,10 @@ from .statistics import Ratio
 
 #: number of groups of equal size into which atoms are sorted by the size of their force
 MAGNITUDE_GROUPS = 6
+#: energies that scatter by less, relative to their size, are all alike
+ROUNDING = 1e-9
+#: so many frames more than elements leave something over when element energies are fitted
+FREE_FRAMES = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,10 +88,10 @@ def compare(reference: dict[str, Any], result: dict[str, Any], fit_offset: bool)
 
 def overall(predicted: Predicted) -> dict[str, Ratio]:
     """The quantities over all frames."""
-    found = _energy_ratios(predicted.energy_error)
+    found = _energy_ratios(predicted)
     if predicted.offset is not None:
         # nothing is left of it but rounding
-        del found["energy_mean_error"]
+        del found["energy_mean_error"], found["energy_rmse_without_mean"]
     if predicted.forces is not None:
         everything = [np.ones(len(frame), dtype=bool) for frame in predicted.numbers]
         found |= _force_ratios(predicted, everything)
@@ -103,7 +107,7 @@ def by_config_type(predicted: Predicted) -> Iterator[tuple[str, int, dict[str, R
     kinds = sorted(set(predicted.config_type))
     for kind in kinds if len(kinds) > 1 else []:
         members = np.array([other == kind for other in predicted.config_type])
-        found = _energy_ratios(predicted.energy_error[members])
+        found = {name: _only(r, members) for name, r in _energy_ratios(predicted).items()}
         if predicted.forces is not None:
             masks = [
                 np.full(len(frame), member)
@@ -141,9 +145,43 @@ def slope_by_magnitude(predicted: Predicted) -> Iterator[tuple[float, float, Rat
             yield float(inside.mean()), float(high), _force_ratios(predicted, masks)["force_slope"]
 
 
-def _energy_ratios(error: np.ndarray) -> dict[str, Ratio]:
+def scales(predicted: Predicted) -> dict[str, float]:
+    """The sizes of the labels, to which errors are relative.
+
+    Returns:
+        ``energy``: scatter of the labels in meV/atom, less what composition explains; missing where
+        that is nearly everything. ``force``: root mean square of the components in meV/Å.
+    """
+    found = {}
+    scatter = _without_elements(predicted, predicted.energy)
+    if scatter is not None and scatter > ROUNDING * np.abs(predicted.energy).max():
+        found["energy"] = scatter
+    if predicted.forces is not None:
+        found["force"] = float(np.sqrt(np.mean(np.concatenate(predicted.forces) ** 2)))
+    return found
+
+
+def relative_energy_rmse(predicted: Predicted) -> float | None:
+    """Energy RMSE in meV/atom without one constant for each element; None for few frames."""
+    return _without_elements(predicted, predicted.energy_error)
+
+
+def _without_elements(predicted: Predicted, energies: np.ndarray) -> float | None:
+    """Root mean square of energies (per atom) without what element energies explain of them."""
+    n_atoms = np.array([len(frame) for frame in predicted.numbers])
+    n_elements = len(np.unique(np.concatenate(predicted.numbers)))
+    if len(n_atoms) < n_elements + FREE_FRAMES:
+        return None
+    rest, _ = _without_offset(energies * n_atoms, predicted.numbers)
+    return float(np.sqrt(np.mean((rest / n_atoms) ** 2)))
+
+
+def _energy_ratios(predicted: Predicted) -> dict[str, Ratio]:
+    """Errors with their mean and without: the mean of all frames, which is one constant."""
+    error = predicted.energy_error
     return {
         "energy_rmse": Ratio.over(error**2, 1, root=True),
+        "energy_rmse_without_mean": Ratio.over((error - error.mean()) ** 2, 1, root=True),
         "energy_mae": Ratio.over(np.abs(error), 1),
         "energy_mean_error": Ratio.over(error, 1),
     }

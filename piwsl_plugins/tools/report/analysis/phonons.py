@@ -142,3 +142,9 @@ def ratios(found: list[Phonons]) -> dict[str, Ratio]:
         "phonon_slope": Ratio.over(sums["product"], sums["reference"]),
         "phonon_highest_mae": Ratio.over([abs(phonons.highest_error) for phonons in found], 1),
     }
+
+
+def scale(found: list[Phonons]) -> float:
+    """Mean |frequency| of the references over the modes of the Brillouin zones, in THz."""
+    means = [p.reference.weights @ np.abs(p.reference.mesh).mean(axis=1) for p in found]
+    return float(np.mean(means))

@@ -106,3 +106,8 @@ def ratios(found: list[Vibrations]) -> dict[str, Ratio]:
         several["zero_point_mae"] = Ratio.over(np.abs(zero_point), 1)
         several["free_energy_mae"] = Ratio.over(np.abs(free_energy), 1)
     return several
+
+
+def scale(found: list[Vibrations]) -> float:
+    """Mean |frequency| of the labels, in cm⁻¹."""
+    return float(np.abs(np.concatenate([v.reference for v in found])).mean())

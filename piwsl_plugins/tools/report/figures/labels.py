@@ -25,12 +25,14 @@ def parity(collected: Collected, summary: dict[str, Any]) -> Figure | None:
     style = looks(collected.models, "color")
     for column, (name, model) in enumerate(models.items()):
         _energies(axes[column], model, style[name]["color"])
-        rmse = summary["models"][name]["values"]["energy_rmse"]["value"]
-        axes[column].set_title(f"{name}: RMSE {rmse:.3g} meV/atom")
+        values = summary["models"][name]["values"]
+        title = f"{name}: RMSE {values['energy_rmse']['value']:.3g} meV/atom"
+        if "energy_rmse_without_mean" in values:
+            title += f",\n{values['energy_rmse_without_mean']['value']:.3g} without the mean error"
+        axes[column].set_title(title)
         if with_forces:
             below = axes[len(models) + column]
             _forces(below, model, style[name]["color"])
-            values = summary["models"][name]["values"]
             below.set_title(
                 f"RMSE {values['force_rmse']['value']:.3g} meV/Å, "
                 f"slope {values['force_slope']['value']:.3f}"
@@ -75,7 +77,12 @@ def errors(collected: Collected, summary: dict[str, Any]) -> Figure | None:
     """Force RMSE by element and, where there are several, energy RMSE by ``config_type``."""
     groups = [
         ("by_element", "force_rmse", "Force RMSE (meV/Å)", "Element"),
-        ("by_config_type", "energy_rmse", "Energy RMSE (meV/atom)", "config_type"),
+        (
+            "by_config_type",
+            "energy_rmse_without_mean",
+            "Energy RMSE without mean error (meV/atom)",
+            "config_type",
+        ),
         ("by_config_type", "force_rmse", "Force RMSE (meV/Å)", "config_type"),
     ]
     models = {n: m for n, m in summary["models"].items() if "by_element" in m}

@@ -6,7 +6,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from ....frames.reading import elements_of
 from ...loading import LoadedCalculator
+from ...units import require_one_unit
 from ..data import Frames
 
 
@@ -19,6 +21,7 @@ def reference(frames: Frames) -> dict[str, Any]:
         "files": frames.files,
         "digest": frames.digest,
         "n_isolated_atoms": frames.n_isolated_atoms,
+        "notes": frames.notes,
         "formula": [frame.atoms.get_chemical_formula() for frame in frames.frames],
         "config_type": [frame.config_type for frame in frames.frames],
         "numbers": [frame.atoms.numbers for frame in frames.frames],
@@ -41,6 +44,10 @@ def predictions(
     Returns:
         ``{"energy": [...], "forces": [...], "stress": [...], "seconds": [...]}``, one entry per
         frame; a stress is None where there is no label or the model gives none.
+
+    Raises:
+        InputError: for labels and answers in different units.
+        RunError: for a model that fails.
     """
     found: dict[str, list[Any]] = {"energy": [], "forces": [], "stress": [], "seconds": []}
     for frame in frames.frames:
@@ -52,4 +59,13 @@ def predictions(
         found["forces"].append(evaluation.forces)
         found["stress"].append(evaluation.stress)
         advance()
-    return dict(found)
+    answers = {
+        frame.key: {"energy": energy, "forces": forces}
+        for frame, energy, forces in zip(
+            frames.frames, found["energy"], found["forces"], strict=True
+        )
+    }
+    called = model.source.called
+    names = ("labelled frames", f"answers of {called}")
+    require_one_unit(frames.frames, answers, elements_of(frames.frames), called, names)
+    return found

@@ -1,0 +1,162 @@
+"""Labels and positions in another unit than eV and Å, told from what they are compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from ..frames.element_energies import ElementEnergies
+from ..frames.reading import Frame
+from .errors import InputError
+
+#: what a number in eV or eV/Å is in other units
+_ENERGIES = {
+    "hartree": 0.0367493,
+    "rydberg": 0.0734986,
+    "kcal/mol": 23.0605,
+    "kJ/mol": 96.4853,
+    "meV": 1000.0,
+}
+_FORCES = {
+    "hartree/bohr": 0.0194469,
+    "rydberg/bohr": 0.0388938,
+    "hartree/Å": 0.0367493,
+    "kcal/mol/Å": 23.0605,
+    "kJ/mol/Å": 96.4853,
+    "meV/Å": 1000.0,
+}
+#: what a length in Å is in other units
+_LENGTHS = {"bohr": 1.889726, "nm": 0.1}
+#: two methods differ in slope by less, and a unit is told by a ratio that is nearer
+_SLOPE, _NEAR = 5.0, 1.5
+#: labels of one quantity in two units correlate by more, those of a bad method need not
+_CORRELATION = 0.9
+#: frames beyond those that the offsets take up
+_FEWEST = 4
+#: H, B, C, N, O, F, Si, P, S, Cl: elements that have a covalent bond in nearly every structure
+_BONDED = (1, 5, 6, 7, 8, 9, 14, 15, 16, 17)
+#: distances to the nearest neighbour over the sum of covalent radii: in Å the shorter ones of a
+#: file are within these bounds, in bohr and nm none are
+_SHORTEST, _LONGEST = 0.4, 1.55
+#: neighbours are looked for up to this
+_FARTHEST = 2.2
+#: of all nearest neighbours, so many are nearer than the one that is judged
+_NEARER = 0.1
+#: frames of which the distances are looked at
+_MEASURED = 100
+
+
+def require_angstrom(frames: Sequence[Frame]) -> None:
+    """Refuse positions whose nearest neighbours are at the distances of bonds in another unit.
+
+    Args:
+        frames: of one file.
+
+    Raises:
+        InputError: naming a frame and the likely unit.
+    """
+    ratios = np.concatenate([np.zeros(0), *(_nearest(f) for f in frames[:: _every(frames)])])
+    if not len(ratios):
+        return
+    ratio = float(np.quantile(ratios, _NEARER))
+    if _SHORTEST <= ratio <= _LONGEST:
+        return
+    unit = min(_LENGTHS, key=lambda name: abs(np.log(_LENGTHS[name] / ratio)))
+    if abs(np.log(_LENGTHS[unit] / ratio)) < np.log(_NEAR):
+        raise InputError(
+            f"{frames[0].where} and others: atoms are {ratio:.3g} times the length of a bond from "
+            f"their nearest neighbours; likely the positions are in {unit}; convert them to Å "
+            f"(divide by {_LENGTHS[unit]:g})"
+        )
+
+
+def require_one_unit(
+    frames: Sequence[Frame],
+    others: Mapping[str, Mapping[str, np.ndarray]],
+    elements: Sequence[int],
+    name: str,
+    names: tuple[str, str],
+) -> None:
+    """Refuse labels whose slope on others is that of another unit, or of the other sign.
+
+    Args:
+        frames: with labels.
+        others: energies (eV) and forces (eV/Å) of another method by the frames' keys.
+        elements: atomic numbers that occur.
+        name: of the other method.
+        names: of the frames' labels and of the others.
+
+    Raises:
+        InputError: naming the label and the likely unit.
+    """
+    freedom = len(frames) - len(elements)
+    _compare("energies", *_energies(frames, others, elements), _ENERGIES, freedom, name, names)
+    pairs = [
+        (np.ravel(frame.forces), np.ravel(others[frame.key]["forces"]))
+        for frame in frames
+        if frame.forces is not None and "forces" in others[frame.key]
+    ]
+    if pairs:
+        expensive, low = (np.concatenate(one) for one in zip(*pairs, strict=True))
+        _compare("forces", expensive, low, _FORCES, expensive.size, name, names)
+
+
+def _every(frames: Sequence[Frame]) -> int:
+    return max(1, len(frames) // _MEASURED)
+
+
+def _nearest(frame: Frame) -> np.ndarray:
+    """Distances of bonding elements to their nearest neighbours over the sums of covalent radii."""
+    from ase.data import covalent_radii
+    from ase.neighborlist import neighbor_list
+
+    atoms = frame.atoms
+    radii = covalent_radii[atoms.numbers]
+    first, second, distances = neighbor_list("ijd", atoms, _FARTHEST * radii)
+    ratios = np.full(len(atoms), np.inf)
+    np.minimum.at(ratios, first, distances / (radii[first] + radii[second]))
+    return ratios[np.isin(atoms.numbers, _BONDED) & np.isfinite(ratios)]
+
+
+def _energies(
+    frames: Sequence[Frame],
+    others: Mapping[str, Mapping[str, np.ndarray]],
+    elements: Sequence[int],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Both energies of the frames (eV), less the part that their composition explains."""
+    counts = np.array([[np.sum(f.atoms.numbers == z) for z in elements] for f in frames], float)
+    own = np.array([float(f.energy or 0.0) for f in frames])
+    other = np.array([float(others[f.key]["energy"]) for f in frames])
+    own, other = (e - ElementEnergies(counts, e)(counts) for e in (own, other))
+    return own, other
+
+
+def _compare(
+    label: str,
+    own: np.ndarray,
+    other: np.ndarray,
+    units: Mapping[str, float],
+    freedom: int,
+    name: str,
+    names: tuple[str, str],
+) -> None:
+    product, norm = float(own @ other), float(other @ other)
+    size = np.sqrt(norm * float(own @ own))
+    if freedom < _FEWEST or size == 0 or abs(product) < _CORRELATION * size:
+        return
+    slope = product / norm
+    if 1 / _SLOPE < slope < _SLOPE:
+        return
+    start = f"the {label} of the {names[0]} are {slope:.4g} times those of {name}"
+    if slope < 0:
+        raise InputError(f"{start}: one of them has the wrong sign (gradients are no forces)")
+    # in units of the one, or of the other
+    ratios = {(names[0], unit): factor for unit, factor in units.items()}
+    ratios |= {(names[1], unit): 1 / factor for unit, factor in units.items()}
+    (file, unit), ratio = min(ratios.items(), key=lambda item: abs(np.log(item[1] / slope)))
+    if abs(np.log(ratio / slope)) < np.log(_NEAR):
+        expected = "eV" if label == "energies" else "eV/Å"
+        raise InputError(
+            f"{start}; likely the {file} are in {unit}; convert all labels to {expected}"
+        )

@@ -1,0 +1,19 @@
+"""NequIP models through the stock calculator."""
+
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("nequip", reason="needs the nequip extra")
+
+pytestmark = pytest.mark.framework
+
+
+def test_stress_is_the_derivative_of_the_energy_by_strain(tmp_path, strained):
+    from nequip.integrations.ase import NequIPCalculator
+
+    from ...nequip.command_line import config, train
+
+    made = config(loss={"_target_": "nequip.train.EnergyForceLoss"})
+    train(tmp_path, made, "run=[train]", "trainer.max_epochs=1")
+    path = tmp_path / "out" / "last.ckpt"
+    strained(NequIPCalculator._from_saved_model(str(path)), path)
