@@ -19,7 +19,7 @@ examples:
   piwsl hessian train.xyz --calculator my_dft:calculator --index ::10 --workers 8
   piwsl hessian big.xyz --calculator foundation.model --max_hessian_atoms 0 --probes 32
   piwsl hessian --from_output freq/*.fchk --out freq.npz --frames freq.xyz --expect minimum
-  piwsl hessian --from_phonopy phonopy_params.yaml --out crystal.npz
+  piwsl hessian --from_phonopy FOLDER --out crystal.npz --frames crystal.xyz
   piwsl hessian relaxed.xyz --from_vibrations vib --delta 0.01
   piwsl hessian cell.xyz --from_phonons phonon --supercell 2 2 2 --delta 0.01
 
@@ -77,9 +77,10 @@ def build_parser() -> argparse.ArgumentParser:
     source.add_argument(
         "--from_phonopy",
         type=Path,
-        metavar="FILE",
-        help="phonopy_disp.yaml, phonopy_params.yaml or phonopy.yaml, with FORCE_SETS or "
-        "FORCE_CONSTANTS in it or beside it",
+        metavar="FOLDER",
+        help="folder with phonopy's files, or phonopy_disp.yaml, phonopy_params.yaml, "
+        "phonopy.yaml or phono3py_params.yaml itself, with FORCE_SETS or FORCE_CONSTANTS in it or "
+        "beside it",
     )
     source.add_argument(
         "--from_vibrations",
@@ -123,7 +124,8 @@ def build_parser() -> argparse.ArgumentParser:
         type=Path,
         metavar="OUT.xyz",
         help="also write the structures, with energies and forces as far as the calculations hold "
-        "them, to train on or for a pool",
+        "them, to train on or for a pool; of random displacements of phonopy the displaced "
+        "supercells too, and without --out these alone",
     )
     convert.add_argument(
         "--supercell", type=int, nargs=3, metavar="N", help="the supercell that Phonons was given"
@@ -154,7 +156,10 @@ def check(options: argparse.Namespace) -> None:
     if options.data is None and not alone:
         raise InputError(f"--{given[0]} needs a file of structures")
     if options.data is None and options.out is None:
-        raise InputError("without a file of structures, give --out")
+        if not (options.from_phonopy and options.frames):
+            raise InputError("without a file of structures, give --out")
+        if options.expect:
+            raise InputError("--expect is about labels, and without --out none are written")
     if options.data is not None and options.from_phonopy:
         raise InputError("--from_phonopy takes the structure from its own file; leave DATA out")
     _check_mode(options, given[0])
@@ -194,13 +199,13 @@ def _check_mode(options: argparse.Namespace, source: str) -> None:
             raise InputError(f"--{name} has no use with --{source}; leave it out")
 
 
-def out_path(options: argparse.Namespace) -> Path:
-    """Where the labels go."""
-    if options.out is not None:
+def out_path(options: argparse.Namespace) -> Path | None:
+    """Where the labels go; None if only structures are wanted."""
+    if options.out is not None or options.data is None:
         return options.out
     return options.data.with_name(f"{options.data.stem}.hessian.npz")
 
 
 def outputs_of(options: argparse.Namespace) -> list[Path]:
     """The files to write."""
-    return [out_path(options), *([] if options.frames is None else [options.frames])]
+    return [path for path in (out_path(options), options.frames) if path is not None]

@@ -30,6 +30,7 @@ class Converted:
         frames: the structure of each with energy and forces of the same calculation, as far as
             they are known; empty where neither ever is.
         notes: lines for the user.
+        displaced: further structures of the same calculations, with forces, that have no label.
     """
 
     labels: Sequence[HessianLabel]
@@ -37,13 +38,14 @@ class Converted:
     method: str
     frames: Sequence[Atoms] = ()
     notes: Sequence[str] = ()
+    displaced: Sequence[Atoms] = ()
 
     def structures(self) -> list[Atoms]:
-        """The structures that have the labels, with what else is known of them."""
+        """The structures that have the labels, with what else is known of them; then the others."""
         from ase import Atoms
 
         bare = (Atoms(x.numbers, x.positions, cell=x.cell, pbc=x.pbc) for x in self.labels)
-        return list(self.frames or bare)
+        return [*(self.frames or bare), *self.displaced]
 
     def symmetric(self) -> list[HessianLabel]:
         """The labels, the small differences that noise leaves between Hᵀ and H taken out.

@@ -53,13 +53,30 @@ def summarise(path: Path, max_displacement: float, notes: Sequence[str] = ()) ->
         mean = np.mean([_curvatures(label).mean() / len(label.numbers) for label in probed])
         size = max(np.abs(label.displacements).max() for label in probed)
         lines.append(f"  mean curvature of probes of up to {size:.2g} Å: {_milli(mean)} meV/atom")
-    lines += notes
-    lines += [
-        f"Labels: {path}",
-        f"Train with --loss=piwsl --piwsl_hessian_file={path} (mace_run_train), or with",
-        f"hessian_file: {path} in the loss of a config (nequip-train)",
-    ]
+    lines += [*notes, f"Labels: {path}"]
     return "\n".join(lines)
+
+
+def how_to_train(path: Path, of_supercells: bool = False, frames: Path | None = None) -> str:
+    """The last line of a run: what to do with what it has written.
+
+    Args:
+        path: the label file.
+        of_supercells: whether it labels supercells, which are hardly in the training data.
+        frames: file with these supercells, if one was written.
+    """
+    if of_supercells and frames is None:
+        return (
+            f"Train with --piwsl_hessian_file={path} (mace_run_train; nequip-train: hessian_file) "
+            "if the supercells are in your data; else run this again with --frames FILE.xyz "
+            "--overwrite, which writes them for a pool"
+        )
+    pool = f" --piwsl_pool_file={frames}" if of_supercells else ""
+    named = f", pool_file: {frames}" if of_supercells else ""
+    return (
+        f"Train with --loss=piwsl --piwsl_hessian_file={path}{pool} (mace_run_train), or with "
+        f"hessian_file: {path}{named} in the loss of a config (nequip-train)"
+    )
 
 
 def unexpected_modes(
