@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .displacements import Keys, normal, random_bits
-from .hessian_checks import LOOKED_AT, rigid_problem_of, unit_problem_of
+from .hessian_checks import problem_of, units_problem_of
 from .hessian_labels import HessianLabel, read_labels
 from .hessian_lookup import HessianLabels
 from .options import SettingsError
@@ -160,12 +160,15 @@ def matched_labels(
 
     def check(index: int, label: HessianLabel) -> None:
         check_label(options, index, label)
-        problem = rigid_problem_of(label)
+        problem = problem_of(label, options.hessian_tolerance)
         if problem:
             raise SettingsError(option, path, f"label {index} (from 0): {problem}")
 
     given = read_labels(path, option, check)
-    _check_units(given, option, path)
+    in_other_units = units_problem_of(given)
+    if in_other_units is not None:
+        number, problem = in_other_units
+        raise SettingsError(option, path, f"label {number} (from 0): {problem}")
     labels = HessianLabels(given)
     split = "training" if option == "hessian_file" else "validation"
     n_found, n = labels.summary(structures)
@@ -180,20 +183,6 @@ def matched_labels(
         )
     of_pool = f", and for {n_found_pool} of {n_pool} of the pool" if n_pool else ""
     return labels, f"PIWSL: Hessian labels for {n_found} of {n} {split} structures{of_pool}"
-
-
-def _check_units(labels: Sequence[HessianLabel], option: str, path: str) -> None:
-    """Refuse a file in other units than eV/Å²: a matter of all its Hessians, not of a strange one.
-
-    Raises:
-        SettingsError: naming the option.
-    """
-    numbers = range(0, len(labels), -(-len(labels) // LOOKED_AT))
-    whole = {n: label for n in numbers if (label := labels[n]).hessian is not None}
-    problems = {n: problem for n, label in whole.items() if (problem := unit_problem_of(label))}
-    if 2 * len(problems) > len(whole):
-        number, problem = next(iter(problems.items()))
-        raise SettingsError(option, path, f"label {number} (from 0): {problem}")
 
 
 def check_label(options: Hessian, index: int, label: HessianLabel) -> None:

@@ -6,10 +6,12 @@ import argparse
 import dataclasses
 from pathlib import Path
 
+from ...core.options import SettingsError
+from ...core.settings import Hessian
 from .. import workers
 from ..calculators import FORMS
 from ..errors import InputError
-from ..options import add
+from ..options import add, chosen
 from ..outputs import check_file
 from .settings import HessianSettings
 
@@ -127,6 +129,7 @@ def build_parser() -> argparse.ArgumentParser:
         "them, to train on or for a pool; of random displacements of phonopy the displaced "
         "supercells too, and without --out these alone",
     )
+    add(convert, Hessian, "hessian_tolerance")
     convert.add_argument(
         "--supercell", type=int, nargs=3, metavar="N", help="the supercell that Phonons was given"
     )
@@ -163,6 +166,10 @@ def check(options: argparse.Namespace) -> None:
     if options.data is not None and options.from_phonopy:
         raise InputError("--from_phonopy takes the structure from its own file; leave DATA out")
     _check_mode(options, given[0])
+    try:
+        Hessian(**chosen(options, Hessian))
+    except SettingsError as error:
+        raise InputError(f"--{error.name}={error.value}: {error.remedy}") from None
     workers.check_options(options)
     if options.delta is not None and not 0 < options.delta <= 0.5:
         raise InputError(f"--delta={options.delta}: allowed is above 0, at most 0.5 Å")
@@ -186,7 +193,7 @@ def _check_mode(options: argparse.Namespace, source: str) -> None:
     """Refuse options that the source of Hessians has no use for."""
     measuring = {field.name for field in dataclasses.fields(HessianSettings)}
     measuring |= {"workers", "executor", "device", "head", "skip_failed"}
-    useless = {"frames"} if source == "calculator" else measuring
+    useless = {"frames", "hessian_tolerance"} if source == "calculator" else measuring
     if source not in ("from_vibrations", "from_phonons"):
         useless |= {"delta"}
     if source != "from_phonons":

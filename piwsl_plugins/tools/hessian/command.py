@@ -7,6 +7,7 @@ import dataclasses
 import os
 from pathlib import Path
 
+from ...core.settings import Hessian
 from ..calculators import CalculatorSource
 from ..options import chosen
 from ..outputs import alone, check_new
@@ -39,7 +40,7 @@ def main(given: list[str]) -> None:
             notes += unexpected_modes(read(out), where, options.expect)
         print(summarise(out, settings.max_displacement, notes))
         of_supercells = bool(options.from_phonopy or options.from_phonons)
-        print(how_to_train(out, of_supercells, options.frames))
+        print(how_to_train(out, of_supercells, options.frames, chosen(options, Hessian)))
 
 
 def _measure(
@@ -85,6 +86,7 @@ def _convert(options: argparse.Namespace, out: Path | None) -> tuple[list[str], 
     from .label_file import write
     from .training_frames import write_training_frames
 
+    tolerance = Hessian(**chosen(options, Hessian)).hessian_tolerance
     for path in outputs_of(options):
         check_new(path, options.overwrite)
     if options.from_vibrations:
@@ -114,7 +116,7 @@ def _convert(options: argparse.Namespace, out: Path | None) -> tuple[list[str], 
     if out is None:
         notes.append(write_training_frames(options.frames, converted.displaced))
         return list(converted.where), notes
-    write(out, converted.symmetric(), converted.method)
+    write(out, converted.symmetric(tolerance), converted.method)
     if options.frames is not None:
         notes.append(write_training_frames(options.frames, converted.structures()))
     return list(converted.where), notes

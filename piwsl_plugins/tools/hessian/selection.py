@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 
 from ..errors import InputError
-from ..structures import Frame, read_frames
+from ..structures import Frame, LabelKeys, read_frames
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,12 +17,13 @@ class Selection:
     notes: list[str]
 
 
-def select(path: Path, index: str) -> Selection:
+def select(path: Path, index: str, keys: LabelKeys | None = None) -> Selection:
     """The structures of ``path``; single atoms are left out, as their Hessian is zero.
 
     Args:
         path: any file that ASE reads.
         index: ASE's frame selection.
+        keys: names of the labels of the frames.
 
     Raises:
         InputError: as :func:`piwsl_plugins.tools.structures.read_frames`, and for two frames with
@@ -31,7 +32,7 @@ def select(path: Path, index: str) -> Selection:
     frames: dict[str, Frame] = {}
     by_positions: dict[bytes, Frame] = {}
     n_single = n_repeated = 0
-    for frame in read_frames(path, index):
+    for frame in read_frames(path, index, keys):
         atoms = frame.atoms
         if len(atoms) == 1:
             n_single += 1
