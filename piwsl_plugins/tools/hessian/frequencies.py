@@ -16,7 +16,7 @@ TOLERANCE, SOFT, SOFT_TOLERANCE = 5.0, 300.0, 50.0
 #: modes below this (cm⁻¹) are imaginary; nearer to 0 is noise
 IMAGINARY = -30.0
 #: wavenumber in cm⁻¹ of the eigenvalue 1 eV/(Å² u)
-_WAVENUMBER = units._hbar * 1e10 / np.sqrt(units._e * units._amu) / units.invcm
+WAVENUMBER = units._hbar * 1e10 / np.sqrt(units._e * units._amu) / units.invcm
 
 
 def frequencies(label: HessianLabel, masses: np.ndarray) -> np.ndarray:
@@ -37,7 +37,7 @@ def frequencies(label: HessianLabel, masses: np.ndarray) -> np.ndarray:
         vibrations = null_space(motions, rcond=1e-3)
         weighted = vibrations.T @ weighted @ vibrations
     squares = np.linalg.eigvalsh(weighted)
-    return np.sign(squares) * np.sqrt(np.abs(squares)) * _WAVENUMBER
+    return np.sign(squares) * np.sqrt(np.abs(squares)) * WAVENUMBER
 
 
 def imaginary_modes(label: HessianLabel) -> int:

@@ -20,6 +20,7 @@ from .orca_hessian import read_orca_hessian
 from .rigid_motions import rotation_between, rotational_residue, turned
 from .sanity import problem_of
 from .selection import select
+from .solid_outputs import placed, read_solid_output
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -45,6 +46,12 @@ def from_outputs(paths: Sequence[Path], data: Path | None, index: str) -> Conver
     targets = None if data is None else [frame.atoms for frame in select(data, index).frames]
     labels, frames = [], []
     for path in paths:
+        solid = read_solid_output(path)
+        if solid is not None:
+            label, frame = solid if targets is None else _placed(path, targets, *solid)
+            labels.append(label)
+            frames.append(frame)
+            continue
         job = read_orca_hessian(path) if path.suffix == ".hess" else read_job(path)
         try:
             label, forces = _fitted(job)
@@ -56,6 +63,15 @@ def from_outputs(paths: Sequence[Path], data: Path | None, index: str) -> Conver
         frames.append(_training_frame(label, job, forces))
     names = ", ".join(path.name for path in paths)
     return Converted(labels, [str(path) for path in paths], f"frequency jobs: {names}", frames)
+
+
+def _placed(
+    path: Path, targets: Sequence[Atoms], label: HessianLabel, frame: Atoms
+) -> tuple[HessianLabel, Atoms]:
+    try:
+        return placed(targets, label, frame)
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from error
 
 
 def _fitted(job: FrequencyJob) -> tuple[HessianLabel, np.ndarray | None]:

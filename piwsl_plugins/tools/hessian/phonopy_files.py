@@ -78,11 +78,11 @@ def _describes_a_supercell(path: Path) -> bool:
     return "\nunit_cell:" in text and "\nsupercell_matrix:" in text
 
 
-def text_of(path: Path) -> str:
-    """The text of a file, which may be compressed."""
+def text_of(path: Path, size: int = -1) -> str:
+    """The text of a file, which may be compressed; of its first ``size`` bytes if given."""
     opened = {".xz": lzma.open, ".gz": gzip.open}.get(path.suffix, open)
     with opened(path, "rb") as file:
-        return str(file.read().decode(errors="replace"))
+        return str(file.read(size).decode(errors="replace"))
 
 
 def load_phonopy(path: Path, option: str) -> Any:
