@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError, reason_of
-from .phonopy_files import refuse_tags, require_phonopy, spelt_as_now, text_of
+from .phonopy_files import check_order, refuse_tags, require_phonopy, spelt_as_now, text_of
 
 
 def is_of_phono3py(path: Path) -> bool:
@@ -24,7 +24,7 @@ def load_phono3py(path: Path, option: str) -> list[Any]:
     Those without forces (beyond the cutoff distance) are left out.
 
     Args:
-        path: ``phono3py_params.yaml`` or the like.
+        path: ``phono3py_params.yaml``, or ``phono3py_disp.yaml`` with ``FORCES_FC3`` beside it.
         option: who asks, for messages.
 
     Returns:
@@ -38,56 +38,79 @@ def load_phono3py(path: Path, option: str) -> list[Any]:
     try:
         text = text_of(path)
         refuse_tags(text)
-        found = _phonons(spelt_as_now(text))
+        found = _phonons(spelt_as_now(text), path)
     except Exception as error:  # whatever a truncated file leads to
         raise InputError(f"{path}: phonopy cannot load this ({reason_of(error)})") from error
     if not found:
         raise InputError(
-            f"{path}: this file of phono3py holds no forces, and FORCES_FC2 and FORCES_FC3 are not "
-            "read; phono3py-load --sp, or phono3py --sp --cf3 OUTPUT …, writes "
-            "phono3py_params.yaml, which has them"
+            f"{path}: neither this file of phono3py nor FORCES_FC3 beside it holds forces; collect "
+            "them with phono3py --sp --cf3 OUTPUT …, which writes phono3py_params.yaml"
         )
-    return found
+    for phonon, supercell in found:
+        check_order(path, phonon, supercell)
+    return [phonon for phonon, _ in found]
 
 
-def _phonons(text: str) -> list[Any]:
+def _phonons(text: str, path: Path) -> list[tuple[Any, dict[str, Any] | None]]:
+    """phonopy's objects that have forces, each with the supercell as the file describes it."""
     import io
 
-    import phonopy
-    from phonopy.interface.phonopy_yaml import load_phonopy_yaml, load_yaml
+    from phonopy.interface.phonopy_yaml import load_yaml
 
     whole = load_yaml(io.StringIO(text))
-    sets = {
-        "supercell_matrix": ("displacement_pairs", "displacements", "dataset"),
-        "phonon_supercell_matrix": ("phonon_displacements", "phonon_dataset"),
+    thirds = {name: whole[name] for name in ("displacements", "dataset") if name in whole}
+    seconds = {
+        name.removeprefix("phonon_"): whole[name]
+        for name in ("phonon_displacements", "phonon_dataset")
+        if name in whole
     }
-    found = []
-    for matrix, names in sets.items():
-        given = {name.removeprefix("phonon_"): whole[name] for name in names if name in whole}
-        if not given:
-            continue
-        pairs = given.pop("displacement_pairs", None)
-        shared = {name: whole[name] for name in ("unit_cell", "physical_unit") if name in whole}
-        energies = {"supercell_energies": whole.get("supercell_energies")}
-        described = {
-            "phonopy": whole["phono3py"],
-            "supercell_matrix": whole.get(matrix, whole["supercell_matrix"]),
-            **shared,
-            **given,
-            **{name: value for name, value in energies.items() if value is not None},
-        }
-        data = load_phonopy_yaml(described)
-        phonon = phonopy.Phonopy(
-            data.unitcell,
-            data.supercell_matrix,
-            primitive_matrix="P",
-            calculator=data.calculator,
-        )
-        dataset = data.dataset if pairs is None else _of_pairs(pairs, len(phonon.supercell))
-        if dataset is not None and _holds_forces(dataset):
-            phonon.dataset = dataset
-            found.append(phonon)
-    return found
+    pairs = whole.get("displacement_pairs")
+    if pairs is not None:
+        # version 2 names the displacements of the other supercell so
+        thirds, seconds = {}, seconds or thirds
+    found = [_phonon(whole, "", thirds, pairs, path.with_name("FORCES_FC3"))]
+    if "phonon_supercell_matrix" in whole:
+        found.append(_phonon(whole, "phonon_", seconds, None, path.with_name("FORCES_FC2")))
+    return [one for one in found if one is not None]
+
+
+def _phonon(
+    whole: dict[str, Any],
+    prefix: str,
+    given: dict[str, Any],
+    pairs: list[dict[str, Any]] | None,
+    beside: Path,
+) -> tuple[Any, dict[str, Any] | None] | None:
+    """One supercell with displacements and forces in the file or beside it; None without forces."""
+    import phonopy
+    from phonopy.interface.phonopy_yaml import load_phonopy_yaml
+
+    supercell = whole.get(f"{prefix}supercell")
+    described = {
+        "phonopy": whole["phono3py"],
+        "supercell_matrix": whole[f"{prefix}supercell_matrix"],
+        **{name: whole[name] for name in ("unit_cell", "physical_unit") if name in whole},
+        **({} if supercell is None else {"supercell": supercell}),
+        **(
+            {}
+            if prefix or whole.get("supercell_energies") is None
+            else {"supercell_energies": whole["supercell_energies"]}
+        ),
+        **given,
+    }
+    data = load_phonopy_yaml(described)
+    phonon = phonopy.Phonopy(
+        data.unitcell, data.supercell_matrix, primitive_matrix="P", calculator=data.calculator
+    )
+    n_atoms = len(phonon.supercell)
+    dataset = data.dataset if pairs is None else _of_pairs(pairs, n_atoms)
+    if not _holds_forces(dataset) and beside.is_file():
+        dataset = _of_forces_file(beside, n_atoms)
+        _check_own(dataset["displacements"], pairs or given.get("displacements"), beside)
+    if dataset is None or not _holds_forces(dataset):
+        return None
+    phonon.dataset = dataset
+    return phonon, supercell
 
 
 def _of_pairs(pairs: list[dict[str, Any]], n_atoms: int) -> dict[str, Any] | None:
@@ -110,6 +133,49 @@ def _of_pairs(pairs: list[dict[str, Any]], n_atoms: int) -> dict[str, Any] | Non
     return {"displacements": np.array(displacements), "forces": np.array(forces)}
 
 
-def _holds_forces(dataset: dict[str, Any]) -> bool:
-    first = dataset.get("first_atoms")
-    return "forces" in dataset or bool(first and all("forces" in entry for entry in first))
+def _of_forces_file(path: Path, n_atoms: int) -> dict[str, Any]:
+    """Likewise of ``FORCES_FC2`` or ``FORCES_FC3``, whose comments name the displaced atoms.
+
+    Raises:
+        ValueError: for forces on another number of atoms.
+    """
+    text = path.read_text()
+    if "# File" not in text:
+        # displacements and forces of all atoms, side by side
+        values = np.loadtxt(path, ndmin=2).reshape(-1, n_atoms, 6)
+        return {"displacements": values[:, :, :3], "forces": values[:, :, 3:]}
+    displacements, forces = [], []
+    for block in text.split("# File")[1:]:
+        lines = block.splitlines()[1:]
+        rows = [line.split() for line in lines if line.strip() and not line.startswith("#")]
+        if len(rows) != n_atoms:
+            raise ValueError(f"{path.name} has forces on {len(rows)} atoms, not {n_atoms}")
+        displacement, force = np.zeros((n_atoms, 3)), np.array(rows, dtype=float)
+        for line in lines:
+            if line.startswith("#"):
+                atom, *vector = line[1:].split()
+                displacement[int(atom) - 1] += np.array(vector, dtype=float)
+        if force.any():  # those beyond the cutoff distance are 0
+            displacements.append(displacement)
+            forces.append(force)
+    return {"displacements": np.array(displacements), "forces": np.array(forces)}
+
+
+def _check_own(displacements: np.ndarray, described: Any, path: Path) -> None:
+    """Refuse a file of forces whose displacements are others than those described.
+
+    Raises:
+        ValueError: naming the file.
+    """
+    first = described[0] if described else None
+    if not isinstance(first, dict) or "atom" not in first:
+        return
+    expected = np.zeros(displacements.shape[1:])
+    expected[first["atom"] - 1] = first["displacement"]
+    if np.abs(displacements - expected).max(axis=(1, 2)).min() > 1e-5:
+        raise ValueError(f"{path.name} beside it has other displacements than its own")
+
+
+def _holds_forces(dataset: dict[str, Any] | None) -> bool:
+    first = (dataset or {}).get("first_atoms")
+    return "forces" in (dataset or {}) or bool(first and all("forces" in one for one in first))

@@ -125,7 +125,7 @@ def load_phonopy(path: Path, option: str) -> Any:
         ) from warning
     except Exception as error:  # whatever a file of another kind leads to
         raise InputError(f"{path}: phonopy cannot load this ({reason_of(error)})") from error
-    _check_order(path, phonon, cells.get("supercell"))
+    check_order(path, phonon, cells.get("supercell"))
     return phonon
 
 
@@ -197,7 +197,7 @@ def _primitive_matrix(text: str, cells: dict[str, Any]) -> Any:
     return np.linalg.solve(unit.T, primitive.T).tolist()
 
 
-def _check_order(path: Path, phonon: Any, supercell: dict[str, Any] | None) -> None:
+def check_order(path: Path, phonon: Any, supercell: dict[str, Any] | None) -> None:
     """Refuse forces and force constants in another order of atoms than that of phonopy 4.
 
     Raises:

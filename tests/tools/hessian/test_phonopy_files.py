@@ -264,3 +264,33 @@ def test_two_supercells_of_phono3py(labelled, tmp_path):
     assert [len(label.numbers) for label in labels] == [4, 32]
     for label in labels:
         assert np.abs(label.force_changes - changes(label)).max() < 1e-8
+
+
+def test_forces_of_phono3py_beside_the_file(labelled, refused, tmp_path):
+    """FORCES_FC3 names the displaced atoms; of a pair beyond the cutoff the forces are 0."""
+    phonon = phonon_of(copper(), cells=(2, 1, 1))
+    atoms, first, both = perfect(phonon), np.zeros((8, 3)), np.zeros((8, 3))
+    first[0, 0] = both[0, 0] = 0.02
+    both[3] = [0.0, 0.01, -0.01]
+    phonon.save(tmp_path / "a.yaml", settings={"force_sets": False})
+    text = (tmp_path / "a.yaml").read_text().replace("phonopy:", "phono3py:", 1)
+    text = re.sub(block("displacements"), "", text)
+    pairs = "displacement_pairs:\n- atom: 1\n  displacement: {}\n  paired_with: []\n"
+    path = tmp_path / "phono3py_disp.yaml"
+    path.write_text(text + "\n" + pairs.format([0.02, 0, 0]))
+    assert "FORCES_FC3 beside it holds" in refused("--from_phonopy", path)
+    lines = []
+    for number, displacement in enumerate((first, both, both)):
+        displaced = atoms.copy()
+        displaced.positions += displacement
+        displaced.calc = EMT()
+        known = displaced.get_forces() if number < 2 else np.zeros((8, 3))
+        lines += [f"# File: {number + 1}", "# 1 0.02 0.0 0.0"]
+        lines += ["# 4 0.0 0.01 -0.01"] * (number > 0)
+        lines += [" ".join(f"{x:.10f}" for x in row) for row in known]
+    (tmp_path / "FORCES_FC3").write_text("\n".join(lines) + "\n")
+    (label,), _ = labelled("--from_phonopy", path)
+    assert np.abs(label.displacements - [first, both]).max() < 1e-12
+    assert np.abs(label.force_changes - changes(label)).max() < 1e-8
+    path.write_text(text + "\n" + pairs.format([0.03, 0, 0]))
+    assert "other displacements than its own" in refused("--from_phonopy", path, out="b.npz")
