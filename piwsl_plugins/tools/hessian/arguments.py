@@ -73,7 +73,8 @@ def build_parser() -> argparse.ArgumentParser:
         nargs="+",
         metavar="FILE",
         help="frequency jobs: formatted checkpoints (.fchk) of Gaussian and Q-Chem, .hess files of "
-        "ORCA, and outputs whose Hessians cclib reads; with DATA, everything is turned to the "
+        "ORCA, outputs whose Hessians cclib reads, and those of VASP, Quantum ESPRESSO, CASTEP, "
+        "FHI-aims and CP2K (docs/hessian.md); with DATA, everything is turned to the "
         "orientation of its structures",
     )
     source.add_argument(
