@@ -14,7 +14,7 @@ from .phonopy_files import check_order, refuse_tags, require_phonopy, spelt_as_n
 
 def is_of_phono3py(path: Path) -> bool:
     """Whether phono3py wrote a file."""
-    return re.search(r"^phono3py:", text_of(path), re.MULTILINE) is not None
+    return path.is_file() and re.search(r"^phono3py:", text_of(path), re.MULTILINE) is not None
 
 
 def load_phono3py(path: Path, option: str) -> list[Any]:
@@ -99,8 +99,9 @@ def _phonon(
         **given,
     }
     data = load_phonopy_yaml(described)
+    primitive = whole.get(f"{prefix}primitive_matrix", whole.get("primitive_matrix", "P"))
     phonon = phonopy.Phonopy(
-        data.unitcell, data.supercell_matrix, primitive_matrix="P", calculator=data.calculator
+        data.unitcell, data.supercell_matrix, primitive_matrix=primitive, calculator=data.calculator
     )
     n_atoms = len(phonon.supercell)
     dataset = data.dataset if pairs is None else _of_pairs(pairs, n_atoms)
