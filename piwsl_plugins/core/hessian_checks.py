@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from ase import Atoms
 
 from .bonds import bonds
 from .hessian_labels import Array, HessianLabel
+from .settings import LARGEST_NOISE, Hessian
 
 #: largest eigenvalue (eV/Å²) of structures with covalent bonds, whatever the method: twice the
 #: force constant of their stiffest bond, roughly
@@ -17,9 +20,6 @@ LEEWAY = 3.0
 UNITS = {"hartree/bohr²": 97.1736, "kcal/mol/Å²": 0.0433641}
 #: H, B, C, N, O, F, Si, P, S, Cl, Se, Br, I: bonds between two of them are covalent
 _COVALENT = (1, 5, 6, 7, 8, 9, 14, 15, 16, 17, 34, 35, 53)
-#: what moving and turning a structure may cost, relative to the largest element of its Hessian: two
-#: like atoms of ethanol exchanged give 0.07 and more, integration grids 0.005
-RIGID = 0.05
 #: labels of a file whose units are looked at
 LOOKED_AT = 10
 
@@ -92,21 +92,73 @@ def rotations(positions: Array) -> Array:
     return turned
 
 
-def rigid_problem_of(label: HessianLabel) -> str | None:
-    """Why a Hessian cannot belong to the atoms in their order and axes, in words, or None."""
+def problem_of(label: HessianLabel, tolerance: float = Hessian.hessian_tolerance) -> str | None:
+    """Why a label is refused, in words, or None: the judgement of conversion and of training.
+
+    Args:
+        label: probes pass.
+        tolerance: ``hessian_tolerance``, relative to the largest element of the Hessian. Two like
+            atoms of ethanol exchanged give 0.07 and more, integration grids 0.005, the egg-box
+            effect of a coarse grid 0.06.
+    """
     if label.hessian is None:
         return None
-    limit = RIGID * float(np.abs(label.hessian).max())
+    found = asymmetry_of(label, tolerance) or rigid_problem_of(label, tolerance)
+    if found is None:
+        return None
+    largest = float(np.abs(label.hessian).max())
+    residues = (asymmetry(label), translational_residue(label), rotational_residue(label))
+    ratio = max(residue for residue in residues if residue is not None) / largest
+    needed = float(np.ceil(100 * ratio) / 100)
+    if needed > LARGEST_NOISE:
+        return found
+    return f"{found}; if it is noise that you know, hessian_tolerance {needed:g} accepts it"
+
+
+def asymmetry(label: HessianLabel) -> float:
+    """Largest |H − Hᵀ| in eV/Å²."""
+    return float(np.abs(label.block - label.block.T).max())
+
+
+def asymmetry_of(label: HessianLabel, tolerance: float = Hessian.hessian_tolerance) -> str | None:
+    """What is wrong with a Hessian that is not symmetric; arguments as :func:`problem_of`."""
+    if asymmetry(label) <= tolerance * float(np.abs(label.block).max()):
+        return None
+    return (
+        "the Hessian is not symmetric: elements that should be equal differ by "
+        f"{asymmetry(label):.3g} eV/Å²; was the order of atoms or columns changed, or are forces "
+        "noisy?"
+    )
+
+
+def rigid_problem_of(
+    label: HessianLabel, tolerance: float = Hessian.hessian_tolerance
+) -> str | None:
+    """Why a Hessian cannot belong to the atoms in their order and axes; as :func:`problem_of`."""
+    if label.hessian is None:
+        return None
+    largest = float(np.abs(label.hessian).max())
     for motion, residue in (
         ("moving all atoms together", translational_residue(label)),
         ("turning the molecule", rotational_residue(label)),
     ):
-        if residue is not None and residue > limit:
+        if residue is not None and residue > tolerance * largest:
             return (
-                f"{motion} changes the forces by {residue:.2g} eV/Å² that should be 0; are the "
-                "atoms or components of the Hessian in another order or in other axes, is it "
-                "mass-weighted, or of a part of the atoms? It must be in eV/Å², x, y, z of the "
-                "first atom first, in the order and axes of the structure; 'piwsl hessian' "
-                "converts what programs write"
+                f"{motion} changes the forces by {residue:.2g} eV/Å², {residue / largest:.0%} of "
+                "the largest element, that should be 0; are the atoms or components of the Hessian "
+                "in another order or in other axes, is it mass-weighted, or of a part of the "
+                "atoms? It must be in eV/Å², x, y, z of the first atom first, in the order and "
+                "axes of the structure; 'piwsl hessian' converts what programs write"
             )
     return None
+
+
+def units_problem_of(labels: Sequence[HessianLabel]) -> tuple[int, str] | None:
+    """The number of a label of a file in other units than eV/Å², and why; None if there is none.
+
+    Units are a matter of all Hessians of a file, not of a strange one: most of those looked at.
+    """
+    numbers = range(0, len(labels), max(1, -(-len(labels) // LOOKED_AT)))
+    whole = {n: label for n in numbers if (label := labels[n]).hessian is not None}
+    problems = {n: problem for n, label in whole.items() if (problem := unit_problem_of(label))}
+    return next(iter(problems.items())) if 2 * len(problems) > len(whole) else None

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from ..errors import SettingsError
 from ..frames.structure import Structure
-from .hessian_checks import LOOKED_AT, rigid_problem_of, unit_problem_of
+from .hessian_checks import problem_of, units_problem_of
 from .hessian_labels import HessianLabel, read_labels
 from .hessian_lookup import HessianLabels
 from .settings import Hessian
@@ -42,12 +42,15 @@ def matched_labels(
 
     def check(index: int, label: HessianLabel) -> None:
         check_label(options, index, label)
-        problem = rigid_problem_of(label)
+        problem = problem_of(label, options.hessian_tolerance)
         if problem:
             raise SettingsError(option, path, f"label {index} (from 0): {problem}")
 
     given = read_labels(path, option, check)
-    _check_units(given, option, path)
+    in_other_units = units_problem_of(given)
+    if in_other_units is not None:
+        number, problem = in_other_units
+        raise SettingsError(option, path, f"label {number} (from 0): {problem}")
     labels = HessianLabels(given)
     split = "training" if option == "hessian_file" else "validation"
     matches = _Matches(labels)
@@ -115,20 +118,6 @@ class _Matches:
             f"{reason}"
             for reason, n in reasons.most_common(N_REASONS)
         )
-
-
-def _check_units(labels: Sequence[HessianLabel], option: str, path: str) -> None:
-    """Refuse a file in other units than eV/Å²: a matter of all its Hessians, not of a strange one.
-
-    Raises:
-        SettingsError: naming the option.
-    """
-    numbers = range(0, len(labels), -(-len(labels) // LOOKED_AT))
-    whole = {n: label for n in numbers if (label := labels[n]).hessian is not None}
-    problems = {n: problem for n, label in whole.items() if (problem := unit_problem_of(label))}
-    if 2 * len(problems) > len(whole):
-        number, problem = next(iter(problems.items()))
-        raise SettingsError(option, path, f"label {number} (from 0): {problem}")
 
 
 def check_label(options: Hessian, index: int, label: HessianLabel) -> None:

@@ -18,6 +18,8 @@ from .options import Group, Groups, option
 AUTO = "auto"
 #: PITC's default weight: little enough to do no harm (docs/accuracy.md)
 SAFE_WEIGHT = 0.001
+#: of Hessians, relative to their largest element: beyond, no noise explains it
+LARGEST_NOISE = 0.2
 
 PRESETS: dict[str, dict[str, Any]] = {
     "safe": {},
@@ -164,6 +166,15 @@ class Hessian(Group):
         minimum=0.0,
         exclusive=True,
         maximum=0.1,
+    )
+    hessian_tolerance: float = option(
+        0.05,
+        "Largest violation of what all Hessians fulfil, relative to their largest element: they "
+        "are symmetric, and moving or turning all atoms together changes no forces. Labels beyond "
+        "it are refused; raise it for noise that you know, as of a grid.",
+        minimum=0.0,
+        exclusive=True,
+        maximum=LARGEST_NOISE,
     )
 
     def __post_init__(self) -> None:

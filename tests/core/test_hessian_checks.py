@@ -8,7 +8,6 @@ import pytest
 from ase.calculators.emt import EMT
 
 from piwsl_plugins.core.hessian_checks import (
-    RIGID,
     rigid_problem_of,
     rotational_residue,
     translational_residue,
@@ -79,7 +78,7 @@ def test_what_moving_and_turning_do_not_tell():
     field = {"displacements": probes, "force_changes": probes, "hessian": None}
     assert rigid_problem_of(dataclasses.replace(REAL[0], **field)) is None
     noise = np.zeros((27, 27))
-    noise[4, 7] = noise[7, 4] = 0.5 * RIGID * np.abs(REAL[0].hessian).max()
+    noise[4, 7] = noise[7, 4] = 0.5 * Hessian.hessian_tolerance * np.abs(REAL[0].hessian).max()
     assert rigid_problem_of(dataclasses.replace(REAL[0], hessian=REAL[0].hessian + noise)) is None
 
 

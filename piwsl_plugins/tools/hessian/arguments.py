@@ -6,10 +6,12 @@ import argparse
 import dataclasses
 from pathlib import Path
 
+from ...core.settings import Hessian
+from ...errors import SettingsError
 from .. import workers
 from ..calculators import FORMS
 from ..errors import InputError
-from ..options import add
+from ..options import add, chosen
 from ..outputs import check_file
 from .settings import HessianSettings
 
@@ -19,7 +21,7 @@ examples:
   piwsl hessian train.xyz --calculator my_dft:calculator --index ::10 --workers 8
   piwsl hessian big.xyz --calculator foundation.model --max_hessian_atoms 0 --probes 32
   piwsl hessian --from_output freq/*.fchk --out freq.npz --frames freq.xyz --expect minimum
-  piwsl hessian --from_phonopy phonopy_params.yaml --out crystal.npz
+  piwsl hessian --from_phonopy FOLDER --out crystal.npz --frames crystal.xyz
   piwsl hessian relaxed.xyz --from_vibrations vib --delta 0.01
   piwsl hessian cell.xyz --from_phonons phonon --supercell 2 2 2 --delta 0.01
 
@@ -71,15 +73,17 @@ def build_parser() -> argparse.ArgumentParser:
         nargs="+",
         metavar="FILE",
         help="frequency jobs: outputs and formatted checkpoints (.fchk) of Gaussian, .fchk of "
-        "Q-Chem, .hess files of ORCA, and those of other programs (docs/hessian.md has the list); "
-        "with DATA, everything is turned to the orientation of its structures",
+        "Q-Chem, .hess files of ORCA, outputs of VASP, Quantum ESPRESSO, CASTEP, FHI-aims and "
+        "CP2K, and those of other programs (docs/hessian.md has the list); with DATA, everything "
+        "is turned to the orientation of its structures",
     )
     source.add_argument(
         "--from_phonopy",
         type=Path,
-        metavar="FILE",
-        help="phonopy_disp.yaml, phonopy_params.yaml or phonopy.yaml, with FORCE_SETS or "
-        "FORCE_CONSTANTS in it or beside it",
+        metavar="FOLDER",
+        help="folder with phonopy's files, or phonopy_disp.yaml, phonopy_params.yaml, "
+        "phonopy.yaml or phono3py_params.yaml itself, with FORCE_SETS or FORCE_CONSTANTS in it or "
+        "beside it",
     )
     source.add_argument(
         "--from_vibrations",
@@ -132,8 +136,10 @@ def build_parser() -> argparse.ArgumentParser:
         type=Path,
         metavar="OUT.xyz",
         help="also write the structures, with energies and forces as far as the calculations hold "
-        "them, to train on or for a pool",
+        "them, to train on or for a pool; of random displacements of phonopy the displaced "
+        "supercells too, and without --out these alone",
     )
+    add(convert, Hessian, "hessian_tolerance")
     convert.add_argument(
         "--supercell", type=int, nargs=3, metavar="N", help="the supercell that Phonons was given"
     )
@@ -163,10 +169,17 @@ def check(options: argparse.Namespace) -> None:
     if options.data is None and not alone:
         raise InputError(f"--{given[0]} needs a file of structures")
     if options.data is None and options.out is None:
-        raise InputError("without a file of structures, give --out")
+        if not (options.from_phonopy and options.frames):
+            raise InputError("without a file of structures, give --out")
+        if options.expect:
+            raise InputError("--expect is about labels, and without --out none are written")
     if options.data is not None and options.from_phonopy:
         raise InputError("--from_phonopy takes the structure from its own file; leave DATA out")
     _check_mode(options, given[0])
+    try:
+        Hessian(**chosen(options, Hessian))
+    except SettingsError as error:
+        raise InputError(f"--{error.name}={error.value}: {error.remedy}") from None
     workers.check_options(options)
     if options.delta is not None and not 0 < options.delta <= 0.5:
         raise InputError(f"--delta={options.delta}: allowed is above 0, at most 0.5 Å")
@@ -190,7 +203,7 @@ def _check_mode(options: argparse.Namespace, source: str) -> None:
     """Refuse options that the source of Hessians has no use for."""
     measuring = {field.name for field in dataclasses.fields(HessianSettings)}
     measuring |= {"workers", "executor", "device", "head", "skip_failed"}
-    useless = {"frames"} if source == "calculator" else measuring
+    useless = {"frames", "hessian_tolerance"} if source == "calculator" else measuring
     if source not in ("from_vibrations", "from_phonons"):
         useless |= {"delta"}
     if source != "from_phonons":
@@ -205,13 +218,13 @@ def _check_mode(options: argparse.Namespace, source: str) -> None:
             raise InputError(f"--{name} has no use with --{source}; leave it out")
 
 
-def out_path(options: argparse.Namespace) -> Path:
-    """Where the labels go."""
-    if options.out is not None:
+def out_path(options: argparse.Namespace) -> Path | None:
+    """Where the labels go; None if only structures are wanted."""
+    if options.out is not None or options.data is None:
         return options.out
     return options.data.with_name(f"{options.data.stem}.hessian.npz")
 
 
 def outputs_of(options: argparse.Namespace) -> list[Path]:
     """The files to write."""
-    return [out_path(options), *([] if options.frames is None else [options.frames])]
+    return [path for path in (out_path(options), options.frames) if path is not None]

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
+from pathlib import Path
 
+from ...core.settings import Hessian
 from ..calculators import CalculatorSource
 from ..options import chosen
 from ..outputs import alone, check_new
@@ -20,18 +22,30 @@ def main(given: list[str]) -> None:
     options = build_parser().parse_args(given)
     check(options)
     settings = HessianSettings(**chosen(options, HessianSettings))
+    out = out_path(options)
     with alone(*outputs_of(options)):
-        where, notes = _measure(options, settings) if options.calculator else _convert(options)
+        if options.calculator:
+            assert out is not None
+            where, notes = _measure(options, settings, out)
+        else:
+            where, notes = _convert(options, out)
+        if out is None:
+            print("\n".join(notes))
+            return
 
         from .label_file import read
-        from .summary import summarise, unexpected_modes
+        from .summary import how_to_train, summarise, unexpected_modes
 
         if options.expect:
-            notes += unexpected_modes(read(out_path(options)), where, options.expect)
-        print(summarise(out_path(options), settings.max_displacement, notes))
+            notes += unexpected_modes(read(out), where, options.expect)
+        print(summarise(out, settings.max_displacement, notes))
+        of_supercells = bool(options.from_phonopy or options.from_phonons)
+        print(how_to_train(out, of_supercells, options.frames, chosen(options, Hessian)))
 
 
-def _measure(options: argparse.Namespace, settings: HessianSettings) -> tuple[list[str], list[str]]:
+def _measure(
+    options: argparse.Namespace, settings: HessianSettings, out: Path
+) -> tuple[list[str], list[str]]:
     """Labels from a calculator: compute what is missing.
 
     Returns:
@@ -47,7 +61,7 @@ def _measure(options: argparse.Namespace, settings: HessianSettings) -> tuple[li
     source.require_package()
     selection = select(options.data, options.index)
     run = {"calculator": source.identity, **dataclasses.asdict(settings)}
-    store = Store(out_path(options), run, options.overwrite, read_finished)
+    store = Store(out, run, options.overwrite, read_finished)
     labelled = label(
         selection.frames,
         Measurement(source, elements_of(selection.frames), settings, options.device),
@@ -63,8 +77,8 @@ def _measure(options: argparse.Namespace, settings: HessianSettings) -> tuple[li
     return [frame.where for frame in labelled.frames], selection.notes + labelled.notes
 
 
-def _convert(options: argparse.Namespace) -> tuple[list[str], list[str]]:
-    """Labels from finished calculations.
+def _convert(options: argparse.Namespace, out: Path | None) -> tuple[list[str], list[str]]:
+    """Labels from finished calculations; structures alone without a file for the labels.
 
     Returns:
         the file of each label, and lines on them.
@@ -72,6 +86,7 @@ def _convert(options: argparse.Namespace) -> tuple[list[str], list[str]]:
     from .label_file import write
     from .training_frames import write_training_frames
 
+    tolerance = Hessian(**chosen(options, Hessian)).hessian_tolerance
     for path in outputs_of(options):
         check_new(path, options.overwrite)
     if options.from_vibrations:
@@ -94,13 +109,16 @@ def _convert(options: argparse.Namespace) -> tuple[list[str], list[str]]:
     elif options.from_phonopy:
         from .phonopy_sets import from_phonopy
 
-        converted = from_phonopy(options.from_phonopy)
+        converted = from_phonopy(options.from_phonopy, labels=out is not None)
     else:
         from .conversion import from_frames
 
         converted = from_frames(options.data)
-    write(out_path(options), converted.symmetric(), converted.method)
     notes = list(converted.notes)
+    if out is None:
+        notes.append(write_training_frames(options.frames, converted.displaced))
+        return list(converted.where), notes
+    write(out, converted.symmetric(tolerance), converted.method)
     if options.frames is not None:
         notes.append(write_training_frames(options.frames, converted.structures()))
     return list(converted.where), notes

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ...core.hessian_checks import problem_of, unit_problem_of, units_problem_of
 from ...core.hessian_labels import HessianLabel
+from ...core.settings import Hessian
 from ...frames.reading import atoms_of, read_frames, structure_of
 from ..errors import InputError
 from .label_file import read
-from .sanity import problem_of
+from .sanity import malformed
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -30,6 +32,8 @@ class Converted:
         frames: the structure of each with energy and forces of the same calculation, as far as
             they are known; empty where neither ever is.
         notes: lines for the user.
+        displaced: further structures of the same calculations, with forces, that have no label.
+        one_file: whether one file holds all of them, in one unit, as training reads it.
     """
 
     labels: Sequence[HessianLabel]
@@ -37,23 +41,34 @@ class Converted:
     method: str
     frames: Sequence[Atoms] = ()
     notes: Sequence[str] = ()
+    displaced: Sequence[Atoms] = ()
+    one_file: bool = False
 
     def structures(self) -> list[Atoms]:
-        """The structures that have the labels, with what else is known of them."""
-        return list(self.frames or (atoms_of(label.structure) for label in self.labels))
+        """The structures that have the labels, with what else is known of them; then the others."""
+        known = self.frames or (atoms_of(label.structure) for label in self.labels)
+        return [*known, *self.displaced]
 
-    def symmetric(self) -> list[HessianLabel]:
+    def symmetric(self, tolerance: float = Hessian.hessian_tolerance) -> list[HessianLabel]:
         """The labels, the small differences that noise leaves between Hᵀ and H taken out.
 
+        Args:
+            tolerance: ``hessian_tolerance``, relative to the largest element of a Hessian.
+
         Raises:
-            InputError: for a label that cannot be right.
+            InputError: for a label that cannot be right, and that training would refuse.
         """
         found = []
         for label, where in zip(self.labels, self.where, strict=True):
-            problem = problem_of(label)
+            problem = malformed(label) or problem_of(label, tolerance)
+            if problem is None and label.hessian is not None and not self.one_file:
+                problem = unit_problem_of(label)
             if problem is not None:
                 raise InputError(f"{where}: {problem}")
             found.append(label if label.hessian is None else _symmetrised(label))
+        in_other_units = units_problem_of(self.labels) if self.one_file else None
+        if in_other_units is not None:
+            raise InputError(f"{self.where[in_other_units[0]]}: {in_other_units[1]}")
         return found
 
 
@@ -102,4 +117,4 @@ def from_frames(data: Path) -> Converted:
     read_frames(data)
     labels = read(data)
     where = [f"{data}: Hessian {number}" for number in range(len(labels))]
-    return Converted(labels, where, f"Hessians of {data.name}")
+    return Converted(labels, where, f"Hessians of {data.name}", one_file=True)

@@ -19,7 +19,7 @@ NEARLY_LINEAR = 0.01
 #: modes below this (cm⁻¹) are imaginary; nearer to 0 is noise
 IMAGINARY = -30.0
 #: wavenumber in cm⁻¹ of the eigenvalue 1 eV/(Å² u)
-_WAVENUMBER = units._hbar * 1e10 / np.sqrt(units._e * units._amu) / units.invcm
+WAVENUMBER = units._hbar * 1e10 / np.sqrt(units._e * units._amu) / units.invcm
 
 
 def frequencies(label: HessianLabel, masses: np.ndarray, n_rigid: int | None = None) -> np.ndarray:
@@ -42,7 +42,7 @@ def frequencies(label: HessianLabel, masses: np.ndarray, n_rigid: int | None = N
         vibrations = basis[(sizes > LINEAR * sizes[0]).sum() if n_rigid is None else n_rigid :].T
         weighted = vibrations.T @ weighted @ vibrations
     squares = np.linalg.eigvalsh(weighted)
-    return np.sign(squares) * np.sqrt(np.abs(squares)) * _WAVENUMBER
+    return np.sign(squares) * np.sqrt(np.abs(squares)) * WAVENUMBER
 
 
 def imaginary_modes(label: HessianLabel) -> int:

@@ -18,6 +18,7 @@ from .plain_hessians import is_plain
 from .readers import read_jobs, text_of
 from .rigid_motions import rotation_between, turned
 from .selection import select
+from .solid_outputs import placed, read_solid_output
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -43,6 +44,13 @@ def from_outputs(
     single = 0
     named = _geometries_of(paths, geometries)
     for path in paths:
+        solid = read_solid_output(path)
+        if solid is not None:
+            label, frame = solid if targets is None else _placed(path, targets, *solid)
+            labels.append(label)
+            where.append(str(path))
+            frames.append(frame)
+            continue
         for job in read_jobs(path, text_of(path), named.get(path)):
             if len(job.numbers) == 1:
                 single += 1
@@ -65,6 +73,15 @@ def from_outputs(
     if single:
         notes.append(f"  {single} single atoms left out: their Hessian is zero")
     return Converted(labels, where, f"frequency jobs: {names}", frames, notes)
+
+
+def _placed(
+    path: Path, targets: Sequence[Atoms], label: HessianLabel, frame: Atoms
+) -> tuple[HessianLabel, Atoms]:
+    try:
+        return placed(targets, label, frame)
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from error
 
 
 def _geometries_of(paths: Sequence[Path], geometries: Sequence[Path]) -> dict[Path, Path]:

@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import gzip
-import importlib.util
-import lzma
-import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,126 +9,155 @@ import numpy as np
 
 from ...core.hessian_labels import HessianLabel
 from ...frames.reading import Keys
-from ..errors import InputError, reason_of
+from ..errors import InputError
 from .conversion import Converted
+from .phono3py_sets import is_of_phono3py, load_phono3py
+from .phonopy_files import (
+    as_atoms,
+    candidates,
+    load_phonopy,
+    require_phonopy,
+    units_are_assumed,
+    without_forces,
+)
 
 if TYPE_CHECKING:
     from ase import Atoms
 
+_OPTION = "--from_phonopy"
+#: largest displacement of an atom (Å) at which the change of the forces is that of a Hessian;
+#: beyond, higher orders make up more than a twentieth
+LARGEST_PROBE = 0.1
 
-def from_phonopy(path: Path) -> Converted:
-    """The label of the supercell of a ``phonopy.yaml``-like file.
+
+def from_phonopy(path: Path, labels: bool = True) -> Converted:
+    """The labels of the supercells of a ``phonopy.yaml``-like file, or of a folder with one.
 
     Force constants give rows of the Hessian, those of the atoms of the primitive cell, of which
     the others are translations; displacements with forces give probes, if there are no force
     constants. Both may be in the file, or beside it under phonopy's names (``FORCE_CONSTANTS``,
-    ``FORCE_SETS``, …). Units of phonopy's calculators are converted.
+    ``FORCE_SETS``, …). Units of phonopy's calculators are converted. Displacements of all atoms
+    also give the displaced supercells with their energies and forces.
 
     Args:
-        path: ``phonopy_disp.yaml``, ``phonopy_params.yaml``, ``phonopy.yaml`` or the like.
+        path: ``phonopy_disp.yaml``, ``phonopy_params.yaml``, ``phonopy.yaml`` or the like,
+            ``phono3py_params.yaml``, or the folder of one.
+        labels: whether labels are wanted, not the displaced supercells alone.
 
     Raises:
-        InputError: without phonopy, and for files that it cannot read or that hold neither.
+        InputError: without phonopy, for files that it cannot read or that hold neither, and for
+            labels from displacements that are no small ones.
     """
-    phonon = load_phonopy(path, "--from_phonopy")
+    require_phonopy(_OPTION)
+    file, phonons = _loaded(candidates(path))
+    made = [_converted(file, phonon, labels) for phonon in phonons]
+    notes = [note for one in made for note in one.notes]
+    if file != path:
+        notes.insert(0, f"read from {file}")
+    if units_are_assumed(file):
+        notes.append(f"{file.name} names no units: taken as eV and Å")
+    return Converted(
+        [label for one in made for label in one.labels],
+        [str(file)] * len(made),
+        f"phonopy: {file.name}",
+        [atoms for one in made for atoms in one.frames],
+        notes,
+        [atoms for one in made for atoms in one.displaced],
+    )
+
+
+def _loaded(files: list[Path]) -> tuple[Path, list[Any]]:
+    """The first file with forces or force constants, and phonopy's objects.
+
+    Raises:
+        InputError: if there is none.
+    """
+    for file in files:
+        if is_of_phono3py(file):
+            return file, load_phono3py(file, _OPTION)
+        phonon = load_phonopy(file, _OPTION)
+        if phonon.force_constants is not None or _sets(phonon) is not None:
+            return file, [phonon]
+    raise without_forces(files[0])
+
+
+def _converted(path: Path, phonon: Any, wanted: bool) -> Converted:
     from phonopy.interface.calculator import get_calculator_physical_units
 
     units = get_calculator_physical_units(phonon.calculator)
     length, force = units.distance_to_A, units.force_to_eVperA
     supercell = as_atoms(phonon.supercell, length)
-    at_rest = np.zeros((len(supercell), 3)) if _at_rest_by_symmetry(phonon) else None
+    known = np.zeros((len(supercell), 3)) if _at_rest_by_symmetry(phonon) else None
+    sets, displaced, notes = _sets(phonon), [], []
+    if sets is not None:
+        displacements, forces = sets[0] * length, sets[1] * force
+        if _moves_all_atoms(displacements):
+            energies = _energies(phonon, units.energy_to_eV)
+            displaced = _displaced(supercell, displacements, forces, energies)
+    if not wanted and not displaced:
+        raise InputError(
+            f"{path}: it has no displacements of all atoms with forces, which --frames alone "
+            "writes; give --out for labels"
+        )
     if phonon.force_constants is not None:
-        known, label = at_rest, _rows(supercell, phonon, force / length)
+        label = _rows(supercell, phonon, force / length)
         notes = [f"phonopy's force constants of {len(label.rows)} of {len(supercell)} atoms"]
-    else:
-        displacements, forces = _sets(path, phonon)
-        displacements, forces = displacements * length, forces * force
-        known, note = _forces_at_rest(at_rest, displacements, forces)
+    elif wanted:
+        _check_small(path, displacements)
+    if phonon.force_constants is None:
+        known, note = _forces_at_rest(known, displacements, forces)
         label = _probes(supercell, displacements, forces if known is None else forces - known)
         notes = [f"{len(displacements)} displacements of phonopy; {note}"]
     if known is not None:
         supercell.arrays[Keys().forces] = known
-    return Converted([label], [str(path)], f"phonopy: {path.name}", [supercell], notes)
+    return Converted([label], [str(path)], "", [supercell], notes, displaced)
 
 
-def require_phonopy(option: str) -> None:
-    """Refuse an option where phonopy is not installed, or too old.
-
-    Raises:
-        InputError: with the remedy.
-    """
-    if importlib.util.find_spec("phonopy") is None:
-        raise InputError(f"{option} works through phonopy: pip install phonopy")
-    import phonopy
-
-    if int(phonopy.__version__.partition(".")[0]) < 4:
-        raise InputError(
-            f"{option} needs phonopy 4 or newer, not {phonopy.__version__}: "
-            "pip install --upgrade phonopy"
-        )
-
-
-def load_phonopy(path: Path, option: str) -> Any:
-    """phonopy's object from a file, with the forces or force constants in it or beside it.
-
-    Args:
-        path: ``phonopy_disp.yaml``, ``phonopy_params.yaml``, ``phonopy.yaml`` or the like.
-        option: who asks, for messages.
-
-    Returns:
-        a ``phonopy.Phonopy`` in the units of its calculator; without the non-analytical term, and
-        without force constants unless the files hold some.
+def _check_small(path: Path, displacements: np.ndarray) -> None:
+    """Refuse probes along displacements at which forces do not change as a Hessian says.
 
     Raises:
-        InputError: without phonopy, and for files that it cannot read.
+        InputError: with what such a set is good for.
     """
-    if not path.is_file():
-        raise InputError(f"{path}: there is no such file")
-    require_phonopy(option)
-    import phonopy
-
-    try:
-        _refuse_tags(path)
-        with _inside(path.resolve().parent):
-            return phonopy.load(path.name, is_nac=False, produce_fc=False, log_level=0)
-    except Exception as error:  # whatever a file of another kind leads to
-        raise InputError(f"{path}: phonopy cannot load this ({reason_of(error)})") from error
-
-
-def _refuse_tags(path: Path) -> None:
-    """Refuse YAML with tags, as phonopy's loader makes whatever Python object they name.
-
-    Raises:
-        ValueError: naming the line.
-    """
-    import yaml
-
-    opened = {".xz": lzma.open, ".gz": gzip.open}.get(path.suffix, open)
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    with opened(path, "rb") as file:
-        for event in yaml.parse(file, Loader=loader):
-            tag = getattr(event, "tag", None)
-            if tag:
-                line = event.start_mark.line + 1
-                raise ValueError(f"line {line} has the tag {tag}, which phonopy does not write")
+    largest = float(np.linalg.norm(displacements, axis=2).max())
+    if largest <= 1.001 * LARGEST_PROBE:
+        return
+    remedy = "make force constants of them first (phonopy-load --writefc)"
+    if _moves_all_atoms(displacements):
+        remedy = "take the displaced supercells as training data: --frames without --out"
+    raise InputError(
+        f"{path}: atoms are displaced by up to {largest:.2g} Å, and beyond {LARGEST_PROBE:g} Å the "
+        f"change of the forces is no longer that of a Hessian: these are no probes; {remedy}"
+    )
 
 
-@contextlib.contextmanager
-def _inside(folder: Path) -> Iterator[None]:
-    """phonopy looks for what belongs to a file in the working directory, not beside the file."""
-    before = Path.cwd()
-    os.chdir(folder)
-    try:
-        yield
-    finally:
-        os.chdir(before)
+def _moves_all_atoms(displacements: np.ndarray) -> bool:
+    """Whether the sets are random displacements, not those of one or two atoms."""
+    moved = np.linalg.norm(displacements, axis=2) > 0
+    return moved.shape[1] > 2 and bool(moved.mean() > 0.5)
 
 
-def as_atoms(cell: Any, length: float) -> Atoms:
-    """A ``PhonopyAtoms`` as ASE's, periodic; ``length`` is phonopy's unit of length in Å."""
-    from ase import Atoms
+def _energies(phonon: Any, unit: float) -> np.ndarray | None:
+    """Energies of the displaced supercells in eV, ``(n_sets,)``, if all are known."""
+    given = (phonon.dataset or {}).get("supercell_energies")
+    if given is None or any(energy is None for energy in given):
+        return None
+    energies = np.asarray(given, dtype=float) * unit
+    return energies if np.isfinite(energies).all() else None
 
-    return Atoms(cell.numbers, cell.positions * length, cell=cell.cell * length, pbc=True)
+
+def _displaced(
+    supercell: Atoms, displacements: np.ndarray, forces: np.ndarray, energies: np.ndarray | None
+) -> list[Atoms]:
+    keys, found = Keys(), []
+    for number, (displacement, force) in enumerate(zip(displacements, forces, strict=True)):
+        atoms = supercell.copy()
+        atoms.positions += displacement
+        atoms.arrays[keys.forces] = force
+        if energies is not None:
+            atoms.info[keys.energy] = float(energies[number])
+        found.append(atoms)
+    return found
 
 
 def _rows(supercell: Atoms, phonon: Any, unit: float) -> HessianLabel:
@@ -151,21 +174,23 @@ def _rows(supercell: Atoms, phonon: Any, unit: float) -> HessianLabel:
     )
 
 
-def _sets(path: Path, phonon: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Displacements and forces, each ``(n_sets, n_atoms, 3)`` in the units of the calculator."""
+def _sets(phonon: Any) -> tuple[np.ndarray, np.ndarray] | None:
+    """Displacements and forces, each ``(n_sets, n_atoms, 3)`` in the units of the calculator.
+
+    None if there are no forces.
+    """
     dataset = phonon.dataset or {}
-    if "first_atoms" in dataset and all("forces" in entry for entry in dataset["first_atoms"]):
-        entries = dataset["first_atoms"]
+    entries = dataset.get("first_atoms")
+    if entries and all("forces" in entry for entry in entries):
         displacements = np.zeros((len(entries), len(phonon.supercell), 3))
         for displacement, entry in zip(displacements, entries):
             displacement[entry["number"]] = entry["displacement"]
         return displacements, np.array([entry["forces"] for entry in entries])
     if "forces" in dataset:
-        return np.asarray(dataset["displacements"]), np.asarray(dataset["forces"])
-    raise InputError(
-        f"{path}: neither this file nor FORCE_SETS or FORCE_CONSTANTS beside it holds forces or "
-        "force constants; make them with phonopy -f"
-    )
+        # FORCE_SETS may hold the first of the displacements alone
+        n_sets = len(dataset["forces"])
+        return np.asarray(dataset["displacements"])[:n_sets], np.asarray(dataset["forces"])
+    return None
 
 
 def _forces_at_rest(
@@ -183,7 +208,7 @@ def _forces_at_rest(
     if not pairs:
         return None, (
             "symmetry allows forces in the perfect supercell, which are taken as 0: relax it "
-            "first, or subtract them with phonopy's --force-sets-zero"
+            "first, or subtract them with phonopy-init --fz"
         )
     perfect = np.mean(pairs, axis=0)
     return perfect, (

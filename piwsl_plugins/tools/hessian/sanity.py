@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...core.hessian_checks import unit_problem_of
-from ...core.hessian_labels import HessianLabel, asymmetry_of
+from ...core.hessian_checks import asymmetry_of, unit_problem_of
+from ...core.hessian_labels import HessianLabel
 from ...frames import checks
 
 
@@ -15,6 +15,14 @@ def problem_of(label: HessianLabel) -> str | None:
     Args:
         label: structure and Hessian, or probes with force changes.
     """
+    problem = malformed(label)
+    if problem is not None or label.hessian is None:
+        return problem
+    return asymmetry_of(label) or unit_problem_of(label)
+
+
+def malformed(label: HessianLabel) -> str | None:
+    """What is wrong with structure, sizes and numbers of a label, before they are compared."""
     problem = checks.problem_of(label.numbers, label.positions, label.cell, label.pbc)
     if problem is not None:
         return problem
@@ -28,7 +36,7 @@ def problem_of(label: HessianLabel) -> str | None:
         )
     if not np.isfinite(label.hessian).all():
         return "not all elements of the Hessian are finite"
-    return asymmetry_of(label) or unit_problem_of(label)
+    return None
 
 
 def _problem_of_probes(label: HessianLabel) -> str | None:

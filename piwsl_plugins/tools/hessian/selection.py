@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 
 from ...frames.identity import StructureIndex
-from ...frames.reading import Frame, read_frames
+from ...frames.reading import NO_LABELS, Frame, Keys, read_frames
 from ..errors import InputError
 from ..units import require_angstrom
 
@@ -19,12 +19,13 @@ class Selection:
     notes: list[str]
 
 
-def select(path: Path, index: str) -> Selection:
+def select(path: Path, index: str, keys: Keys = NO_LABELS) -> Selection:
     """The structures of ``path``; single atoms are left out, as their Hessian is zero.
 
     Args:
         path: any file that ASE reads.
         index: ASE's frame selection.
+        keys: names of the labels of the frames.
 
     Raises:
         InputError: as :func:`piwsl_plugins.frames.reading.read_frames`, for positions that are not
@@ -33,7 +34,7 @@ def select(path: Path, index: str) -> Selection:
     frames: list[Frame] = []
     known = StructureIndex()
     n_single = n_repeated = 0
-    selected = read_frames(path, index)
+    selected = read_frames(path, index, keys)
     require_angstrom(selected)
     for frame in selected:
         if len(frame.atoms) == 1:

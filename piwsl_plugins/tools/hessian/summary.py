@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ...core.hessian_checks import (
-    rigid_problem_of,
+    problem_of,
     rotational_residue,
     translational_residue,
     unit_problem_of,
 )
-from ...core.hessian_labels import ASYMMETRY, HessianLabel
+from ...core.hessian_labels import HessianLabel
+from ...core.settings import Hessian
 from .frequencies import imaginary_modes
 from .label_file import largest_asymmetry, read
 
@@ -45,21 +47,48 @@ def summarise(path: Path, max_displacement: float, notes: Sequence[str] = ()) ->
     ]
     if whole:
         lines += _hessians(whole, max_displacement) + _asymmetry(path, whole)
-        for problem_of in (unit_problem_of, rigid_problem_of):
-            problems = [problem for problem in map(problem_of, whole) if problem]
+        for problem_with in (unit_problem_of, problem_of):
+            problems = [problem for problem in map(problem_with, whole) if problem]
             if problems:
-                lines.append(f"  WARNING, {len(problems)} structures: {problems[0]}")
+                lines.append(
+                    f"  WARNING, {len(problems)} structures, which training refuses: {problems[0]}"
+                )
     if probed:
         mean = np.mean([_curvatures(label).mean() / len(label.numbers) for label in probed])
         size = max(np.abs(label.displacements).max() for label in probed)
         lines.append(f"  mean curvature of probes of up to {size:.2g} Å: {_milli(mean)} meV/atom")
-    lines += notes
-    lines += [
-        f"Labels: {path}",
-        f"Train with --loss=piwsl --piwsl_hessian_file={path} (mace_run_train), or with",
-        f"hessian_file: {path} in the loss of a config (nequip-train)",
-    ]
+    lines += [*notes, f"Labels: {path}"]
     return "\n".join(lines)
+
+
+def how_to_train(
+    path: Path,
+    of_supercells: bool = False,
+    frames: Path | None = None,
+    given: Mapping[str, Any] | None = None,
+) -> str:
+    """The last line of a run: what to do with what it has written.
+
+    Args:
+        path: the label file.
+        of_supercells: whether it labels supercells, which are hardly in the training data.
+        frames: file with these supercells, if one was written.
+        given: options of training with which the labels were accepted.
+    """
+    more = {"hessian_file": path, **(given or {})}
+    if of_supercells and frames is None:
+        return (
+            "Run this again with --frames FILE.xyz --overwrite and train with FILE.xyz as pool, "
+            "unless these supercells are in your training data"
+        )
+    if of_supercells:
+        more["pool_file"] = frames
+    flags = " ".join(f"--piwsl_{name}={value}" for name, value in more.items())
+    lines = ", ".join(f"{name}: {value}" for name, value in more.items())
+    return (
+        f"Train with --loss=piwsl {flags} (mace_run_train), or with {lines} in the loss of a "
+        "config (nequip-train)"
+    )
 
 
 def unexpected_modes(
@@ -116,7 +145,7 @@ def _asymmetry(path: Path, labels: Sequence[HessianLabel]) -> list[str]:
     if worst is None:
         return []
     lines = [f"  largest asymmetry before symmetrising: {worst:.2g} eV/Å²"]
-    if worst > ASYMMETRY * max(np.abs(label.hessian).max() for label in labels):
+    if worst > Hessian.hessian_tolerance * max(np.abs(label.hessian).max() for label in labels):
         lines.append(
             "  WARNING: that is large; the forces are noisy (try a larger --step) or are not the "
             "gradient of an energy"

@@ -34,6 +34,8 @@ def write_training_frames(path: Path, frames: Sequence[Atoms]) -> str:
         f"Training frames: {path}, {len(frames)} structures, {energies} with {keys.energy} (eV), "
         f"{forces} with {keys.forces} (eV/Å)"
     )
-    if energies < len(frames):
+    if 0 < energies < len(frames):
+        line += "; those with energies are training data, and all of them may be a pool"
+    elif energies < len(frames):
         line += "; without energies they may be a pool (--piwsl_pool_file, pool_file)"
     return line

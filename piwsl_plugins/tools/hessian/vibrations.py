@@ -10,12 +10,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...core.hessian_labels import HessianLabel
+from ...frames.reading import Frame, Keys
 from ..errors import InputError, reason_of
 from .conversion import Converted, label_of
 from .selection import select
 
 if TYPE_CHECKING:
     from ase import Atoms
+
+#: names of labels that ASE's calculators leave
+_NATIVE = Keys("energy", "forces", "stress")
+#: forces (eV/Å) of the same calculation, and of certainly another geometry or method
+_SAME_FORCES, _OTHER_FORCES = 1e-3, 0.05
 
 
 def from_vibrations(
@@ -35,31 +41,61 @@ def from_vibrations(
         InputError: for paths that are neither, or that lack displacements.
     """
     folders = [path for path in paths if path.is_dir()]
-    structures: list[Atoms] = []
+    structures: list[tuple[Frame, Frame]] = []
     if folders:
         if data is None or delta is None:
             raise InputError(
                 f"{folders[0]} is a folder of displaced forces: it needs the file of its structure "
                 "(the undisplaced one) and --delta, the displacement in Å (ASE's default is 0.01)"
             )
-        structures = [frame.atoms for frame in select(data, index).frames]
+        # labels under our names, and those that a calculator left in the frame
+        selected = [select(data, index, keys).frames for keys in (Keys(), _NATIVE)]
+        structures = list(zip(*selected, strict=True))
         if len(structures) != len(folders):
             raise InputError(
                 f"{len(folders)} folders, but {len(structures)} different structures in {data}; "
                 "give one per folder, in the same order (--index selects)"
             )
-    labels = []
+    labels, frames = [], []
     for path in paths:
         if path.is_dir():
             assert delta is not None
-            labels.append(_read_folder(path, structures.pop(0), delta))
+            named, native = structures.pop(0)
+            label, forces = _read_folder(path, named.atoms, delta)
+            frame = _frame(path, named if named.forces is not None else native, forces)
         else:
-            labels.append(_read_file(path))
+            label, frame = _read_file(path)
+        labels.append(label)
+        frames.append(frame)
     names = ", ".join(path.name for path in paths)
-    return Converted(labels, [str(path) for path in paths], f"ASE Vibrations: {names}")
+    return Converted(labels, [str(path) for path in paths], f"ASE Vibrations: {names}", frames)
 
 
-def _read_file(path: Path) -> HessianLabel:
+def _frame(path: Path, given: Frame, forces: np.ndarray | None) -> Atoms:
+    """The structure of a folder with the forces there, and the energy of the same calculation.
+
+    Raises:
+        InputError: where the structure was given with forces that are others.
+    """
+    keys, atoms = Keys(), given.atoms.copy()
+    if forces is None:
+        return atoms
+    atoms.arrays[keys.forces] = forces
+    if given.forces is not None:
+        difference = float(np.abs(given.forces - forces).max())
+        if difference > _OTHER_FORCES:
+            raise InputError(
+                f"{path}: its forces on the undisplaced structure differ by {difference:.2g} eV/Å "
+                f"from those of {given.where}; is that another geometry, or another method? Give "
+                "the structure of the folder, or one without forces"
+            )
+        if given.energy is not None and difference < _SAME_FORCES:
+            atoms.info[keys.energy] = given.energy
+    return atoms
+
+
+def _read_file(path: Path) -> tuple[HessianLabel, Atoms]:
+    from ase import Atoms
     from ase.vibrations import VibrationsData
 
     if not path.is_file():
@@ -68,20 +104,23 @@ def _read_file(path: Path) -> HessianLabel:
         vibrations = VibrationsData.read(path)
         atoms = vibrations.get_atoms()
         indices = vibrations.get_indices() % len(atoms)
-        return label_of(atoms, vibrations.get_hessian_2d(), indices)
+        label = label_of(atoms, vibrations.get_hessian_2d(), indices)
     except Exception as error:  # whatever a file of another kind leads to
         raise InputError(
             f"{path}: not a file of ASE's VibrationsData ({reason_of(error)})"
         ) from error
+    return label, Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
 
 
-def _read_folder(path: Path, atoms: Atoms, delta: float) -> HessianLabel:
+def _read_folder(path: Path, atoms: Atoms, delta: float) -> tuple[HessianLabel, np.ndarray | None]:
+    """The label, and the forces of the undisplaced structure in eV/Å, if they are there."""
     from ase.utils.filecache import get_json_cache
     from ase.vibrations import Vibrations
 
     try:
         # the forces of a displacement are kept under names such as eq, 0x-, 0x+, 0x++
-        names = [re.fullmatch(r"(\d+)[xyz]([+-]+)", name) for name in get_json_cache(path)]
+        cache = get_json_cache(path)
+        names = [re.fullmatch(r"(\d+)[xyz]([+-]+)", name) for name in cache]
         indices = sorted({int(name[1]) for name in names if name})
         four_points = any(name and len(name[2]) == 2 for name in names)
         if not indices:
@@ -90,9 +129,10 @@ def _read_folder(path: Path, atoms: Atoms, delta: float) -> HessianLabel:
             atoms, indices, name=str(path), delta=delta, nfree=4 if four_points else 2
         )
         vibrations.read()
+        at_rest = cache["eq"]["forces"] if "eq" in cache else None
     except Exception as error:  # whatever an unfinished folder leads to
         raise InputError(
             f"{path}: not a finished folder of ASE's Vibrations for the {len(atoms)} atoms of the "
             f"structure ({reason_of(error)})"
         ) from error
-    return label_of(atoms, vibrations.H, np.array(indices))
+    return label_of(atoms, vibrations.H, np.array(indices)), at_rest

@@ -14,7 +14,8 @@ from ase.data import chemical_symbols
 from ...core.hessian_labels import HessianLabel
 from ..errors import InputError, reason_of
 from ..hessian.label_file import read
-from ..hessian.phonopy_sets import as_atoms, load_phonopy, require_phonopy
+from ..hessian.phono3py_sets import is_of_phono3py, load_phono3py
+from ..hessian.phonopy_files import as_atoms, load_phonopy, require_phonopy, without_forces
 from ..hessian.sanity import problem_of
 
 #: endings of phonopy's own files; all else is read as Hessian labels
@@ -181,14 +182,15 @@ def _regions(phonon: Any) -> list[int]:
 
 
 def _of_phonopy(path: Path, number: int) -> Crystal:
-    phonon = load_phonopy(path, _OPTION)
+    if is_of_phono3py(path):
+        # the supercell of second order, if it has one of its own
+        phonon = load_phono3py(path, _OPTION)[-1]
+    else:
+        phonon = load_phonopy(path, _OPTION)
     from phonopy.interface.calculator import get_calculator_physical_units
 
     if not _has_forces(phonon.dataset) and phonon.force_constants is None:
-        raise InputError(
-            f"{path}: neither this file nor FORCE_SETS or FORCE_CONSTANTS beside it holds forces "
-            "or force constants; make them with phonopy -f"
-        )
+        raise without_forces(path)
     units = get_calculator_physical_units(phonon.calculator)
     return Crystal(number, str(path), phonon, units.distance_to_A, units.force_to_eVperA)
 

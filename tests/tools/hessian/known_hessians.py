@@ -15,18 +15,23 @@ SIGMA, EPSILON, CUTOFF = 2.5, 0.1, 9.0
 
 
 class Harmonic(Calculator):
-    """E = −f·x + ½ xᵀHx with x the distance from ethanol's geometry; F = f − (H + A)x."""
+    """E = −f·x + ½ xᵀHx with x the distance from ethanol's geometry; F = f − (H + A)x.
+
+    Where ``tied``, springs hold every atom in its place: no molecule has them.
+    """
 
     implemented_properties = ("energy", "forces")
 
-    def __init__(self, antisymmetric=0.0):
+    def __init__(self, antisymmetric=0.0, tied=0.0):
         super().__init__()
+        self.tied = tied
         self.antisymmetric = antisymmetric
 
     def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
         super().calculate(atoms, properties, system_changes)
         x = (self.atoms.positions - molecule("CH3CH2OH").positions).ravel()
         matrix, slope = known_hessian(), np.linspace(-2, 2, x.size)
+        matrix = matrix + self.tied * np.eye(x.size)
         odd = self.antisymmetric * (np.eye(x.size, k=1) - np.eye(x.size, k=-1))
         self.results = {
             "energy": 0.5 * x @ matrix @ x - slope @ x - 4000.0,
@@ -35,8 +40,23 @@ class Harmonic(Calculator):
 
 
 def known_hessian(size=27):
-    random = np.random.default_rng(1).standard_normal((size, size))
-    return random + random.T + 20 * np.eye(size)
+    """Of ethanol rattled with seed 0: springs between all its atoms; of other sizes anything."""
+    random = np.random.default_rng(1)
+    if size != 27:
+        matrix = random.standard_normal((size, size))
+        return matrix + matrix.T + 20 * np.eye(size)
+    atoms = molecule("CH3CH2OH")
+    atoms.rattle(0.05, seed=0)
+    hessian = np.zeros((9, 3, 9, 3))
+    for i in range(9):
+        for j in range(i):
+            line = atoms.positions[i] - atoms.positions[j]
+            block = random.uniform(1, 6) * np.outer(line, line) / (line @ line)
+            hessian[i, :, i] += block
+            hessian[j, :, j] += block
+            hessian[i, :, j] -= block
+            hessian[j, :, i] -= block
+    return hessian.reshape(27, 27)
 
 
 def pair_hessian(atoms):
@@ -90,6 +110,10 @@ class Counting(Forgetful):
 
 def harmonic():
     return Harmonic()
+
+
+def tied():
+    return Harmonic(tied=20.0)
 
 
 def without_energy():

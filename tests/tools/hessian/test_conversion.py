@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from ase.build import bulk
 from ase.calculators.emt import EMT
+from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import FixAtoms
-from ase.io import write
+from ase.io import read, write
 from ase.phonons import Phonons
 from ase.vibrations import Vibrations, VibrationsData
 
@@ -38,6 +39,29 @@ def test_folder_of_vibrations(labelled, ethanol, tmp_path, nfree, delta):
     assert np.abs(labels[0].hessian - known_hessian()).max() < 1e-8
     assert np.array_equal(labels[0].positions, ethanol.positions)
     assert "1 with Hessian" in printed
+
+
+@pytest.mark.parametrize("known", ["nothing", "by its calculator", "as REF_forces"])
+def test_forces_of_the_undisplaced_structure_are_kept(labelled, refused, ethanol, tmp_path, known):
+    Vibrations(ethanol, name=str(tmp_path / "vib"), delta=0.02).run()
+    given, forces, energy = ethanol.copy(), ethanol.get_forces(), ethanol.get_potential_energy()
+    if known == "by its calculator":
+        given.calc = SinglePointCalculator(given, energy=energy, forces=forces)
+    elif known == "as REF_forces":
+        given.info["REF_energy"], given.arrays["REF_forces"] = energy, forces
+    given.info["charge"] = 1
+    write(tmp_path / "relaxed.xyz", given, format="extxyz")
+    options = ("--from_vibrations", tmp_path / "vib", "--delta", 0.02, "--overwrite")
+    labelled(tmp_path / "relaxed.xyz", *options, "--frames", tmp_path / "frames.xyz")
+    frame = read(tmp_path / "frames.xyz")
+    assert np.abs(frame.arrays["REF_forces"] - forces).max() < 1e-7
+    assert np.abs(forces).max() > 1 and frame.info["charge"] == 1
+    assert frame.info.get("REF_energy") == (None if known == "nothing" else pytest.approx(energy))
+    if known == "as REF_forces":
+        given.arrays["REF_forces"] = forces + 0.1
+        write(tmp_path / "relaxed.xyz", given, format="extxyz")
+        error = refused(tmp_path / "relaxed.xyz", *options)
+        assert "differ by 0.1 eV/Å" in error and "another geometry" in error
 
 
 def test_folders_and_files_keep_their_order(labelled, ethanol, tmp_path):
@@ -169,7 +193,7 @@ def test_phonons_that_do_not_fit(refused, tmp_path):
 
 @pytest.mark.parametrize("where", ["info", "arrays"])
 def test_frames_that_carry_hessians(labelled, refused, tmp_path, where):
-    frames = [rattled_ethanol(0), rattled_ethanol(1)]
+    frames = [rattled_ethanol(1), rattled_ethanol(0)]
     if where == "info":
         frames[1].info["REF_hessian"] = known_hessian().ravel()
     else:

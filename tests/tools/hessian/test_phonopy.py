@@ -115,7 +115,7 @@ def test_forces_of_the_perfect_supercell(labelled, tmp_path):
     phonon_of(off_centre(), is_plusminus=False).save(path)
     printed = labelled("--from_phonopy", path, *frames, "--overwrite")[1]
     assert "REF_forces" not in read(tmp_path / "crystal.xyz").arrays
-    assert "taken as 0" in printed and "--force-sets-zero" in printed
+    assert "taken as 0" in printed and "phonopy-init --fz" in printed
 
 
 @pytest.mark.parametrize(("compact", "where"), [(True, "in the file"), (False, "beside it")])
@@ -177,7 +177,7 @@ def test_units_of_other_calculators(labelled, tmp_path, constants):
 
 def test_files_without_forces_and_other_files(refused, tmp_path, data):
     phonon_of(copper()).save(tmp_path / "phonopy_disp.yaml", settings={"force_sets": False})
-    assert "phonopy -f" in refused("--from_phonopy", tmp_path / "phonopy_disp.yaml")
+    assert "phonopy-init -f" in refused("--from_phonopy", tmp_path / "phonopy_disp.yaml")
     (tmp_path / "odd.yaml").write_text("a: 1\n")
     assert "phonopy cannot load" in refused("--from_phonopy", tmp_path / "odd.yaml")
     assert "no such file" in refused("--from_phonopy", tmp_path / "absent.yaml")

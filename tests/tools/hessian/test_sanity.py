@@ -1,5 +1,7 @@
 """Hessians that cannot be right: size, symmetry, units, translations."""
 
+import re
+
 import numpy as np
 import pytest
 from ase import Atoms
@@ -9,6 +11,10 @@ from ase.vibrations import VibrationsData
 
 from piwsl_plugins.core.hessian_checks import UNITS, translational_residue, unit_problem_of
 from piwsl_plugins.core.hessian_labels import HessianLabel
+from piwsl_plugins.core.hessian_matching import matched_labels
+from piwsl_plugins.core.settings import Hessian
+from piwsl_plugins.errors import SettingsError
+from piwsl_plugins.frames.reading import structure_of
 from piwsl_plugins.tools.hessian.sanity import problem_of
 
 from .conftest import rattled_ethanol
@@ -112,6 +118,58 @@ def test_conversions_are_refused_and_write_nothing(refused, tmp_path):
     write(tmp_path / "data.xyz", atoms, format="extxyz")
     assert "multiply it by 0.0433641" in refused(tmp_path / "data.xyz", "--from_frames")
     assert not (tmp_path / "labels.npz").exists()
+
+
+@pytest.mark.parametrize("kind", ["moving all atoms together", "not symmetric"])
+def test_conversion_and_training_judge_alike(labelled, refused, tmp_path, kind):
+    """Noise that one accepts with an option, the other accepts with the same."""
+    atoms, hessian = rattled_ethanol(0), known_hessian()
+    noise = 0.08 * np.abs(hessian).max()
+    hessian[4, 7] += noise
+    if kind == "moving all atoms together":
+        hessian[7, 4] += noise
+    atoms.info["REF_hessian"] = hessian
+    write(tmp_path / "data.xyz", atoms, format="extxyz")
+    geometries = [structure_of(atoms)]
+
+    def train(path, **options):
+        return matched_labels(
+            Hessian(hessian_file=str(path), **options), "hessian_file", geometries
+        )
+
+    error = refused(tmp_path / "data.xyz", "--from_frames")
+    assert kind in error and "hessian_tolerance 0." in error
+    with pytest.raises(SettingsError, match=f"label 0 .*{kind}.*hessian_tolerance 0"):
+        train(tmp_path / "data.xyz")
+    needed = re.search(r"hessian_tolerance (\S+) accepts", error)[1]
+    option = ("--hessian_tolerance", needed)
+    (label,), printed = labelled(tmp_path / "data.xyz", "--from_frames", *option)
+    assert f"--piwsl_hessian_tolerance={needed}" in printed.splitlines()[-1]
+    assert np.array_equal(label.hessian, label.hessian.T)
+    assert len(train(tmp_path / "labels.npz", hessian_tolerance=needed)[0]) == 1
+    assert len(train(tmp_path / "data.xyz", hessian_tolerance=needed)[0]) == 1
+    error = refused(tmp_path / "data.xyz", "--from_frames", "--hessian_tolerance", "0.5", out="b")
+    assert error.startswith("piwsl hessian: --hessian_tolerance=0.5: allowed is a number above 0")
+
+
+def test_what_no_noise_explains_has_no_option(refused, tmp_path):
+    atoms = rattled_ethanol(0)
+    atoms.info["REF_hessian"] = np.roll(known_hessian(), 3, axis=1)
+    write(tmp_path / "data.xyz", atoms, format="extxyz")
+    error = refused(tmp_path / "data.xyz", "--from_frames")
+    assert "not symmetric" in error and "hessian_tolerance" not in error
+
+
+def test_units_are_those_of_a_file(labelled, refused, tmp_path):
+    """One strange Hessian of several passes with a warning, as it does in training."""
+    frames = [rattled_ethanol(0) for _ in range(3)]
+    for number, factor in enumerate((1, 97.1736, 1)):
+        frames[number].info["REF_hessian"] = known_hessian() / factor
+    write(tmp_path / "data.xyz", frames, format="extxyz")
+    assert "WARNING, 1 structures" in labelled(tmp_path / "data.xyz", "--from_frames")[1]
+    frames[0].info["REF_hessian"] = known_hessian() / 97.1736
+    write(tmp_path / "data.xyz", frames, format="extxyz")
+    assert "hartree/bohr²" in refused(tmp_path / "data.xyz", "--from_frames", out="b.npz")
 
 
 def test_own_differences_in_other_units_are_warned_of(labelled, tmp_path):

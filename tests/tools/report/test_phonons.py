@@ -294,7 +294,7 @@ def test_files_that_cannot_be_used(report, tmp_path, capsys):
     molecule = HessianLabel([1, 9], np.eye(3)[:2], hessian=60 * np.eye(6))
     write_labels(tmp_path / "small.npz", [cell, molecule], "none")
     for given, words in (
-        (["--phonons", "phonopy_disp.yaml"], "make them with phonopy -f"),
+        (["--phonons", "phonopy_disp.yaml"], "with phonopy-init -f"),
         (["--phonons", "odd.yaml"], "phonopy cannot load"),
         (["--phonons", "absent.yaml"], "no such file"),
         (["--phonons", "small.npz"], "none of its 2 labels is the whole Hessian of a supercell"),
