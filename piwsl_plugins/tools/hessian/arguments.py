@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 from pathlib import Path
 
-from .. import workers
+from .. import states, workers
 from ..calculators import FORMS
 from ..errors import InputError
 from ..options import add
@@ -108,6 +108,7 @@ def build_parser() -> argparse.ArgumentParser:
     workers.add_options(measure)
     measure.add_argument("--device", default="cpu", help="of MACE and NequIP models (default: cpu)")
     measure.add_argument("--head", help="head of a multihead MACE model")
+    states.add_option(measure)
     measure.add_argument(
         "--skip_failed",
         action="store_true",
@@ -180,7 +181,7 @@ def check(options: argparse.Namespace) -> None:
 def _check_mode(options: argparse.Namespace, source: str) -> None:
     """Refuse options that the source of Hessians has no use for."""
     measuring = {field.name for field in dataclasses.fields(HessianSettings)}
-    measuring |= {"workers", "executor", "device", "head", "skip_failed"}
+    measuring |= {"workers", "executor", "device", "head", "charges", "skip_failed"}
     useless = {"frames"} if source == "calculator" else measuring
     if source not in ("from_vibrations", "from_phonons"):
         useless |= {"delta"}

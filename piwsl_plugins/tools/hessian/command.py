@@ -38,14 +38,16 @@ def _measure(options: argparse.Namespace, settings: HessianSettings) -> tuple[li
         the frame of each label, and lines on what happened.
     """
     from ..labelling import Store, label
+    from ..loading import prepare
     from ..structures import elements_of
     from .label_file import read_finished, write_finished
     from .measurement import Measurement
     from .selection import select
 
-    source = CalculatorSource.parse(options.calculator, options.head)
+    source = CalculatorSource.parse(options.calculator, options.head, charges=options.charges)
     source.require_package()
     selection = select(options.data, options.index)
+    prepare(source, selection.frames, options.device)
     run = {"calculator": source.identity, **dataclasses.asdict(settings)}
     store = Store(out_path(options), run, options.overwrite, read_finished)
     labelled = label(

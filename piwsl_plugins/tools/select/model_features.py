@@ -12,6 +12,7 @@ import numpy as np
 
 from ..calculators import CalculatorSource
 from ..errors import InputError
+from ..loading import LoadedCalculator, load
 from ..structures import Frame
 
 #: atoms that a model takes together
@@ -54,14 +55,20 @@ class ModelFeatures(abc.ABC):
         _ = self.calculator
 
     @functools.cached_property
+    def _model(self) -> LoadedCalculator:
+        return load(self.source, self.elements, self.device, dtype="model")
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """What it is told of a structure, of "charge" and "spin"."""
+        return self._model.reads
+
+    @functools.cached_property
     def calculator(self) -> Any:
         """The framework's ASE calculator."""
         from ase import Atoms
 
-        from ..loading import load
-
-        model = load(self.source, self.elements, self.device, dtype="model")
-        return model.calculator_for(Atoms())
+        return self._model.calculator_for(Atoms())
 
     def __call__(self, frames: Sequence[Frame]) -> list[np.ndarray]:
         """The descriptors of each frame, ``(n_atoms, n_features)``."""
@@ -83,18 +90,34 @@ class ModelFeatures(abc.ABC):
 class MaceFeatures(ModelFeatures):
     """Invariant node features of all layers, as by ``MACECalculator.get_descriptors``."""
 
+    def load(self) -> None:
+        """Load the model.
+
+        Raises:
+            InputError: if it cannot be used, or torch has compiled it.
+        """
+        import torch
+
+        if isinstance(self.calculator.models[0], torch.jit.ScriptModule):
+            raise InputError(
+                f"{self.source.called}: a compiled model does not show its node features; give the "
+                ".model that it was compiled from"
+            )
+
     def of_batch(self, frames: Sequence[Frame]) -> Any:
         """A tensor ``(n_atoms, n_features)`` of all atoms of some structures."""
         from e3nn import o3
-        from mace.data import AtomicData, config_from_atoms
+        from mace.data import AtomicData, KeySpecification, config_from_atoms
         from mace.modules.utils import extract_invariant
         from mace.tools import torch_geometric, torch_tools
 
         mace = self.calculator
+        # charge and spin, as the calculator takes them
+        keys = KeySpecification(info_keys=mace.info_keys, arrays_keys=mace.arrays_keys)
         with torch_tools.default_dtype(mace.default_dtype):
             graphs = [
                 AtomicData.from_config(
-                    config_from_atoms(frame.atoms, head_name=mace.head),
+                    config_from_atoms(frame.atoms, keys, head_name=mace.head),
                     z_table=mace.z_table,
                     cutoff=mace.r_max,
                     heads=mace.available_heads,

@@ -10,7 +10,7 @@ from pathlib import Path
 from ..calculators import CalculatorSource
 from ..errors import InputError
 from ..labelling import Arrays
-from ..loading import load
+from ..loading import load, prepare
 from ..structures import Frame, LabelKeys, elements_of, place, read_frames
 from .evaluation import Evaluated, evaluate
 from .inputs import Inputs
@@ -47,8 +47,8 @@ def cheap_labels(
         stages.enter("cheap", {"cheap_labels": _digest(options.cheap_labels)})
         reason = "not among the cheap labels"
         return Evaluated(found, {f.key: reason for f in frames if f.key not in found})
-    source = CalculatorSource.parse(options.calculator, options.head)
-    source.require_package()
+    source = CalculatorSource.parse(options.calculator, options.head, charges=options.charges)
+    prepare(source, frames, options.device)
     stages.enter("cheap", {"calculator": source.identity})
     if stages.overwrite:
         load(source, elements_of(frames), options.device)  # or nothing is thrown away
