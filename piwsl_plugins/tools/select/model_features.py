@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,8 @@ from ..structures import Frame
 
 #: atoms that a model takes together
 _BATCH = 500
+#: a module, and what is taken of its output: ``(n_atoms, n_features)``
+_Layer = tuple[Any, Callable[[Any], Any]]
 
 
 class ModelSource(CalculatorSource):
@@ -106,9 +108,7 @@ class MaceFeatures(ModelFeatures):
 
     def of_batch(self, frames: Sequence[Frame]) -> Any:
         """A tensor ``(n_atoms, n_features)`` of all atoms of some structures."""
-        from e3nn import o3
         from mace.data import AtomicData, KeySpecification, config_from_atoms
-        from mace.modules.utils import extract_invariant
         from mace.tools import torch_geometric, torch_tools
 
         mace = self.calculator
@@ -126,25 +126,26 @@ class MaceFeatures(ModelFeatures):
             ]
         batch = torch_geometric.Batch.from_data_list(graphs).to(mace.device)
         model = mace.models[0]
-        features = model(batch.to_dict(), compute_force=False)["node_feats"]
-        # the last layer holds scalars alone (mace-torch 0.3.16, calculators/mace.py)
-        irreps = o3.Irreps(str(model.products[0].linear.irreps_out))
-        return extract_invariant(
-            features,
-            num_layers=int(model.num_interactions),
-            num_features=irreps.dim // (irreps.lmax + 1) ** 2,
-            l_max=irreps.lmax,
-        )
+        layers = [
+            # EnergyDipolesMACE does not give its node features (mace-torch 0.3.16)
+            (product, functools.partial(_columns, _even_scalars(product.linear.irreps_out)))
+            for product in model.products
+        ]
+        return _caught(layers, lambda: model(batch.to_dict(), compute_force=False))
 
 
 class NequipFeatures(ModelFeatures):
-    """Even scalars among the node features after each interaction layer of a NequIP model."""
+    """Even scalars among the node features after each interaction layer of a NequIP model.
+
+    Of an Allegro model, whose features are of edges, the sum over the edges of each atom, as its
+    energy is summed.
+    """
 
     def load(self) -> None:
         """Load the model, which needs to give no forces.
 
         Raises:
-            InputError: if it does not know an element, or has no interaction layers (Allegro).
+            InputError: if it does not know an element, or is neither NequIP's nor Allegro's.
         """
         from ase.data import chemical_symbols
 
@@ -157,8 +158,8 @@ class NequipFeatures(ModelFeatures):
             )
         if not self._layers:
             raise InputError(
-                f"{self.source.called} has no interaction layers with node features (an Allegro "
-                "model has none); leave --model out, or give a NequIP or MACE model"
+                f"{self.source.called} has no interaction layers of NequIP's or Allegro's; leave "
+                "--model out, or give a NequIP, Allegro or MACE model"
             )
 
     @functools.cached_property
@@ -170,34 +171,62 @@ class NequipFeatures(ModelFeatures):
         return loaded
 
     @functools.cached_property
-    def _layers(self) -> list[tuple[Any, list[slice]]]:
-        """Each interaction layer, and where its even scalars stand."""
-        return [
-            (layer, _even_scalars(layer.irreps_out["node_features"]))
-            for layer in _modules(self.calculator.model, "ConvNetLayer")
-        ]
+    def _layers(self) -> list[_Layer]:
+        """Each interaction layer, and its even scalars by atom."""
+        from nequip.data import AtomicDataDict
+
+        model, layers = self.calculator.model, []
+        for layer in _modules(model, "ConvNetLayer"):
+            scalars = _even_scalars(layer.irreps_out[AtomicDataDict.NODE_FEATURES_KEY])
+            layers.append((layer, functools.partial(_of_nodes, scalars)))
+        for layer in _modules(model, "Allegro_Module"):
+            layers.append((layer, functools.partial(_of_edges, layer.scalar_out_field)))
+        return layers
 
     def of_batch(self, frames: Sequence[Frame]) -> Any:
         """A tensor ``(n_atoms, n_features)`` of all atoms of some structures."""
-        import torch
         from nequip.data import AtomicDataDict
 
-        caught: list[Any] = []
+        data = AtomicDataDict.batched_from_list(
+            [self.calculator.atoms_to_data(frame.atoms) for frame in frames]
+        )
+        return _caught(self._layers, lambda: self.calculator.call_model(data))
 
-        def catch(slices: list[slice], _: Any, __: Any, output: dict[str, Any]) -> None:
-            caught.extend(output[AtomicDataDict.NODE_FEATURES_KEY][:, part] for part in slices)
 
-        data = [self.calculator.atoms_to_data(frame.atoms) for frame in frames]
-        hooks = [
-            layer.register_forward_hook(functools.partial(catch, slices))
-            for layer, slices in self._layers
-        ]
-        try:
-            self.calculator.call_model(AtomicDataDict.batched_from_list(data))
-        finally:
-            for hook in hooks:
-                hook.remove()
-        return torch.cat(caught, dim=1)
+def _caught(layers: Sequence[_Layer], run: Callable[[], Any]) -> Any:
+    """What is taken of the outputs of some modules while a model runs, side by side."""
+    import torch
+
+    caught: list[Any] = []
+
+    def catch(take: Callable[[Any], Any], _: Any, __: Any, output: Any) -> None:
+        caught.append(take(output))
+
+    hooks = [layer.register_forward_hook(functools.partial(catch, take)) for layer, take in layers]
+    try:
+        run()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return torch.cat(caught, dim=1)
+
+
+def _columns(columns: Sequence[int], features: Any) -> Any:
+    return features[:, columns]
+
+
+def _of_nodes(columns: Sequence[int], data: dict[str, Any]) -> Any:
+    from nequip.data import AtomicDataDict
+
+    return data[AtomicDataDict.NODE_FEATURES_KEY][:, columns]
+
+
+def _of_edges(field: str, data: dict[str, Any]) -> Any:
+    from nequip.data import AtomicDataDict
+
+    features, centres = data[field], data[AtomicDataDict.EDGE_INDEX_KEY][0]
+    n_atoms = len(data[AtomicDataDict.POSITIONS_KEY])
+    return features.new_zeros(n_atoms, features.shape[1]).index_add(0, centres, features)
 
 
 def _batches(frames: Sequence[Frame]) -> Iterator[list[Frame]]:
@@ -218,7 +247,11 @@ def _modules(model: Any, name: str) -> list[Any]:
     return [module for module in model.modules() if type(module).__name__ == name]
 
 
-def _even_scalars(irreps: Any) -> list[slice]:
+def _even_scalars(irreps: Any) -> list[int]:
+    """The columns in which they stand."""
     return [
-        part for part, (_, irrep) in zip(irreps.slices(), irreps) if irrep.l == 0 and irrep.p == 1
+        column
+        for part, (_, irrep) in zip(irreps.slices(), irreps)
+        if irrep.l == 0 and irrep.p == 1
+        for column in range(part.start, part.stop)
     ]
