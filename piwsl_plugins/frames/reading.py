@@ -125,20 +125,18 @@ class Frame:
 def structure_of(atoms: Atoms, level: str = "", keys: Keys = NO_LABELS) -> Structure:
     """What ``ase.Atoms`` are.
 
-    Charge and spin are those of ``info``, else the sums of initial charges and magnetic moments,
-    as ASE's calculators understand them.
+    Charge and spin are those of ``info``; without it the charge is the sum of the initial charges,
+    as ASE's calculators have it. Initial magnetic moments are a guess where a calculation begins.
 
     Raises:
         ValueError: in words, for charges and spins that are no numbers or disagree.
     """
     state = state_of(atoms.info, keys.charge, keys.spin)
-    charge, spin = state.charge, state.spin
+    charge = state.charge
     if charge is None and atoms.has("initial_charges"):
-        charge = round(float(atoms.get_initial_charges().sum()), 6)
-    if spin is None and atoms.has("initial_magmoms"):
-        spin = 1.0 + round(abs(float(atoms.get_initial_magnetic_moments().sum())), 6)
+        charge = round(float(atoms.get_initial_charges().sum()), 3)
     return Structure.of(
-        atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc, charge, spin, level
+        atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc, charge, state.spin, level
     )
 
 

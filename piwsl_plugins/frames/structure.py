@@ -69,6 +69,11 @@ class Structure:
         return len(self.numbers)
 
     @property
+    def lowest_spin(self) -> int:
+        """The lowest multiplicity 2S + 1 of the number of electrons."""
+        return 1 + (int(self.numbers.sum()) - round(self.charge)) % 2
+
+    @property
     def unpaired(self) -> float:
         """Multiplicity above the lowest of the number of electrons.
 
@@ -77,8 +82,7 @@ class Structure:
         """
         if self.spin is None:
             return 0.0
-        lowest = 1.0 + round(float(self.numbers.sum()) - self.charge) % 2
-        return max(0.0, self.spin - lowest)
+        return max(0.0, self.spin - self.lowest_spin)
 
     def difference(self, other: Structure) -> str:
         """In what another structure with the same positions differs, in words; "" if in nothing.

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import importlib
 import io
 import logging
+import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .calculators import XTB_ACCURACY, CalculatorSource
+from ..frames.reading import Frame, elements_of
+from . import loaders, mace_names
+from .calculators import CalculatorSource
 from .errors import InputError, RunError, ToolError, reason_of
+from .states import IGNORED, NAMES, READ, in_words, not_told, say, told
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -37,32 +40,72 @@ class Evaluation:
 
 
 class LoadedCalculator:
-    """A calculator that is ready to be used; made by :func:`load`."""
+    """A calculator that is ready to be used; made by :func:`load`.
 
-    def __init__(self, source: CalculatorSource, calculator: Any) -> None:
-        """Args: source: what it is; calculator: ASE's, or None for xTB, made per structure."""
+    Attributes:
+        source: what it is.
+        reads: what it is told of a structure, of :data:`..states.NAMES`.
+    """
+
+    def __init__(self, source: CalculatorSource, loaded: loaders.Loaded) -> None:
+        """Args: source: what it is; loaded: ASE's calculator."""
         self.source = source
-        self._calculator = calculator
+        self._loaded = loaded
+        assumed = NAMES if source.charges == READ else ()
+        self.reads = frozenset(assumed if loaded.reads is None else loaded.reads)
 
-    def calculator_for(self, atoms: Atoms) -> Any:
+    def require_told(self, atoms: Atoms, where: str) -> None:
+        """Refuse a structure whose charge or spin the calculator does not take.
+
+        Args:
+            atoms: the structure.
+            where: its file and frame, for the error message.
+
+        Raises:
+            InputError: naming it, with the remedies.
+        """
+        if self.source.charges == IGNORED:
+            return
+        fixed = self.source.call.fixed_state if self.source.kind == "factory" else {}
+        wrong = not_told(atoms, self.reads, fixed)
+        if not wrong:
+            return
+        assumed = "neutral and of the lowest spin"
+        if fixed:
+            assumed = f"{in_words(fixed)}, as its arguments say"
+        option = f"--charges {self.source.name}=" if self.source.name else "--charges "
+        remedy = _REMEDIES[self.source.kind]
+        if self._loaded.reads is None:
+            remedy += f", or, if it reads info['charge'] and info['spin'], say {option}{READ}"
+        raise InputError(
+            f"{where}: {in_words(wrong)}, of which {self.source.called} is not told, so that it "
+            f"would take the structure for {assumed}; {remedy}; if it was made for structures of "
+            f"this charge and spin alone, say {option}{IGNORED}"
+        )
+
+    def calculator_for(self, atoms: Atoms, where: str = "a structure") -> Any:
         """An ASE calculator without memory of the structures before.
 
-        xTB's charge and multiplicity are the structure's ``info["charge"]`` and ``info["spin"]``;
-        without them, tblite takes them from the initial charges and magnetic moments.
-        """
-        if self._calculator is None:
-            from tblite.ase import TBLite
+        It is told the structure's charge and spin (:func:`..states.told`), as far as it reads
+        them. xTB takes what ``info`` does not hold from initial charges and magnetic moments.
 
-            return TBLite(
-                method=self.source.source,
-                accuracy=XTB_ACCURACY,
-                charge=atoms.info.get("charge"),
-                multiplicity=atoms.info.get("spin"),
-                verbosity=0,
-            )
-        if hasattr(self._calculator, "reset"):
-            self._calculator.reset()
-        return self._calculator
+        Args:
+            atoms: the structure that it will be attached to; ``info`` is made to hold the charge.
+            where: its file and frame, for the error message.
+
+        Raises:
+            InputError: for a charge or spin that the calculator would get wrong.
+        """
+        self.require_told(atoms, where)
+        calculator, make = self._loaded.calculator, self._loaded.make
+        if make is not None:
+            state = told(atoms, initial=self.source.kind != "xtb")
+            calculator = make(**{name: v for name, v in state.items() if name in self.reads})
+        else:
+            say(atoms)
+        if hasattr(calculator, "reset"):
+            calculator.reset()
+        return calculator
 
     def evaluate(
         self, atoms: Atoms, where: str, finite: bool = True, stress: bool = False
@@ -81,7 +124,7 @@ class LoadedCalculator:
         from ase.calculators.calculator import PropertyNotImplementedError
 
         attached, stresses = atoms.copy(), None
-        attached.calc = self.calculator_for(atoms)
+        attached.calc = self.calculator_for(attached, where)
         called = f"{self.source.called} ({self.source.source})"
         try:
             energy = float(attached.get_potential_energy())
@@ -115,79 +158,82 @@ def load(
         InputError: if its package is not installed, cannot read the file or does not know an
             element.
     """
-    from ase.calculators.calculator import BaseCalculator
-
     source.require_package()
-    if source.kind == "xtb":
-        return LoadedCalculator(source, None)
     try:
         with _quiet():
-            if source.kind == "mace":
-                calculator = _load_mace(source, elements, device, dtype)
+            if source.kind == "xtb":
+                loaded = loaders.xtb(source)
+            elif source.kind in ("mace", "mace-name"):
+                loaded = loaders.mace(source, elements, device, dtype)
             elif source.kind == "factory":
-                calculator = _load_factory(source)
+                loaded = loaders.factory(source)
             else:
-                calculator = _load_nequip(source, device)
+                loaded = loaders.nequip(source, device)
     except ToolError:
         raise
     except (Exception, SystemExit) as error:  # a factory's module may be a script that exits
-        reason = (str(error).strip().splitlines() or [""])[0]
-        raise InputError(
-            f"{source.called}: {source.source} cannot be loaded ({type(error).__name__}: {reason})"
-        ) from error
-    if not isinstance(calculator, BaseCalculator):
-        raise InputError(f"{source.called}: {source.source} gave no ASE calculator")
-    return LoadedCalculator(source, calculator)
+        raise _cannot(source, error) from error
+    return LoadedCalculator(source, loaded)
 
 
-def _load_mace(source: CalculatorSource, elements: Sequence[int], device: str, dtype: str) -> Any:
-    import torch
-    from ase.data import chemical_symbols
-    from mace.calculators import MACECalculator
+def prepare(source: CalculatorSource, frames: Sequence[Frame], device: str = "cpu") -> None:
+    """What is better done once, before anything is computed or written.
 
-    # MACE files are whole pickled models
-    model = torch.load(source.source, map_location=device, weights_only=False)
-    heads = getattr(model, "heads", None) or ["Default"]
-    if source.head is not None and source.head not in heads:
-        raise InputError(f"{source.called} has no head '{source.head}'; it has {', '.join(heads)}")
-    if source.head is None and len(heads) > 1 and "default" not in map(str.lower, heads):
-        option = f"--head {source.name}=HEAD" if source.name else "--head=HEAD"
-        raise InputError(f"{source.called} has the heads {', '.join(heads)}: choose with {option}")
-    unknown = sorted(set(map(int, elements)) - set(map(int, model.atomic_numbers)))
-    if unknown:
-        raise InputError(
-            f"{source.called} ({source.source}) was not trained on the element(s) "
-            f"{', '.join(chemical_symbols[z] for z in unknown)}, which the data holds"
-        )
-    head: dict[str, Any] = {} if source.head is None else {"head": source.head}
-    return MACECalculator(
-        models=[model], device=device, default_dtype="" if dtype == "model" else dtype, **head
+    A model that is named by MACE's name is downloaded, unless MACE's cache holds it, and what MACE
+    says of it, its licence for one, goes to standard error. Structures whose charge or spin the
+    calculator is not told are refused; where there are none, nothing is loaded.
+
+    Raises:
+        InputError: naming the structure, or for a calculator that cannot be loaded.
+    """
+    source.require_package()
+    if source.kind == "mace-name":
+        try:
+            with contextlib.redirect_stdout(sys.stderr), _quiet(output=True):
+                mace_names.raw_model(source.source, device)
+        except ToolError:
+            raise
+        except Exception as error:
+            raise _cannot(source, error) from error
+    said = [frame for frame in frames if not_told(frame.atoms, ())]
+    if source.charges is None and said:
+        calculator = load(source, elements_of(frames), device)
+        for frame in said:
+            calculator.require_told(frame.atoms, frame.where)
+
+
+def _cannot(source: CalculatorSource, error: BaseException) -> InputError:
+    # of a download that fails, MACE gives the reason as the cause
+    causes = [str(e).strip().splitlines() for e in (error, error.__cause__) if e is not None]
+    reason = ": ".join(lines[0] for lines in causes if lines)
+    return InputError(
+        f"{source.called}: {source.source} cannot be loaded ({type(error).__name__}: {reason})"
     )
 
 
-def _load_nequip(source: CalculatorSource, device: str) -> Any:
-    from nequip.integrations.ase import NequIPCalculator
-
-    if source.kind == "nequip-compiled":
-        return NequIPCalculator.from_compiled_model(source.source, device=device)
-    return NequIPCalculator._from_saved_model(source.source, device=device)
-
-
-def _load_factory(source: CalculatorSource) -> Any:
-    module, _, attribute = source.source.partition(":")
-    factory: Any = importlib.import_module(module)
-    for part in attribute.split("."):
-        factory = getattr(factory, part)
-    return factory()
+_TELL = (
+    "an embedding of total_charge and total_spin (mace_run_train --embedding_specs), or leave "
+    "these structures out"
+)
+_REMEDIES = {
+    "mace": f"take a MACE model with {_TELL}",
+    "mace-name": f"take a MACE model with {_TELL}",
+    "nequip-saved": "take a NequIP model with charge and spin among its model_input_fields, or "
+    "leave these structures out",
+    "nequip-compiled": "compiled NequIP models take none; leave these structures out",
+    "factory": "give the factory parameters charge and multiplicity, with which it is then called",
+}
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the frameworks' notes on standard output, in logs and warnings off the terminal."""
+def _quiet(output: bool = False) -> Iterator[None]:
+    """Keep the frameworks' logs and warnings off the terminal, and unless ``output``, what they
+    print."""
     previous = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        printed = contextlib.nullcontext() if output else contextlib.redirect_stdout(io.StringIO())
+        with warnings.catch_warnings(), printed:
             warnings.simplefilter("ignore")
             yield
     finally:

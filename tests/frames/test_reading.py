@@ -138,12 +138,12 @@ def test_states_that_cannot_be_right(tmp_path, info, words):
         read_frames(path)
 
 
-def test_initial_charges_and_moments_are_a_state_too():
+def test_initial_charges_are_a_charge_and_initial_moments_are_a_guess():
     atoms = water()
     atoms.set_initial_charges([1.0, 0.0, 0.0])
     atoms.set_initial_magnetic_moments([0.5, 0.25, 0.25])
     structure = structure_of(atoms)
-    assert (structure.charge, structure.spin) == (1.0, 2.0)
+    assert (structure.charge, structure.spin) == (1.0, None)
 
 
 def test_labels_that_are_not_asked_for_are_not_judged(tmp_path):

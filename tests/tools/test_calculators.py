@@ -90,3 +90,69 @@ def test_identity_changes_with_head_and_file(tmp_path):
     assert CalculatorSource.parse(str(path), head="pt").identity != first
     path.write_text("two")
     assert CalculatorSource.parse(str(path)).identity != first
+
+
+@pytest.fixture
+def user_module(monkeypatch):
+    module = types.ModuleType("my_methods")
+    module.made = []
+
+    class Method(EMT):
+        def __init__(self, *arguments, **keywords):
+            module.made.append((arguments, keywords))
+            super().__init__()
+
+    module.Method, module.nested = Method, types.SimpleNamespace(Method=Method)
+    monkeypatch.setitem(sys.modules, "my_methods", module)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("text", "arguments", "keywords"),
+    [
+        ("my_methods:Method", (), {}),
+        ("my_methods:nested.Method()", (), {}),
+        ('my_methods:Method(model="7net-l3i5")', (), {"model": "7net-l3i5"}),
+        ("my_methods:Method(1.5, -2, k=[1, None], x={'a': (True,)})", (1.5, -2),
+         {"k": [1, None], "x": {"a": (True,)}}),
+        ("my_methods:Method(path='a(b)=c:d')", (), {"path": "a(b)=c:d"}),
+    ],
+)  # fmt: skip
+def test_factories_are_called_with_literal_arguments(user_module, text, arguments, keywords):
+    calculator = load(CalculatorSource.parse(text), [29])
+    assert user_module.made == [(arguments, keywords)]
+    assert calculator.evaluate(Atoms("Cu"), "frame").energy == pytest.approx(3.51, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "my_methods:Method(open('x', 'w'))",
+        "my_methods:Method(k=__import__('os').getcwd())",
+        "my_methods:Method(k=f'{1}')",
+        "my_methods:Method(**{'k': 1})",
+        "my_methods:Method(*[1])",
+        "my_methods:Method(name)",
+        "my_methods:Method()()",
+        "my_methods:Method(1",
+        "my_methods:Method, Method",
+        "my_methods:Method if 1 else 2",
+    ],
+)
+def test_nothing_else_is_evaluated(user_module, text, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"--calculator=my_methods:Method.* literal"):
+        CalculatorSource.parse(text)
+    assert user_module.made == [] and list(tmp_path.iterdir()) == []
+
+
+def test_identity_changes_with_arguments_and_the_files_that_they_name(user_module, tmp_path):
+    user_module.__spec__ = importlib.machinery.ModuleSpec("my_methods", None)
+    (tmp_path / "w.pth").write_text("one")
+    texts = ["Method", "other", f"Method(model='{tmp_path / 'w.pth'}')"]
+    sources = [CalculatorSource.parse(f"my_methods:{text}") for text in texts]
+    digests = [source.digest for source in sources]
+    assert len(set(digests)) == 3
+    (tmp_path / "w.pth").write_text("two")
+    assert [source.digest for source in sources[:2]] == digests[:2]
+    assert sources[2].digest != digests[2]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ...core.settings import Hessian
 from ...errors import SettingsError
-from .. import workers
+from .. import states, workers
 from ..calculators import FORMS
 from ..errors import InputError
 from ..options import add, chosen
@@ -112,6 +112,7 @@ def build_parser() -> argparse.ArgumentParser:
     workers.add_options(measure)
     measure.add_argument("--device", default="cpu", help="of MACE and NequIP models (default: cpu)")
     measure.add_argument("--head", help="head of a multihead MACE model")
+    states.add_option(measure)
     measure.add_argument(
         "--skip_failed",
         action="store_true",
@@ -202,7 +203,7 @@ def check(options: argparse.Namespace) -> None:
 def _check_mode(options: argparse.Namespace, source: str) -> None:
     """Refuse options that the source of Hessians has no use for."""
     measuring = {field.name for field in dataclasses.fields(HessianSettings)}
-    measuring |= {"workers", "executor", "device", "head", "skip_failed"}
+    measuring |= {"workers", "executor", "device", "head", "charges", "skip_failed"}
     useless = {"frames", "hessian_tolerance"} if source == "calculator" else measuring
     if source not in ("from_vibrations", "from_phonons"):
         useless |= {"delta"}

@@ -53,13 +53,15 @@ def _measure(
     """
     from ...frames.reading import elements_of
     from ..labelling import Store, label
+    from ..loading import prepare
     from .label_file import read_finished, write_finished
     from .measurement import Measurement
     from .selection import select
 
-    source = CalculatorSource.parse(options.calculator, options.head)
+    source = CalculatorSource.parse(options.calculator, options.head, charges=options.charges)
     source.require_package()
     selection = select(options.data, options.index)
+    prepare(source, selection.frames, options.device)
     run = {"calculator": source.identity, **dataclasses.asdict(settings)}
     store = Store(out, run, options.overwrite, read_finished)
     labelled = label(

@@ -53,7 +53,7 @@ class Measurement:
         if self._calculator is None:
             self._calculator = load(*self._arguments)
         atoms, settings = frame.atoms.copy(), self._settings
-        atoms.calc = self._calculator.calculator_for(atoms)
+        atoms.calc = self._calculator.calculator_for(atoms, frame.where)
         try:
             if len(atoms) <= settings.max_hessian_atoms and not settings.energies:
                 matrix, asymmetry = hessian(atoms, settings.step)

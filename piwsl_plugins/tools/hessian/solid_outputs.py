@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ...core.hessian_labels import HessianLabel
 from ...frames.identity import StructureIndex
 from ...frames.reading import Keys, structure_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .. import workers
+from .. import states, workers
 from ..calculators import FORMS
 from ..errors import InputError
 from ..options import add
@@ -82,6 +82,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--device", default="cpu", help="of MACE and NequIP models (default: cpu)"
     )
     calculator.add_argument("--head", help="head of a multihead MACE model")
+    states.add_option(calculator)
     return parser
 
 

@@ -20,7 +20,7 @@ def main(given: list[str]) -> None:
     options = build_parser().parse_args(given)
     check(options)
     settings = PoolSettings(**chosen(options, PoolSettings))
-    source = CalculatorSource.parse(options.calculator, options.head)
+    source = CalculatorSource.parse(options.calculator, options.head, charges=options.charges)
     source.require_package()
     with alone(*outputs_of(options)):
         _make(options, settings, source)
@@ -29,6 +29,7 @@ def main(given: list[str]) -> None:
 def _make(options: argparse.Namespace, settings: PoolSettings, source: CalculatorSource) -> None:
     """Run the dynamics, and write the pool."""
     from ..labelling import Store
+    from ..loading import prepare
     from .coverage import compare_bonds
     from .output import write_pool
     from .starts import read_starts
@@ -37,6 +38,7 @@ def _make(options: argparse.Namespace, settings: PoolSettings, source: Calculato
 
     cells = settings.pressure is not None
     starts = read_starts(options.data, options.index, options.exclude, cells)
+    prepare(source, list(starts.frames.values()), options.device)
     run = {"calculator": source.identity, **dataclasses.asdict(settings)}
     store = Store(options.out, run, options.overwrite, refuse_existing)
     where = options.device, options.workers, options.executor

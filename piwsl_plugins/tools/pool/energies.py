@@ -31,7 +31,7 @@ class _Energy:
         if self._calculator is None:
             self._calculator = load(*self._arguments)
         atoms = frame.atoms.copy()
-        atoms.calc = self._calculator.calculator_for(atoms)
+        atoms.calc = self._calculator.calculator_for(atoms, frame.where)
         return float(atoms.get_potential_energy())
 
 

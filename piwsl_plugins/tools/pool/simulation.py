@@ -65,7 +65,7 @@ class Simulation:
             self._calculator = load(*self._arguments)
         settings = self._settings
         atoms = run.atoms.copy()
-        atoms.calc = self._calculator.calculator_for(atoms)
+        atoms.calc = self._calculator.calculator_for(atoms, run.where)
         atoms.get_forces()
         if settings.relax:
             relax(atoms)

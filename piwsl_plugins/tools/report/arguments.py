@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 from pathlib import Path
 
+from .. import states
 from ..calculators import FORMS, CalculatorSource
 from ..errors import InputError
 from ..options import add, chosen, pairs
@@ -73,6 +74,13 @@ def build_parser() -> argparse.ArgumentParser:
         default=[],
         metavar="NAME=HEAD",
         help="head of a multihead MACE model",
+    )
+    parser.add_argument(
+        "--charges",
+        action="append",
+        default=[],
+        metavar=f"NAME={'|'.join(states.CHARGES)}",
+        help=states.HELP,
     )
     parser.add_argument(
         "--fresh", action="store_true", help="compute finished parts of an earlier run again"
@@ -156,11 +164,15 @@ def sources_from(options: argparse.Namespace) -> list[CalculatorSource]:
     Raises:
         InputError: for a model that cannot be one, and a head without its model.
     """
-    heads = pairs("--head", options.head)
-    sources = [CalculatorSource.parse_named(text, heads) for text in options.model]
-    for name in heads:
-        if all(source.name != name for source in sources):
-            raise InputError(f"--head {name}={heads[name]}: there is no model '{name}'")
+    heads, charges = pairs("--head", options.head), pairs("--charges", options.charges)
+    for name, said in charges.items():
+        if said not in states.CHARGES:
+            raise InputError(f"--charges {name}={said}: allowed is {' or '.join(states.CHARGES)}")
+    sources = [CalculatorSource.parse_named(text, heads, charges) for text in options.model]
+    for option, given in {"--head": heads, "--charges": charges}.items():
+        for name in given:
+            if all(source.name != name for source in sources):
+                raise InputError(f"{option} {name}={given[name]}: there is no model '{name}'")
     return sources
 
 

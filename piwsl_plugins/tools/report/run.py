@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ...frames.reading import elements_of
 from ..calculators import CalculatorSource
 from ..errors import InputError
-from ..loading import LoadedCalculator, load
+from ..loading import LoadedCalculator, load, prepare
 from .data import Frames, read_labelled, read_path
 from .measure import consistency, dynamics, labels, phonons, scans, vibrations
 from .parts import Store
@@ -111,7 +111,11 @@ def measure(
         wanted = zip(tasks, keys[source.name])
         if not all(store.has(task.part, source.name, key) for task, key in wanted):
             # before another is measured, as it may be one that cannot be loaded
-            models[source.name] = load(source, sorted(elements), settings.device, settings.dtype)
+            prepare(source, (), settings.device)
+            model = load(source, sorted(elements), settings.device, settings.dtype)
+            for frame in frames.frames:
+                model.require_told(frame.atoms, frame.where)
+            models[source.name] = model
     for name in names:
         _measure_model(name, models.get(name), tasks, keys[name], store, progress)
     store.write_index()

@@ -81,7 +81,8 @@ def build_parser() -> argparse.ArgumentParser:
     described.add_argument(
         "--model",
         metavar="FILE",
-        help="a MACE .model, or a NequIP .nequip.zip or .ckpt: its invariant node features "
+        help="a MACE .model, MACE's name of a foundation model (mace_mp:medium-mpa-0), or a NequIP "
+        ".nequip.zip or .ckpt: its invariant node features "
         "(default: SOAP power spectra)",
     )
     described.add_argument(

@@ -33,7 +33,7 @@ def _select(options: argparse.Namespace) -> None:
     from ...frames.reading import elements_of
     from ..progress import Progress
     from .coverage import follow
-    from .descriptors import descriptor
+    from .descriptors import descriptor, not_seen
     from .features import compute
     from .output import write_frames
     from .pool import read_pool
@@ -80,7 +80,8 @@ def _select(options: argparse.Namespace) -> None:
         from .figure import draw
 
         draw(options.figure, course, chance, options.method)
-    print(summarise(options, pool, features, course, chance))
+    notes = not_seen(describe, pool.frames)
+    print(summarise(options, pool, features, course, chance, notes))
 
 
 def _choose(

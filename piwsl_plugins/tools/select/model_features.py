@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,9 +13,12 @@ import numpy as np
 from ...frames.reading import Frame
 from ..calculators import CalculatorSource
 from ..errors import InputError
+from ..loading import LoadedCalculator, load
 
 #: atoms that a model takes together
 _BATCH = 500
+#: a module, and what is taken of its output: ``(n_atoms, n_features)``
+_Layer = tuple[Any, Callable[[Any], Any]]
 
 
 class ModelSource(CalculatorSource):
@@ -54,14 +57,20 @@ class ModelFeatures(abc.ABC):
         _ = self.calculator
 
     @functools.cached_property
+    def _model(self) -> LoadedCalculator:
+        return load(self.source, self.elements, self.device, dtype="model")
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """What it is told of a structure, of "charge" and "spin"."""
+        return self._model.reads
+
+    @functools.cached_property
     def calculator(self) -> Any:
         """The framework's ASE calculator."""
         from ase import Atoms
 
-        from ..loading import load
-
-        model = load(self.source, self.elements, self.device, dtype="model")
-        return model.calculator_for(Atoms())
+        return self._model.calculator_for(Atoms())
 
     def __call__(self, frames: Sequence[Frame]) -> list[np.ndarray]:
         """The descriptors of each frame, ``(n_atoms, n_features)``."""
@@ -83,18 +92,32 @@ class ModelFeatures(abc.ABC):
 class MaceFeatures(ModelFeatures):
     """Invariant node features of all layers, as by ``MACECalculator.get_descriptors``."""
 
+    def load(self) -> None:
+        """Load the model.
+
+        Raises:
+            InputError: if it cannot be used, or torch has compiled it.
+        """
+        import torch
+
+        if isinstance(self.calculator.models[0], torch.jit.ScriptModule):
+            raise InputError(
+                f"{self.source.called}: a compiled model does not show its node features; give the "
+                ".model that it was compiled from"
+            )
+
     def of_batch(self, frames: Sequence[Frame]) -> Any:
         """A tensor ``(n_atoms, n_features)`` of all atoms of some structures."""
-        from e3nn import o3
-        from mace.data import AtomicData, config_from_atoms
-        from mace.modules.utils import extract_invariant
+        from mace.data import AtomicData, KeySpecification, config_from_atoms
         from mace.tools import torch_geometric, torch_tools
 
         mace = self.calculator
+        # charge and spin, as the calculator takes them
+        keys = KeySpecification(info_keys=mace.info_keys, arrays_keys=mace.arrays_keys)
         with torch_tools.default_dtype(mace.default_dtype):
             graphs = [
                 AtomicData.from_config(
-                    config_from_atoms(frame.atoms, head_name=mace.head),
+                    config_from_atoms(frame.atoms, keys, head_name=mace.head),
                     z_table=mace.z_table,
                     cutoff=mace.r_max,
                     heads=mace.available_heads,
@@ -103,25 +126,26 @@ class MaceFeatures(ModelFeatures):
             ]
         batch = torch_geometric.Batch.from_data_list(graphs).to(mace.device)
         model = mace.models[0]
-        features = model(batch.to_dict(), compute_force=False)["node_feats"]
-        # the last layer holds scalars alone (mace-torch 0.3.16, calculators/mace.py)
-        irreps = o3.Irreps(str(model.products[0].linear.irreps_out))
-        return extract_invariant(
-            features,
-            num_layers=int(model.num_interactions),
-            num_features=irreps.dim // (irreps.lmax + 1) ** 2,
-            l_max=irreps.lmax,
-        )
+        layers = [
+            # EnergyDipolesMACE does not give its node features (mace-torch 0.3.16)
+            (product, functools.partial(_columns, _even_scalars(product.linear.irreps_out)))
+            for product in model.products
+        ]
+        return _caught(layers, lambda: model(batch.to_dict(), compute_force=False))
 
 
 class NequipFeatures(ModelFeatures):
-    """Even scalars among the node features after each interaction layer of a NequIP model."""
+    """Even scalars among the node features after each interaction layer of a NequIP model.
+
+    Of an Allegro model, whose features are of edges, the sum over the edges of each atom, as its
+    energy is summed.
+    """
 
     def load(self) -> None:
         """Load the model, which needs to give no forces.
 
         Raises:
-            InputError: if it does not know an element, or has no interaction layers (Allegro).
+            InputError: if it does not know an element, or is neither NequIP's nor Allegro's.
         """
         from ase.data import chemical_symbols
 
@@ -134,8 +158,8 @@ class NequipFeatures(ModelFeatures):
             )
         if not self._layers:
             raise InputError(
-                f"{self.source.called} has no interaction layers with node features (an Allegro "
-                "model has none); leave --model out, or give a NequIP or MACE model"
+                f"{self.source.called} has no interaction layers of NequIP's or Allegro's; leave "
+                "--model out, or give a NequIP, Allegro or MACE model"
             )
 
     @functools.cached_property
@@ -147,34 +171,62 @@ class NequipFeatures(ModelFeatures):
         return loaded
 
     @functools.cached_property
-    def _layers(self) -> list[tuple[Any, list[slice]]]:
-        """Each interaction layer, and where its even scalars stand."""
-        return [
-            (layer, _even_scalars(layer.irreps_out["node_features"]))
-            for layer in _modules(self.calculator.model, "ConvNetLayer")
-        ]
+    def _layers(self) -> list[_Layer]:
+        """Each interaction layer, and its even scalars by atom."""
+        from nequip.data import AtomicDataDict
+
+        model, layers = self.calculator.model, []
+        for layer in _modules(model, "ConvNetLayer"):
+            scalars = _even_scalars(layer.irreps_out[AtomicDataDict.NODE_FEATURES_KEY])
+            layers.append((layer, functools.partial(_of_nodes, scalars)))
+        for layer in _modules(model, "Allegro_Module"):
+            layers.append((layer, functools.partial(_of_edges, layer.scalar_out_field)))
+        return layers
 
     def of_batch(self, frames: Sequence[Frame]) -> Any:
         """A tensor ``(n_atoms, n_features)`` of all atoms of some structures."""
-        import torch
         from nequip.data import AtomicDataDict
 
-        caught: list[Any] = []
+        data = AtomicDataDict.batched_from_list(
+            [self.calculator.atoms_to_data(frame.atoms) for frame in frames]
+        )
+        return _caught(self._layers, lambda: self.calculator.call_model(data))
 
-        def catch(slices: list[slice], _: Any, __: Any, output: dict[str, Any]) -> None:
-            caught.extend(output[AtomicDataDict.NODE_FEATURES_KEY][:, part] for part in slices)
 
-        data = [self.calculator.atoms_to_data(frame.atoms) for frame in frames]
-        hooks = [
-            layer.register_forward_hook(functools.partial(catch, slices))
-            for layer, slices in self._layers
-        ]
-        try:
-            self.calculator.call_model(AtomicDataDict.batched_from_list(data))
-        finally:
-            for hook in hooks:
-                hook.remove()
-        return torch.cat(caught, dim=1)
+def _caught(layers: Sequence[_Layer], run: Callable[[], Any]) -> Any:
+    """What is taken of the outputs of some modules while a model runs, side by side."""
+    import torch
+
+    caught: list[Any] = []
+
+    def catch(take: Callable[[Any], Any], _: Any, __: Any, output: Any) -> None:
+        caught.append(take(output))
+
+    hooks = [layer.register_forward_hook(functools.partial(catch, take)) for layer, take in layers]
+    try:
+        run()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return torch.cat(caught, dim=1)
+
+
+def _columns(columns: Sequence[int], features: Any) -> Any:
+    return features[:, columns]
+
+
+def _of_nodes(columns: Sequence[int], data: dict[str, Any]) -> Any:
+    from nequip.data import AtomicDataDict
+
+    return data[AtomicDataDict.NODE_FEATURES_KEY][:, columns]
+
+
+def _of_edges(field: str, data: dict[str, Any]) -> Any:
+    from nequip.data import AtomicDataDict
+
+    features, centres = data[field], data[AtomicDataDict.EDGE_INDEX_KEY][0]
+    n_atoms = len(data[AtomicDataDict.POSITIONS_KEY])
+    return features.new_zeros(n_atoms, features.shape[1]).index_add(0, centres, features)
 
 
 def _batches(frames: Sequence[Frame]) -> Iterator[list[Frame]]:
@@ -195,7 +247,11 @@ def _modules(model: Any, name: str) -> list[Any]:
     return [module for module in model.modules() if type(module).__name__ == name]
 
 
-def _even_scalars(irreps: Any) -> list[slice]:
+def _even_scalars(irreps: Any) -> list[int]:
+    """The columns in which they stand."""
     return [
-        part for part, (_, irrep) in zip(irreps.slices(), irreps) if irrep.l == 0 and irrep.p == 1
+        column
+        for part, (_, irrep) in zip(irreps.slices(), irreps)
+        if irrep.l == 0 and irrep.p == 1
+        for column in range(part.start, part.stop)
     ]

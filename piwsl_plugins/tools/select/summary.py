@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 
 from .coverage import Course
 from .features import Features
@@ -15,6 +16,7 @@ def summarise(
     features: Features,
     course: Course,
     chance: Course | None,
+    notes: Sequence[str] = (),
 ) -> str:
     """Pool, choice, gains and what is not spanned, in words.
 
@@ -24,6 +26,7 @@ def summarise(
         features: of the structures.
         course: of what was chosen.
         chance: of as many structures chosen by chance.
+        notes: further lines on the descriptors.
     """
     components = ", ".join(f"{_symbol(z)} {rows.shape[1] - 2}" for z, rows in features.rows.items())
     described = options.model or f"SOAP (cutoff {options.cutoff:g} Å)"
@@ -31,6 +34,7 @@ def summarise(
         f"{options.pool}: {pool.size} structures, {pool.candidates} to choose from"
         f"; left out: {pool.already_given} identical to given ones, {pool.repeated} repeated",
         f"described by {described}, components per element: {components}",
+        *notes,
     ]
     given, chosen = len(pool.frames) - pool.candidates, len(course.gains)
     if chosen:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .. import workers
+from .. import states, workers
 from ..calculators import FORMS
 from ..errors import InputError
 from ..options import add
@@ -64,6 +64,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="frames of both files with labels of the cheap method, found by geometry",
     )
     cheap.add_argument("--head", help="head of a multihead MACE model")
+    states.add_option(cheap)
     workers.add_options(cheap)
     cheap.add_argument("--device", default="cpu", help="of MACE and NequIP models (default: cpu)")
 

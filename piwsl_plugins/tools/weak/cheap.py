@@ -12,7 +12,7 @@ from ...frames.reading import Frame, Keys, elements_of, read_frames
 from ..calculators import CalculatorSource
 from ..errors import InputError
 from ..labelling import Arrays
-from ..loading import load
+from ..loading import load, prepare
 from .evaluation import Evaluated, evaluate
 from .inputs import Inputs
 from .labels import carried
@@ -49,8 +49,8 @@ def cheap_labels(
         stages.enter("cheap", {"cheap_labels": _digest(options.cheap_labels)})
         reason = "not among the cheap labels"
         return Evaluated(found, {f.key: reason for f in frames if f.key not in found})
-    source = CalculatorSource.parse(options.calculator, options.head)
-    source.require_package()
+    source = CalculatorSource.parse(options.calculator, options.head, charges=options.charges)
+    prepare(source, frames, options.device)
     stages.enter("cheap", {"calculator": source.identity})
     if stages.overwrite:
         load(source, elements_of(frames), options.device)  # or nothing is thrown away

@@ -56,7 +56,7 @@ class Evaluation:
         if self._calculator is None:
             self._calculator = load(*self._arguments)
         atoms = frame.atoms.copy()
-        atoms.calc = self._calculator.calculator_for(atoms)
+        atoms.calc = self._calculator.calculator_for(atoms, frame.where)
         found: Arrays = {"energy": np.array(float(atoms.get_potential_energy()))}
         further = {"forces": atoms.get_forces}
         if atoms.pbc.all():

@@ -35,7 +35,9 @@ def require_one_cutoff(
     """
     cutoffs: dict[str, float] = {}
     for source in sources:
-        calculator = load(source, elements_of(frames), device).calculator_for(frames[0].atoms)
+        calculator = load(source, elements_of(frames), device).calculator_for(
+            frames[0].atoms, frames[0].where
+        )
         holders = [calculator, *getattr(calculator, "transforms", [])]
         known = [holder.r_max for holder in holders if getattr(holder, "r_max", None) is not None]
         if known:

@@ -11,6 +11,8 @@ from ...frames.reading import Frame, Keys, elements_of
 from ..calculators import CalculatorSource
 from ..errors import InputError
 from ..labelling import Arrays
+from ..loading import prepare
+from ..states import IGNORED, distinct
 from ..units import require_one_unit
 from .arguments import folder_of
 from .cheap import cheap_labels, is_learned
@@ -145,7 +147,7 @@ class _Run:
     def _given(self, wanted: dict[str, Arrays], offsets: Offsets) -> list[Corrected]:
         """Models trained before."""
         given = self.options.corrections
-        sources = [CalculatorSource.parse(path) for path in given]
+        sources = [self._source(path) for path in given]
         require_one_cutoff(sources, [*self.training, *self.pool], self.options.device)
         self.stages.enter("train", {"corrections": given})
         self.stages.keep()
@@ -159,6 +161,13 @@ class _Run:
             models.append(self._predict(Path(path), offsets, self.training, [], folder, wanted))
             require_correction(path, models[-1].labels, self.training, self.cheap)
         return models
+
+    def _source(self, model: str) -> CalculatorSource:
+        """A correction model; where all frames have one charge and spin, it needs none of them."""
+        charges = self.options.charges
+        if charges is None and len(distinct([*self.training, *self.pool])) == 1:
+            charges = IGNORED
+        return CalculatorSource.parse(model, charges=charges)
 
     def _leave_out_stress(self, sizes: dict[str, float]) -> None:
         """Take the stress out of what is learned, where NequIP cannot learn it."""
@@ -207,9 +216,9 @@ class _Run:
 
         A short training leaves a constant that is larger than its scatter.
         """
-        source = CalculatorSource.parse(str(model))
-        source.require_package()
+        source = self._source(str(model))
         frames = [*self.training, *self.pool]
+        prepare(source, frames, self.options.device)
         where = self.options.device, self.options.workers, self.options.executor
         found = evaluate(folder / "predictions.xyz", source, frames, "corrections", *where)
         if found.failures:

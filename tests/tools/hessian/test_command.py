@@ -55,7 +55,7 @@ def test_each_state_and_cell_has_a_label_of_its_own(labelled, tmp_path):
     strained.cell[2, 2] *= 1.02
     path = tmp_path / "train.xyz"
     write(path, [neutral, cation, strained, cation], format="extxyz")
-    labels, printed = labelled(path, *EMT)
+    labels, printed = labelled(path, *EMT, "--charges", "read")
     assert len(labels) == 3 and "1 repeated frames labelled once" in printed
     known = HessianLabels(labels)
     for number, atoms in enumerate((neutral, cation, strained)):

@@ -7,8 +7,9 @@ from ase.io import read, write
 
 from piwsl_plugins.tools.command import main
 
-#: a few steps instead of the defaults
+#: a few steps instead of the defaults; one frame of the data is a cation
 SHORT = (
+    *("--charges", "ignored"),
     *("--temperatures", 300, 500, "--n", 12, "--per_run", 3),
     *("--equilibration", 10, "--spacing", 5),
 )

@@ -9,6 +9,7 @@ from ase.io import write
 
 from piwsl_plugins.tools.calculators import CalculatorSource
 from piwsl_plugins.tools.command import main
+from piwsl_plugins.tools.loaders import Loaded
 from piwsl_plugins.tools.loading import LoadedCalculator
 
 DATA = Path(__file__).parents[3] / "data"
@@ -26,9 +27,8 @@ def as_model():
     """A calculator as the report's model."""
 
     def make(calculator, name="model"):
-        return LoadedCalculator(
-            CalculatorSource("known:calculator", "factory", name=name), calculator
-        )
+        source = CalculatorSource("known:calculator", "factory", name=name)
+        return LoadedCalculator(source, Loaded(calculator))
 
     return make
 

@@ -18,7 +18,7 @@ from piwsl_plugins.tools.command import main  # noqa: E402
 pytestmark = pytest.mark.framework
 
 
-def tiny_model(path, elements=(1, 6, 8), seed=0):
+def tiny_model(path, elements=(1, 6, 8), seed=0, **others):
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     torch.manual_seed(seed)
@@ -41,6 +41,7 @@ def tiny_model(path, elements=(1, 6, 8), seed=0):
         correlation=2,
         atomic_inter_scale=1.0,
         atomic_inter_shift=0.0,
+        **others,
     )
     torch.save(model, path)
     torch.set_default_dtype(before)

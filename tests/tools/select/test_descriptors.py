@@ -165,6 +165,48 @@ def test_mace_features_are_those_of_its_calculator(tmp_path):
 
 
 @mace_only
+def test_a_model_of_dipoles_too(tmp_path):
+    """The scalars after each layer, of which its energies are made."""
+    import torch
+    from e3nn import o3
+    from mace import modules
+
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    torch.manual_seed(0)
+    block = modules.interaction_classes["RealAgnosticResidualInteractionBlock"]
+    model = modules.EnergyDipolesMACE(
+        r_max=4.0,
+        num_bessel=4,
+        num_polynomial_cutoff=5,
+        max_ell=1,
+        interaction_cls=block,
+        interaction_cls_first=block,
+        num_interactions=2,
+        num_elements=3,
+        hidden_irreps=o3.Irreps("6x0e+6x1o"),
+        MLP_irreps=o3.Irreps("4x0e"),
+        gate=torch.nn.functional.silu,
+        atomic_energies=np.zeros(3),
+        avg_num_neighbors=5.0,
+        atomic_numbers=[1, 6, 8],
+        correlation=2,
+    )
+    torch.save(model, tmp_path / "dipoles.model")
+    torch.set_default_dtype(before)
+    described = descriptor(str(tmp_path / "dipoles.model"), None, "cpu", 5.0, [1, 6, 8])
+    check_invariance(described, rattled(seed=0), rattled(seed=1), 1e-8)
+    check_batches(described, rattled(), 1e-10)
+    features = describe(described, rattled())[0]
+    assert features.shape == (9, 12)
+    # the first layer's readout is linear: without E0s, its part of each atom's energy
+    weight = model.readouts[0].linear.weight.detach().numpy()[:6] / np.sqrt(6)
+    graph = described.calculator._atoms_to_batch(rattled()).to_dict()
+    expected = model(graph, compute_force=False)["contributions"][0, 1].item()
+    assert (features[:, :6] @ weight).sum() == pytest.approx(expected)
+
+
+@mace_only
 def test_mace(tmp_path, select, refused, pool):
     from ..report.test_mace_models import tiny_model
 
@@ -234,11 +276,43 @@ def test_nequip(tmp_path, select, refused, pool):
 @nequip_only
 @pytest.mark.skipif(find_spec("allegro") is None, reason="needs nequip-allegro")
 @pytest.mark.slow
-def test_allegro_has_no_node_features(tmp_path, refused):
+@pytest.mark.usefixtures("nequips_state")
+def test_allegro(tmp_path):
+    """What its energies are made of: they are the same function of what was described."""
+    import torch
+    from nequip.data import AtomicDataDict
+
     path = saved_nequip(tmp_path, "allegro")
-    write(tmp_path / "ethanol.xyz", rattled())
-    arguments = (tmp_path / "ethanol.xyz", "--n", 1, "--out", tmp_path / "o.xyz")
-    assert "an Allegro model has none" in refused(*arguments, "--model", path)
+    described = descriptor(str(path), None, "cpu", 5.0, [1, 6, 8])
+    check_invariance(described, rattled(seed=0), rattled(seed=1), 1e-8)
+    check_batches(described, rattled(), 1e-10)
+    # linear in the edges, as a readout of one layer would be: its sum is that over all edges
+    model, calculator = described.calculator.model, described.calculator
+    (readout,) = [m for name, m in model.named_modules() if name.endswith("edge_readout")]
+    edges = []
+    hook = readout.register_forward_pre_hook(
+        lambda _, given: edges.append(given[0][AtomicDataDict.EDGE_FEATURES_KEY].detach())
+    )
+    calculator.call_model(calculator.atoms_to_data(rattled()))
+    hook.remove()
+    features = torch.as_tensor(describe(described, rattled())[0])
+    assert torch.allclose(edges[0].sum(0), features.sum(0).to(edges[0].dtype), atol=1e-10)
+
+
+@nequip_only
+@pytest.mark.skipif(find_spec("allegro") is None, reason="needs nequip-allegro")
+@pytest.mark.slow
+@pytest.mark.usefixtures("nequips_state")
+def test_allegro_features_are_smooth_at_the_cutoff(tmp_path):
+    path = saved_nequip(tmp_path, "allegro")
+    described = descriptor(str(path), None, "cpu", 5.0, [1, 6, 8])
+    cutoff = float(described.calculator.model.metadata["r_max"])
+    near, at, beyond = (
+        describe(described, Atoms("OHC", [[0, 0, 0], [0, 0, 1], [distance, 0, 0]]))[0][0]
+        for distance in (0.8 * cutoff, cutoff - 1e-4, cutoff + 1e-4)
+    )
+    assert np.abs(at - beyond).max() < 1e-6 < 1e-3 * np.abs(near).max()
+    assert np.abs(near - beyond).max() > 1e-4 * np.abs(near).max()
 
 
 @nequip_only

@@ -144,6 +144,7 @@ def test_an_ion_is_another_frame_than_the_molecule(weak):
     ion.info |= {"charge": 1, "spin": 2}
     ase.io.write("pool.xyz", [*pool, ion])
     given = ("--calculator", "known_methods:lennard_jones", "--corrections", "known_methods:weak")
+    given += ("--charges", "ignored")
     found, printed = weak(*given)
     assert len(found) == 3 and "repeated" not in printed
     assert found[2].info["charge"] == 1

@@ -75,7 +75,7 @@ def simulate(
     frame = frames.frames[run.frame]
     atoms = frame.atoms.copy()
     intact = _Intact(atoms, settings.bond_factor, run.temperature)
-    atoms.calc = model.calculator_for(atoms)
+    atoms.calc = model.calculator_for(atoms, frame.where)
     rng = np.random.default_rng(run.seed)
     draw_velocities(atoms, run.temperature, rng)
     dynamics = _integrator(atoms, run, settings, rng)

@@ -34,7 +34,7 @@ def second_derivatives(
         RunError: if the model cannot evaluate the structure, naming both.
     """
     atoms = labelled.atoms.copy()
-    atoms.calc = model.calculator_for(atoms)
+    atoms.calc = model.calculator_for(atoms, labelled.where)
     try:
         found, _ = hessian(atoms, STEP)
     except Exception as error:
