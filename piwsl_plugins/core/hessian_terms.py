@@ -14,6 +14,7 @@ from .displacements import Keys
 from .hessian_lookup import HessianLabels
 from .hessian_targets import draw_targets
 from .host import Evaluated, Structures
+from .penalties import Penalty, Squares
 from .settings import Hessian
 from .terms import Drawn, Points, Residual, Term
 
@@ -66,20 +67,26 @@ class _Hessian(Term):
     name = "hessian"
     unit = "eV/Å²"
 
-    def __init__(self, displacer: HessianDisplacements) -> None:
+    def __init__(self, displacer: HessianDisplacements, penalty: Penalty | None = None) -> None:
+        """
+        Args:
+            displacer: with the labels.
+            penalty: of errors of the Hessian times 0.05 Å, by default their squares.
+        """
         self.displacer = displacer
+        self.penalty = penalty or Squares()
 
 
 class HessianForces(_Hessian):
     """F(r) − F(r+δ) − H δ, or symmetric ½[F(r−δ) − F(r+δ)] − H δ, per size of δ, in eV/Å².
 
-    The mean of its square over all components, times (0.05 Å)², is in (eV/Å)² and is weighed as
-    squared errors of forces are. For δ with independent components of unit variance it is the
-    squared Frobenius norm of the error of the Hessian, divided by the number of components.
+    Times 0.05 Å it is in eV/Å and is weighed as errors of forces are. For δ with independent
+    components of unit variance the mean of its square over all components is the squared Frobenius
+    norm of the error of the Hessian, divided by the number of components.
     """
 
-    def __init__(self, displacer: HessianDisplacements) -> None:
-        super().__init__(displacer)
+    def __init__(self, displacer: HessianDisplacements, penalty: Penalty | None = None) -> None:
+        super().__init__(displacer, penalty)
         self.symmetric = displacer.options.hessian_form == "symmetric"
         self.points = ("probe", "mirrored_probe") if self.symmetric else ("probe",)
         self.forces_at = frozenset({"origin", *self.points})
@@ -107,10 +114,9 @@ class HessianForces(_Hessian):
         )
         demanded = targets.force_differences(field).to(change, non_blocking=True)
         value = (change.index_select(0, columns) - demanded) / size.unsqueeze(-1)
-        value = value.reshape(-1)
-        penalty = (HESSIAN_LENGTH * value).square()
-        structure = structure.repeat_interleave(3)
-        return Residual(penalty, value.detach().unsqueeze(0), structure)
+        penalty = self.penalty(HESSIAN_LENGTH * value)
+        structure = structure.repeat_interleave(penalty.numel() // len(value) if len(value) else 1)
+        return Residual(penalty.reshape(-1), value.detach().reshape(1, -1), structure)
 
 
 class HessianEnergies(_Hessian):
@@ -134,6 +140,6 @@ class HessianEnergies(_Hessian):
         squares = field.double().square().sum(dim=-1).to(curvature, non_blocking=True)
         squares = torch.zeros_like(curvature).index_add(0, at.structure_index, squares)
         value = 2.0 * (curvature - demanded) / squares
-        penalty = (HESSIAN_LENGTH * value).square()
+        penalty = self.penalty(HESSIAN_LENGTH * value.unsqueeze(-1)).reshape(-1)
         structure = torch.arange(len(value), device=value.device)
         return Residual(penalty, value.detach().unsqueeze(0), structure)

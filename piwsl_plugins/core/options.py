@@ -72,8 +72,9 @@ class Option:
         if isinstance(value, str) and value in self.refused:
             raise SettingsError(name, value, self.refused[value])
         if self.kind is tuple:
-            names = value.split(",") if isinstance(value, str) else value
-            parsed: Any = tuple(str(item).strip() for item in names)
+            given = [value] if isinstance(value, str) else value
+            names = [name for item in given for name in str(item).split(",")]
+            parsed: Any = tuple(name.strip() for name in names)
             valid = all(parsed) and len(parsed) > 0
         elif self.kind is str:
             parsed = value

@@ -134,7 +134,8 @@ class Hessian(Group):
     hessian_weight: float | None = option(
         None,
         "Weight of the Hessian labels, to be compared with the weight of forces: errors of the "
-        "Hessian times a displacement of 0.05 Å are errors of forces. 0 switches the term off.",
+        "Hessian times a displacement of 0.05 Å are errors of forces, and penalised as those are. "
+        "0 switches the term off.",
         derived="that of the forces; on energies alone 100 times that of the energy",
         minimum=0.0,
     )
@@ -236,9 +237,9 @@ class Run(Group):
     )
     softening_guard: str = option(
         "warn",
-        "Whether the log warns when the force slope on validation data falls below 0.9: the "
-        "regression of predicted on reference forces; without force labels, the RMS force relative "
-        "to that at the start.",
+        "Whether the log warns when the force slope on validation data of a model that has been "
+        "right falls below 0.9: the regression of predicted on reference forces; without force "
+        "labels, the RMS force relative to that at the start.",
         kind=str,
         choices={"warn": "a warning", "off": "the slope is not looked at"},
     )

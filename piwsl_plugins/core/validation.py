@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ import torch
 from .hessian_lookup import HessianLabels
 from .host import Batch, Host, Output
 from .settings import Settings
-from .softening import ForceSlope, ForceSums, SofteningGuard
+from .softening import ForceSlope, ForceSums, SofteningGuard, remedy
 from .step import Step
 from .term_table import hessian_term
 
@@ -39,23 +40,31 @@ class Finding:
 
 
 class ValidationWatch:
-    """Collects from a validation, over all its batches and ranks, and judges at its end."""
+    """Collects from a validation, over all its batches and ranks, and judges at its end.
+
+    Attributes:
+        settings: those in force.
+        option: gives an option as the user writes it.
+    """
 
     def __init__(
         self,
         settings: Settings,
         guarded: bool,
         labels: HessianLabels | None = None,
-        prefix: str = "",
+        pretrained: bool = False,
+        option: Callable[[str], str] = str,
     ) -> None:
         """
         Args:
             settings: decided.
             guarded: whether the force slope is watched.
             labels: Hessian labels of validation structures.
-            prefix: what precedes an option's name where the user writes it ("--piwsl_").
+            pretrained: whether the model was trained before.
+            option: gives an option as the user writes it.
         """
-        self._guard = SofteningGuard(prefix) if guarded else None
+        self.settings, self.option = settings, option
+        self._guard = SofteningGuard(pretrained) if guarded else None
         self._forces = ForceSums()
         self._seed = settings.run.seed or 0
         self._term = None if labels is None else hessian_term(settings.hessian, labels)
@@ -94,8 +103,10 @@ class ValidationWatch:
         """
         slope = warning = rms = None
         if self._guard is not None:
-            slope = self._guard.slope(*self._forces.take(device))
-            warning = self._guard.judge(slope) if slope else None
+            slope = self._guard.slope(self._forces.take(device))
+            problem = self._guard.judge(slope) if slope else None
+            if problem:
+                warning = f"PIWSL: {problem}. Remedy: {remedy(self.settings, self.option)}"
         if self._term is not None:
             sums, self._squares = self._squares, torch.zeros(2, dtype=torch.float64)
             if device is not None:

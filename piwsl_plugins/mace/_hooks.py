@@ -111,6 +111,7 @@ HOOK_POINTS: dict[str, dict[str, Hook]] = {
         "load_dataset_for_path": _handed_over("lazy_files", "load_dataset", _in_this_process),
     },
     "mace.tools.scripts_utils": {
+        "get_avg_num_neighbors": _handed_over("arguments", "check_batch_size", _selected),
         "get_loss_fn": _handed_over("loss", "build_loss", _selected),
         "get_swa": _handed_over("loss", "build_stage_two", _selected),
     },

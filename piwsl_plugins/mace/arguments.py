@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import ast
+import contextlib
 import dataclasses
 import logging
 import os
 import sys
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
-from collections.abc import Callable
+import time
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -24,6 +26,10 @@ _DIPOLE_MODELS = ("EnergyDipolesMACE", "PolarMACE")
 #: set while a run with --loss=piwsl reads data; an environment variable, because the loader's
 #: worker processes read data too, and inherit it however they are started
 _SELECTED = "_PIWSL_PLUGINS_SELECTED"
+#: where launchers say which of a run's processes this is: torchrun, Slurm, Open MPI, MPICH
+_RANKS = ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMI_RANK")
+#: seconds that other ranks than the first leave it to say what is wrong with all
+_GRACE = 30.0
 
 
 _BASE_LOSSES = (
@@ -101,14 +107,21 @@ class MaceSettings(Settings):
 
 
 def fail(message: str) -> NoReturn:
-    """End the program as argparse does for a wrong argument: one message, exit status 2."""
+    """End the program as argparse does for a wrong argument: one message, exit status 2.
+
+    Of several ranks the first says it, and its end ends the others; if it goes on, because
+    something is wrong for them alone, they say it themselves.
+    """
+    ranks = [os.environ[name] for name in _RANKS if name in os.environ]
+    if ranks and ranks[0] != "0":
+        time.sleep(_GRACE)
     print(f"mace_run_train: error: {message}", file=sys.stderr)
     raise SystemExit(2)
 
 
 def refuse(error: SettingsError) -> NoReturn:
     """:func:`fail` for a setting, with the name that it has on the command line."""
-    fail(f"{_flags(error.name)[0]}={error.value}: {error.remedy}")
+    fail(f"{flag(error.name)}={error.value}: {error.remedy}")
 
 
 def destination(name: str) -> str:
@@ -124,12 +137,20 @@ def _flags(name: str) -> list[str]:
     return flags
 
 
+def flag(name: str, stage_two: bool = False) -> str:
+    """A setting as it is written on the command line, that of stage two if it has one."""
+    of_stage_two = f"{_STAGE_TWO}{name}"
+    own = stage_two and of_stage_two in MaceSettings.options()
+    return _flags(of_stage_two if own else name)[0]
+
+
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the loss ``piwsl`` and the PIWSL group to MACE's parser.
 
     Options that are not given are absent from the parsed arguments (``argparse.SUPPRESS``),
-    so that with another loss they are what they are without this package. A parser without
-    ``--loss``, of another version of MACE, is left.
+    so that with another loss they are what they are without this package; values stay the words
+    that were given, and are checked by :func:`resolve`. A parser without ``--loss``, of another
+    version of MACE, is left.
     """
     loss = parser._option_string_actions.get("--loss")
     if loss is None:
@@ -144,25 +165,17 @@ def add_arguments(parser: ArgumentParser) -> None:
     for name, described in MaceSettings.options().items():
         values = "".join(f" {value}: {meaning}." for value, meaning in described.choices.items())
         unit = f" [{described.unit}]" if described.unit else ""
+        # ConfigArgParse, which reads --config, gives lists only to options of several values
+        several: dict[str, Any] = {"nargs": "+"} if described.kind is tuple else {}
         text = f"{described.help}{unit}{values} (default: {default_text(MaceSettings, name)})"
         group.add_argument(
             *_flags(name),
             dest=destination(name),
-            type=_parse_as(name),
             default=argparse.SUPPRESS,
+            **several,
             metavar="{" + ",".join(described.choices) + "}" if described.choices else None,
             help=text.replace("%", "%%"),
         )
-
-
-def _parse_as(name: str) -> Callable[[str], Any]:
-    def parse(text: str) -> Any:
-        try:
-            return MaceSettings.options()[name].parse(name, text)
-        except SettingsError as error:
-            raise ArgumentTypeError(f"{error.value!r} cannot be used: {error.remedy}") from None
-
-    return parse
 
 
 def resolve(args: Namespace) -> list[tuple[str, int]]:
@@ -188,7 +201,7 @@ def resolve(args: Namespace) -> list[tuple[str, int]]:
     if loss != "piwsl":
         if given:
             fail(
-                f"{', '.join(_flags(name)[0] for name in given)} given, but --loss={loss}: "
+                f"{', '.join(map(flag, given))} given, but --loss={loss}: "
                 "add --loss=piwsl (with all weights 0 it trains exactly as its base loss), or "
                 "remove the PIWSL options"
             )
@@ -243,8 +256,17 @@ def _check_model(args: Namespace, settings: MaceSettings) -> None:
             f"--piwsl_base_loss=energy_forces_dipole needs --model={' or '.join(_DIPOLE_MODELS)}, "
             f"not --model={args.model}"
         )
-    if not getattr(args, "compute_forces", True):
-        fail("--compute_forces=False: --loss=piwsl needs the model's forces; leave this option out")
+    check_forces(args, settings.mace.base_loss)
+
+
+def check_forces(args: Namespace, base_loss: str) -> None:
+    """End the run if a base loss lacks the forces that it needs."""
+    if not getattr(args, "compute_forces", True) and base_loss != ENERGY:
+        fail(
+            f"--compute_forces=False: the base loss '{base_loss}' needs forces; for energies alone "
+            f"choose --piwsl_base_loss={ENERGY} (without replay, for which MACE takes "
+            "'universal'), else leave this option out"
+        )
 
 
 def _check_files(foundation_model: str | None, given: list[dict[str, Any]]) -> None:
@@ -261,13 +283,49 @@ def _check_files(foundation_model: str | None, given: list[dict[str, Any]]) -> N
     if foundation_model is not None:
         check_foundation_model(foundation_model)
     paths = [path for one in given for path in data_files(one, TRAINING + HELD_OUT)]
-    for path in dict.fromkeys(paths):
-        try:
-            read_by_ase = check_path_ase_read(path)
-        except RuntimeError as error:  # a folder without files of structures
-            fail(f"{path}: {error}")
-        if not read_by_ase:
-            check_lazy_file(path)
+    with _before_maces_logger():
+        for path in dict.fromkeys(paths):
+            try:
+                read_by_ase = check_path_ase_read(path)
+            except RuntimeError as error:  # a folder without files of structures
+                fail(f"{path}: {error}")
+            if not read_by_ase:
+                check_lazy_file(path)
+
+
+@contextlib.contextmanager
+def _before_maces_logger() -> Iterator[None]:
+    """Call functions of MACE that log, before its ``setup_logger`` (mace/tools/utils.py, 0.3.16).
+
+    A line that is logged without any handler gives the root logger one for good
+    (``logging.basicConfig``), and the console would have every later line twice.
+    """
+    root, handler = logging.getLogger(), logging.NullHandler()
+    root.addHandler(handler)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+
+
+def check_batch_size(run: Callable[[], Any], given: dict[str, Any]) -> Any:
+    """End the run if MACE would take no training step; else go on with its neighbour counts.
+
+    MACE 0.3.16 (mace/cli/run_train.py) leaves out a batch that is not full, but for ``--lbfgs``,
+    and ``get_avg_num_neighbors`` is the first that sees its loader.
+
+    Args:
+        run: MACE's function (mace/tools/scripts_utils.py) with its arguments bound.
+        given: these by name.
+    """
+    loader = given["train_loader"]
+    if len(loader) == 0:
+        n, batch_size = len(loader.dataset), given["args"].batch_size
+        fail(
+            f"--batch_size={batch_size}: the training set has {n} structures, and MACE leaves out "
+            f"a batch that is not full, so that nothing would be trained; allowed is at most {n}"
+        )
+    return run()
 
 
 def _check_heads(args: Namespace, chosen: tuple[str, ...] | None, heads: list[str]) -> None:

@@ -7,14 +7,22 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from mace.modules.loss import is_ddp_enabled, weighted_mean_squared_error_energy
+from mace.modules.loss import (
+    UniversalLoss,
+    WeightedEnergyForcesL1L2Loss,
+    WeightedHuberEnergyForcesStressLoss,
+    is_ddp_enabled,
+    weighted_mean_squared_error_energy,
+)
 from torch import Tensor
 
+from ..core.hessian_terms import HESSIAN_LENGTH
+from ..core.penalties import Huber, Norms, Penalty, Squares
 from ..core.step import POOL
 from ..core.term_table import weights_of
 from ..core.terms import Term
 from ..core.training_log import TrainingLog, describe_options
-from .arguments import ENERGY, MaceSettings, settings_of, store
+from .arguments import ENERGY, MaceSettings, check_forces, settings_of, store
 
 #: key of the labels of the pool's structures, a MACE batch, in a model's output
 POOL_LABELS = f"{POOL}_labels"
@@ -43,12 +51,29 @@ class EnergyLoss(torch.nn.Module):
 
 
 def has_label(data: Any, name: str) -> Tensor:
-    """Which structures have a label: MACE gives missing ones weight 0."""
+    """Which structures have a label that counts, ``(n_structures,)``."""
     return data[f"{name}_weight"] > 0
 
 
+def is_given(data: Any, name: str) -> Tensor:
+    """Which structures have a label, of whatever weight, ``(n_structures,)``.
+
+    MACE fills the place of a missing one with zeros of weight 0. One that is there with weight 0
+    is its own affair: some of its losses heed this weight, others do not.
+    """
+    filled = data[name] != 0
+    if name == "forces":
+        atoms = filled.any(dim=-1)
+        filled = torch.zeros_like(data["weight"], dtype=torch.long)
+        filled = filled.index_add(0, data["batch"], atoms.long())
+    return has_label(data, name) | (filled.reshape(len(data["weight"]), -1) > 0).any(dim=-1)
+
+
 def where_labelled(
-    ref: Any, pred: dict[str, Any], properties: Sequence[str] = ("energy", "forces")
+    ref: Any,
+    pred: dict[str, Any],
+    properties: Sequence[str] = ("energy", "forces"),
+    known: Callable[[Any, str], Tensor] = is_given,
 ) -> dict[str, Any]:
     """Predictions that equal the labels wherever MACE has put zeros for missing ones.
 
@@ -60,15 +85,16 @@ def where_labelled(
         ref: MACE batch with the labels.
         pred: the model's output.
         properties: those that are compared.
+        known: says which structures have a label.
     """
     compared = dict(pred)
     for name in properties:
         value = pred.get(name)
         if value is not None:
-            known = has_label(ref, name)
-            known = known[ref["batch"]] if name == "forces" else known
-            known = known.reshape(known.shape + (1,) * (value.dim() - known.dim()))
-            compared[name] = torch.where(known, value, ref[name])
+            chosen = known(ref, name)
+            chosen = chosen[ref["batch"]] if name == "forces" else chosen
+            chosen = chosen.reshape(chosen.shape + (1,) * (value.dim() - chosen.dim()))
+            compared[name] = torch.where(chosen, value, ref[name])
     return compared
 
 
@@ -86,6 +112,9 @@ class PIWSLLoss(torch.nn.Module):
         factor: factor of their weights, from the schedule.
         eval_interval: every so many epochs the log reports.
         watch: what looks at validations, None if nothing does.
+        pretrained: whether the model is one that was trained before.
+        wandb: whether the numbers of an epoch go to Weights & Biases too.
+        is_stage_two: whether this is the loss of MACE's stage two.
         log: of the training's steps.
     """
 
@@ -97,6 +126,7 @@ class PIWSLLoss(torch.nn.Module):
         self.factor = 0.0
         self.eval_interval = 1
         self.watch: Any = None
+        self.pretrained = self.wandb = self.is_stage_two = False
         self.log = TrainingLog(logging.info, logging.warning, prefix="--piwsl_")
 
     @property
@@ -114,6 +144,13 @@ class PIWSLLoss(torch.nn.Module):
         """Whether the base loss needs forces."""
         return not isinstance(self.base_loss, EnergyLoss)
 
+    @property
+    def hessian_penalty(self) -> Penalty:
+        """Errors of Hessian labels grow as those of forces do in the base loss."""
+        if isinstance(self.base_loss, UniversalLoss | WeightedHuberEnergyForcesStressLoss):
+            return Huber(self.base_loss.huber_delta)
+        return Norms() if isinstance(self.base_loss, WeightedEnergyForcesL1L2Loss) else Squares()
+
     def weights(self, factor: float) -> dict[str, float]:
         """The weights of the terms times the schedule's factor."""
         return {name: factor * weight for name, weight in weights_of(self.settings).items()}
@@ -129,7 +166,7 @@ class PIWSLLoss(torch.nn.Module):
         losses = {"base": self.base_loss(ref=ref, pred=where_labelled(ref, pred), ddp=ddp)}
         if self.supervises_pool and POOL in pred:
             labels = pred[POOL_LABELS]
-            known = where_labelled(labels, pred[POOL], _PROPERTIES)
+            known = where_labelled(labels, pred[POOL], _PROPERTIES, has_label)
             pool = self.base_loss(ref=labels, pred=known, ddp=ddp)
             losses["pool"] = self.settings.pool.pool_weight * pool
         weights = self.weights(self.factor)
@@ -173,6 +210,7 @@ def build_loss(make: Callable[[], torch.nn.Module], arguments: dict[str, Any]) -
     """
     args = arguments["args"]
     energy = args.loss == ENERGY
+    check_forces(args, args.loss)  # MACE may have replaced it
     weight = 100.0 * args.energy_weight if energy else args.forces_weight
     settings = settings_of(args).decided(not energy, weight)
     store(args, settings)
@@ -184,9 +222,19 @@ def build_loss(make: Callable[[], torch.nn.Module], arguments: dict[str, Any]) -
         )
     logging.info(f"PIWSL options: {', '.join(describe_options(settings))}")
     loss = PIWSLLoss(EnergyLoss(args.energy_weight) if energy else make(), settings)
+    loss.pretrained = args.foundation_model is not None
     if not loss.is_on:
         logging.info("PIWSL: all weights are 0: this stage trains with the base loss alone")
+    _log_penalty(loss)
     return loss
+
+
+def _log_penalty(loss: PIWSLLoss) -> None:
+    if loss.settings.hessian.hessian_weight and loss.uses_forces:
+        logging.info(
+            f"PIWSL: errors of Hessian labels times {HESSIAN_LENGTH:g} Å are penalised "
+            f"{loss.hessian_penalty}, as errors of forces are by {type(loss.base_loss).__name__}"
+        )
 
 
 def build_stage_two(
@@ -209,5 +257,7 @@ def build_stage_two(
         args.swa_forces_weight = forces_weight
     base_loss = EnergyLoss(args.swa_energy_weight) if energy else swa.loss_fn
     swa.loss_fn = PIWSLLoss(base_loss, settings_of(args).stage_two())
+    swa.loss_fn.is_stage_two = True
     logging.info(f"PIWSL in stage two: {swa.loss_fn}")
+    _log_penalty(swa.loss_fn)
     return swa, swas

@@ -50,7 +50,7 @@ class PoolFile:
             raise SettingsError("pool_file", self._path, str(error)) from error
         if read_by_ase:
             every = enumerate(_read(self._path, self._heads[head]))
-            self._in_memory = [(index, one) for index, one in every if not _is_reference(one)]
+            self._in_memory = list(self._without_references(every))
 
     def look_through(self, training: TrainingFrames) -> Iterator[Geometry]:
         """The geometries of its structures, which are looked at on the way.
@@ -102,11 +102,29 @@ class PoolFile:
     def _one_by_one(self) -> Iterator[tuple[int, Any]]:
         """Number and configuration of the structures of an HDF5 or LMDB file."""
         try:
-            for index, config in files.checked(self._path, "looking through the pool"):
-                if not _is_reference(config):
-                    yield index, config
+            every = files.checked(self._path, "looking through the pool")
+            yield from self._without_references(every)
+        except SettingsError:
+            raise
         except ValueError as error:
             raise SettingsError("pool_file", self._path, str(error)) from error
+
+    def _without_references(self, every: Iterable[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
+        """The numbered configurations, but for isolated atoms, which MACE trains no model on."""
+        n_left_out, found = 0, False
+        for index, config in every:
+            if _is_reference(config):
+                n_left_out += 1
+            else:
+                found = True
+                yield index, config
+        if n_left_out and not found:
+            raise SettingsError(
+                "pool_file",
+                self._path,
+                f"all of its {n_left_out} frames are isolated atoms (config_type IsolatedAtom), on "
+                "which MACE trains no model; they belong into the training file, or into --E0s",
+            )
 
     def pool(self) -> Pool:
         """Its structures, dealt to ranks and loader workers."""

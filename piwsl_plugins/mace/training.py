@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from ..core.step import Step
 from ..core.term_table import terms_of, weights_of
 from ..core.training_log import describe
 from ..core.validation import ValidationWatch
+from .arguments import flag
 from .data import Companions
 from .host import MACEHost
 from .loss import POOL_LABELS, PIWSLLoss, has_label
@@ -64,7 +66,7 @@ class TrainingCalls:
         self.companions = companions or Companions()
         self.one_step, self.join = one_step, join
         self.host = MACEHost(model, loss.settings.mace.heads, self.companions.lists)
-        self.terms = terms_of(loss.settings, self.companions.labels)
+        self.terms = terms_of(loss.settings, self.companions.labels, loss.hessian_penalty)
         if {term.name for term in self.terms} != weights_of(loss.settings).keys() or (
             loss.supervises_pool and self.companions.pool is None
         ):
@@ -111,8 +113,8 @@ class TrainingCalls:
             )
             batch, forces = self._step.inputs, self._step.forces
         batch = plain(batch)
-        if forces:
-            return (batch, *args[1:]), keywords
+        if forces:  # also with --compute_forces=False, where a term needs them
+            return (batch, *args[1:]), keywords | {"compute_force": True}
         return (self.host.energies_alone(batch), *args[1:]), keywords | _NO_FORCES
 
     def _after(
@@ -153,31 +155,57 @@ def train_one_epoch(run: Callable[[], None], arguments: dict[str, Any]) -> None:
     if epoch % loss.eval_interval == 0:  # as MACE's own report
         logging.info(f"Epoch {epoch}: PIWSL: {describe(means, terms)}")
     if arguments["rank"] == 0:
-        line = {"mode": "piwsl", "epoch": epoch}
+        line: dict[str, Any] = {"mode": "piwsl", "epoch": epoch}
         line |= {f"{name}_loss": means[name] for name in ("base", "pool") if name in means}
         for term in terms:
             name = term.name
             line |= {name: means[name], f"{name}_weight": weights[name]}
             line[f"{name}_rms"] = means[f"{name}_rms"]
         arguments["logger"].log(line)
+        if loss.wandb and epoch % loss.eval_interval == 0:
+            to_wandb(line)
+
+
+def to_wandb(line: dict[str, Any]) -> None:
+    """Add the numbers of a line of the results file to what MACE logs to Weights & Biases next.
+
+    MACE 0.3.16 (mace/tools/train.py) logs once in an epoch with a validation, after this.
+    """
+    import wandb
+
+    numbers = {name: value for name, value in line.items() if name not in ("mode", "epoch")}
+    wandb.log({f"piwsl/{name}": value for name, value in numbers.items()}, commit=False)
 
 
 class Validation:
     """Watches the validations of a training, of all MACE's loaders (one for each head)."""
 
-    def __init__(self, watch: ValidationWatch, heads: Any, n_loaders: int, logger: Any) -> None:
+    def __init__(
+        self,
+        watch: ValidationWatch,
+        heads: Any,
+        n_loaders: int,
+        logger: Any,
+        wandb: bool = False,
+    ) -> None:
         """
         Args:
             watch: what is looked at.
             heads: those whose structures carry terms, as for :class:`MACEHost`.
             n_loaders: number of MACE's validation loaders.
             logger: MACE's results file; None on ranks that do not write it.
+            wandb: whether its lines go to Weights & Biases too.
         """
         self.epoch: int | None = None
         self._watch, self._heads, self._n_loaders = watch, heads, n_loaders
-        self._logger = logger
+        self._logger, self._wandb = logger, wandb
         self._host: MACEHost | None = None
         self._evaluated = 0
+
+    def stage(self, loss: PIWSLLoss) -> None:
+        """Let warnings name the options of a stage."""
+        self._watch.settings = loss.settings
+        self._watch.option = partial(flag, stage_two=loss.is_stage_two)
 
     def add(self, model: torch.nn.Module, batch: Batch, output: dict[str, Any]) -> None:
         """Add a batch that the model has been called with; replay structures are left out."""
@@ -208,6 +236,8 @@ class Validation:
             line["hessian_valid_rms"] = found.hessian_rms
         if line and self._logger is not None:
             self._logger.log({"mode": "piwsl_validation", "epoch": self.epoch, **line})
+            if self._wandb and self.epoch is not None:  # MACE logs nothing of the initial one
+                to_wandb(line)
 
 
 def _exchange_device() -> torch.device:
@@ -231,14 +261,16 @@ def train(run: Callable[[], None], arguments: dict[str, Any]) -> None:
     companions = getattr(arguments["train_loader"], "piwsl_companions", None) or Companions()
     labels, guarded = companions.valid_labels, loss.settings.run.softening_guard != "off"
     logger = arguments["logger"] if arguments["rank"] == 0 else None
+    wandb = arguments["log_wandb"] and logger is not None
     validation = Validation(
-        ValidationWatch(loss.settings, guarded, labels, prefix="--piwsl_"),
+        ValidationWatch(loss.settings, guarded, labels, loss.pretrained),
         loss.settings.mace.heads,
         len(arguments["valid_loaders"]),
         logger,
+        wandb,
     )
     for stage in stages:
-        stage.eval_interval = arguments["eval_interval"]
+        stage.eval_interval, stage.wandb = arguments["eval_interval"], wandb
         watched = labels is not None or (guarded and weights_of(stage.settings))
         stage.watch = validation if watched else None
     try:
@@ -257,7 +289,7 @@ def evaluate(run: Callable[[], Evaluation], arguments: dict[str, Any]) -> Evalua
     """Run MACE's ``evaluate``, and watch the forces while the run is training.
 
     Without that and with energies as the base loss, forces are computed only where there are
-    labels to compare them with.
+    labels to compare them with, and not at all with ``--compute_forces=False``.
 
     Args:
         run: MACE's function with its arguments bound.
@@ -269,21 +301,25 @@ def evaluate(run: Callable[[], Evaluation], arguments: dict[str, Any]) -> Evalua
     def before(
         model: torch.nn.Module, args: tuple[Any, ...], keywords: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        return args, keywords | {"compute_force": bool(has_label(args[0], "forces").any())}
+        wanted = watch is not None or (
+            keywords["compute_force"] and bool(has_label(args[0], "forces").any())
+        )
+        return args, keywords | {"compute_force": wanted}
 
     def after(_: torch.nn.Module, args: tuple[Any, ...], output: dict[str, Tensor]) -> None:
         watch.add(getattr(model, "module", model), args[0], output)
 
+    handles = []
+    if watch is not None or not loss.uses_forces:
+        handles.append(model.register_forward_pre_hook(before, with_kwargs=True))
     if watch is not None:
-        handle = model.register_forward_hook(after)
-    elif not loss.uses_forces:
-        handle = model.register_forward_pre_hook(before, with_kwargs=True)
-    else:
-        return run()
+        watch.stage(loss)
+        handles.append(model.register_forward_hook(after))
     try:
         result = run()
     finally:
-        handle.remove()
+        for handle in handles:
+            handle.remove()
     if watch is not None:
         watch.finish_loader()
     return result

@@ -44,6 +44,7 @@ class Report:
         n_ranks: int = 1,
         max_epochs: int | None = None,
         valid_labels: HessianLabels | None = None,
+        pretrained: bool = False,
     ) -> None:
         """
         Args:
@@ -52,6 +53,7 @@ class Report:
             n_ranks: number of ranks.
             max_epochs: length of the training, if it is known.
             valid_labels: Hessian labels of validation structures.
+            pretrained: whether the model was trained before.
         """
         self.loss, self.terms = loss, terms
         self._distributed = n_ranks > 1
@@ -60,7 +62,7 @@ class Report:
         self._log = TrainingLog(logger.info, logger.warning)
         self._weights: dict[str, float] = {}
         guarded = loss.is_on and loss.settings.run.softening_guard != "off"
-        self._watch = ValidationWatch(loss.settings, guarded, valid_labels)
+        self._watch = ValidationWatch(loss.settings, guarded, valid_labels, pretrained)
         self._host: NequIPHost | None = None
         coeffs = ", ".join(
             f"{name} {entry.coeff:g}" for name, entry in loss.entries.items() if entry.coeff

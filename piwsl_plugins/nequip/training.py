@@ -190,7 +190,11 @@ class PIWSLCallback(Callback):
             pool = make_pool(settings.pool, first, fields, trainer, datasets, seed, unweighted)
         labels = hessian_labels(settings, datasets, pool, list(first.type_names))
         terms = terms_of(settings, labels)
-        self._report = Report(loss, terms, trainer.world_size, trainer.max_epochs, held_out)
+        # as nequip.model names what loads one, in a config of any nesting
+        pretrained = "nequip.model.ModelFrom" in str(pl_module.hparams.get("model"))
+        self._report = Report(
+            loss, terms, trainer.world_size, trainer.max_epochs, held_out, pretrained
+        )
 
         def moment() -> Moment | None:
             if not trainer.training:

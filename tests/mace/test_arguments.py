@@ -37,6 +37,17 @@ def test_stage_two_weight_has_both_of_maces_spellings(capsys, flag):
     assert "at least 0" in refused(capsys, "--loss=piwsl", f"{flag}=-0.5")
 
 
+@pytest.mark.parametrize(("rank", "waits"), [("0", []), ("1", [arguments._GRACE])])
+def test_other_ranks_leave_it_to_the_first_to_say_what_is_wrong(rank, waits, capsys, monkeypatch):
+    """... and say it themselves where the first one goes on."""
+    waited = []
+    monkeypatch.setenv("RANK", rank)
+    monkeypatch.setenv("SLURM_PROCID", "3")  # of the launcher that started the launcher
+    monkeypatch.setattr(arguments.time, "sleep", waited.append)
+    assert "there is no head other" in refused(capsys, "--loss=piwsl", "--piwsl_heads=other")
+    assert waited == waits
+
+
 def test_unsupported_mace_version(capsys, monkeypatch):
     monkeypatch.setattr(_hooks.importlib.metadata, "version", lambda name: "0.3.13")
     message = refused(capsys, "--loss=piwsl")
@@ -88,6 +99,18 @@ def test_options_from_a_yaml_file(tmp_path):
 
     args, _ = check_args(build_default_arg_parser().parse_args([f"--config={path}"]))
     assert (args.piwsl_pitc_weight, args.piwsl_pisc_weight, args.piwsl_seed) == (1.2, 0.5, 3)
+
+
+@pytest.mark.parametrize("given", ["first,second", "first, second", "[first, second]", "- second"])
+def test_heads_in_a_yaml_file(given, tmp_path):
+    path = tmp_path / "config.yaml"
+    listed = f"\n  {given}" if given.startswith("-") else f" {given}"
+    path.write_text('name: x\nloss: piwsl\nheads: \'{"first": {}, "second": {}}\'\n')
+    with path.open("a") as file:
+        file.write(f"piwsl_heads:{listed}\n")
+    args = check(f"--config={path}")
+    expected = ["second"] if given == "- second" else ["first", "second"]
+    assert args.piwsl_heads == expected
 
 
 def test_help_shows_every_option_once_with_default_and_unit():

@@ -120,6 +120,15 @@ def test_an_error_is_one_line_and_nothing_is_written(arguments, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_an_error_of_all_ranks_is_said_once(arguments, tmp_path):
+    given = [*arguments(tmp_path, loss="piwsl", piwsl_heads="other"), "--distributed"]
+    program = [*LAUNCHES["torchrun"][:-2], "--nproc_per_node=2", str(RUN_TRAIN)]
+    given = [*given, "--launcher=torchrun"]
+    done = run_command(given, tmp_path, program=program, environment={"ANY": "1"}, check=False)
+    assert done.returncode != 0
+    assert done.stderr.count("mace_run_train: error: --piwsl_heads=other: there is no head") == 1
+
+
 def test_mace_imported_before_the_hook_is_hooked_into_too():
     code = (
         "import mace.cli.run_train as r, mace.tools as t\n"

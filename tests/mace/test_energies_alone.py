@@ -158,24 +158,24 @@ LOSSES = {
 @pytest.mark.parametrize("order", [(0, 1, 2, 3), (2, 3, 0, 1), (3, 2, 1, 0)])
 @pytest.mark.parametrize("name", LOSSES)
 def test_each_label_counts_where_it_exists(name, order):
-    """What fills the place of missing forces has no influence, whatever the base loss."""
+    """Missing ones count nothing, whatever the base loss."""
     structures = mixed(order)
     loss_fn = PIWSLLoss(LOSSES[name].double(), MaceSettings.create({"pitc_weight": 0.0}))
     batch, pred = batch_of([atomic_data(atoms) for atoms in structures]), predictions(structures)
     known = (batch["forces_weight"] > 0)[batch["batch"]]
-    losses = []
-    for filling in (0.0, 1e3):
-        batch["forces"] = torch.where(known[:, None], batch["forces"], filling)
-        losses.append(loss_fn(ref=batch, pred=pred))
-    assert torch.equal(*losses)
-    torch.testing.assert_close(losses[0].detach(), torch.as_tensor(by_hand(name, structures)))
-    losses[0].backward()
+    loss = loss_fn(ref=batch, pred=pred)
+    torch.testing.assert_close(loss.detach(), torch.as_tensor(by_hand(name, structures)))
+    loss.backward()
     assert not pred["forces"].grad[~known].any()
     assert pred["forces"].grad[known].any()
 
 
-def test_fully_labelled_batches_are_left_as_they_are():
+@pytest.mark.parametrize("weight", [None, "config_energy_weight", "config_forces_weight"])
+def test_fully_labelled_batches_are_left_as_they_are(weight):
+    """Also where a label has the weight 0, which MACE's loss "huber" ignores."""
     structures = frames("periodic_gfn2_train", 3)
+    if weight:
+        structures[1].info[weight] = 0.0
     batch = batch_of([atomic_data(atoms) for atoms in structures])
     for name, base in LOSSES.items():
         values, gradients = [], []
@@ -261,6 +261,30 @@ def test_terms_train_on_energies_alone(tmp_path, energies, form, monkeypatch):
     assert calls == ([] if form == "symmetric" else [True, True])
     assert f"pitc_form={form}" in log(tmp_path)
     assert entries(tmp_path, "piwsl")[0]["pitc"] > 0
+
+
+@pytest.mark.parametrize("guard", ["off", "warn"])
+def test_without_compute_forces_only_the_guard_asks_for_them(guard, tmp_path, files, monkeypatch):
+    """... and the model is the same."""
+    options = {"piwsl_base_loss": "energy", "piwsl_softening_guard": guard, "max_num_epochs": 1}
+    expected = train(tmp_path / "with", files, **options)
+    calls = count_force_calls(monkeypatch)
+    model = train(tmp_path / "without", files, compute_forces=False, **options)
+    assert calls == ([] if guard == "off" else [False] * 2)
+    assert_same_weights(model, expected)
+
+
+def test_a_term_gets_the_forces_that_it_needs(tmp_path, files):
+    options = {
+        "piwsl_base_loss": "energy",
+        "piwsl_pitc_form": "first_order",
+        "piwsl_pitc_weight": 1e3,
+        "max_num_epochs": 1,
+    }
+    expected = train(tmp_path / "with", files, **options)
+    assert_same_weights(
+        train(tmp_path / "without", files, compute_forces=False, **options), expected
+    )
 
 
 @pytest.mark.slow

@@ -4,16 +4,26 @@ test_training_step.py, ranks in test_distributed.py."""
 import ase.io
 import numpy as np
 import pytest
+import torch
+from mace import modules
 
 from piwsl_plugins.core.hessian_labels import HessianLabel, read_labels, write_labels
+from piwsl_plugins.core.hessian_lookup import HessianLabels
+from piwsl_plugins.mace.arguments import MaceSettings
+from piwsl_plugins.mace.data import Companions
+from piwsl_plugins.mace.loss import PIWSLLoss
+from piwsl_plugins.mace.training import TrainingCalls
 
 from ..conformance import springs
 from .conftest import (
     DATA,
     assert_same_weights,
+    atomic_data,
+    batch_of,
     command_line,
     frames,
     isolated_atoms,
+    make_model,
     run_command,
     train,
 )
@@ -68,6 +78,43 @@ def test_hessians_in_the_frames_of_the_training_file(tmp_path, files):
     (entry,) = entries(tmp_path / "run", "piwsl")
     # (0.05 Å)² times the weight of forces
     assert entry["hessian"] == pytest.approx(0.25 * entry["hessian_rms"] ** 2, rel=0.3)
+
+
+BASE_LOSSES = {
+    "weighted": modules.WeightedEnergyForcesLoss(0.0, 5.0),
+    "stress": modules.WeightedEnergyForcesStressLoss(0.0, 5.0, 0.0),
+    "huber": modules.WeightedHuberEnergyForcesStressLoss(0.0, 5.0, 0.0, huber_delta=0.2),
+    "universal": modules.UniversalLoss(0.0, 5.0, 0.0, huber_delta=0.2),
+    "l1l2energyforces": modules.WeightedEnergyForcesL1L2Loss(0.0, 5.0),
+}
+
+
+@pytest.mark.parametrize("base", BASE_LOSSES)
+def test_errors_of_the_hessian_cost_what_errors_of_forces_do(base):
+    """At equal weights, of atoms 0.05 Å away, small and large ones."""
+    structures = frames("periodic_gfn2_train", 3)
+    labels = [springs(atoms) for atoms in structures]
+    settings = MaceSettings.create({"hessian_file": "given", "hessian_weight": 5.0})
+    loss = PIWSLLoss(BASE_LOSSES[base].double(), settings)
+    batch = batch_of([atomic_data(atoms) for atoms in structures])
+    model, companions = make_model(), Companions(labels=HessianLabels(labels))
+    with TrainingCalls(model, loss, 0, companions=companions):
+        output = model(batch.to_dict(), training=True, compute_stress=True)
+        total = loss(ref=batch, pred=output)
+    alone = BASE_LOSSES[base](batch, output)
+    errors = 0.05 * output["piwsl_hessian_residual"].reshape(-1, 3)
+    assert errors.abs().min() < 0.2 < errors.abs().max()
+    wrong = output | {"energy": batch.energy, "forces": batch.forces + errors}
+    expected = BASE_LOSSES[base](batch, wrong)
+    torch.testing.assert_close((total - alone).detach(), expected.detach())
+
+
+def test_the_log_says_how_errors_of_the_hessian_are_penalised(tmp_path, files, hessians):
+    options = {"swa": True, "start_swa": 1, "piwsl_base_loss": "huber", "huber_delta": 0.02}
+    train(tmp_path, files, piwsl_hessian_file=hessians, **options)
+    one, two = [line for line in log(tmp_path).splitlines() if "are penalised" in line]
+    assert "by the Huber loss, linear above 0.02 eV/Å" in one
+    assert "by their squares, as errors of forces are by WeightedEnergyForcesLoss" in two
 
 
 def test_stage_two_has_its_own_weight(tmp_path, files, hessians):

@@ -26,9 +26,11 @@ ARGUMENTS = {
         "z_table",
     },
     "mace.tools.run_train_utils.load_dataset_for_path": {"file_path", "heads", "head_config"},
+    "mace.tools.scripts_utils.get_avg_num_neighbors": {"args", "train_loader"},
     "mace.tools.scripts_utils.get_loss_fn": {"args"},
     "mace.tools.scripts_utils.get_swa": {"args"},
     "mace.tools.train.train": {
+        "log_wandb",
         "loss_fn",
         "swa",
         "train_loader",

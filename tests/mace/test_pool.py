@@ -167,7 +167,7 @@ def test_a_run_says_which_weights_its_base_loss_ignores(write, tmp_path, files, 
     assert "--piwsl_base_loss=weighted" in text
 
 
-@pytest.mark.parametrize("case", ["element", "shared", "no file", "empty", "bad", "scale"])
+@pytest.mark.parametrize("case", ["element", "shared", "no file", "empty", "bad", "scale", "atoms"])
 def test_a_wrong_pool_ends_the_run_with_one_message(case, tmp_path, files, capfd):
     path = tmp_path / "pool.xyz"
     structures = frames("ethanol_gfn2_test", 3)
@@ -180,6 +180,8 @@ def test_a_wrong_pool_ends_the_run_with_one_message(case, tmp_path, files, capfd
     elif case == "scale":
         for atoms in structures:
             atoms.info["REF_energy"] -= 430.0 * len(atoms)
+    elif case == "atoms":
+        structures = []
     ase.io.write(path, isolated_atoms("ethanol_gfn2_train") + structures)
     n_isolated = len(isolated_atoms("ethanol_gfn2_train"))
     if case == "no file":
@@ -192,6 +194,7 @@ def test_a_wrong_pool_ends_the_run_with_one_message(case, tmp_path, files, capfd
         "no file": ["--piwsl_pool_file=", "none.xyz", "no such file"],
         "empty": ["pool.xyz: ASE cannot read this file (Empty file"],
         "bad": [f"pool.xyz: frame {n_isolated + 1} (from 0): 'forces' is not finite"],
+        "atoms": ["--piwsl_pool_file=", "all of its 3 frames are isolated atoms"],
         "scale": ["--piwsl_pool_file=", "on average -430", "eV/atom", "piwsl weak"],
     }[case]
     with pytest.raises(SystemExit) as ended:

@@ -97,7 +97,7 @@ def test_heads_are_judged_together_without_the_replay_head():
     model = make_model(
         heads=["pt_head", "first", "second"],
         atomic_energies=np.tile([-10.0, -50.0, -100.0], (3, 1)),
-        atomic_inter_scale=[1.0, 1.0, 1.0],
+        atomic_inter_scale=[5.0, 5.0, 5.0],
         atomic_inter_shift=[0.0, 0.0, 0.0],
     )
     structures = labelled_by(model, ("pt_head", "first", "second"))
@@ -180,13 +180,34 @@ def unlabelled(tmp_path):
     return without_forces(write_files(tmp_path, "ethanol_gfn2", 8, 4))
 
 
-def test_warn_goes_on(tmp_path, unlabelled):
-    train(tmp_path, unlabelled, **FLATTENING)
-    slopes = [entry["force_slope"] for entry in entries(tmp_path, "piwsl_validation")]
+@pytest.mark.parametrize("pretrained", [True, False])
+def test_warn_goes_on(pretrained, tmp_path, unlabelled):
+    """Of a new model nobody knows whether its first forces were right."""
+    given = {}
+    if pretrained:
+        labelled = write_files(tmp_path, "ethanol_gfn2", 4, 2, suffix="_labelled")
+        train(tmp_path / "first", labelled, loss="weighted", max_num_epochs=1)
+        given = {"foundation_model": tmp_path / "first" / "run.model", "E0s": "foundation"}
+    folder = tmp_path / "run"
+    train(folder, unlabelled, **FLATTENING, **given, multiheads_finetuning=False)
+    slopes = [entry["force_slope"] for entry in entries(folder, "piwsl_validation")]
     assert len(slopes) == 5
-    assert max(slopes[1:]) < 1.0
-    assert log(tmp_path).count("the potential gets too soft") == 1
-    assert {entry["pitc_weight"] for entry in entries(tmp_path, "piwsl")} == {1e6}
+    assert slopes[-1] < 0.9
+    assert log(folder).count("the potential gets too soft") == int(pretrained)
+    assert log(folder).count("a smaller --piwsl_pitc_weight or --piwsl_max_displacement") == int(
+        pretrained
+    )
+    assert {entry["pitc_weight"] for entry in entries(folder, "piwsl")} == {1e6}
+
+
+def test_in_stage_two_the_remedy_is_its_own_option(caplog):
+    model, loss = make_model(), watched()
+    loss.is_stage_two = True
+    structures = labelled_by(model)
+    for _ in range(2):
+        validate(model, loss, structures)
+        soften(model, 0.5)
+    assert "a smaller --swa_piwsl_pitc_weight or --piwsl_max_displacement" in caplog.text
 
 
 def test_off_looks_at_nothing(tmp_path, files):

@@ -33,6 +33,7 @@ from .conftest import (
     isolated_atoms,
     loader,
     make_model,
+    run_command,
     train,
     train_epoch,
     write_files,
@@ -359,20 +360,29 @@ def test_dry_run(tmp_path, files):
     assert "DRY RUN" in log(tmp_path)
 
 
-def test_wandb_can_dump_the_arguments(tmp_path, files, monkeypatch):
+def test_wandb_gets_arguments_terms_and_slope(tmp_path, files, monkeypatch):
+    """In the steps that MACE itself logs, one for each epoch with a validation."""
     import types
 
-    recorded = {}
+    recorded, steps, step = {}, [], {}
+
+    def log(entry, commit=True):
+        step.update(entry)
+        if commit:
+            steps.append(dict(step))
+            step.clear()
+
     fake = types.ModuleType("wandb")
     fake.init = lambda **keywords: recorded.update(keywords)
-    fake.log = lambda *args, **keywords: None
+    fake.log = log
     fake.run = types.SimpleNamespace(summary={}, save=lambda *a, **k: None)
     fake.run.summary = recorded.setdefault("summary", {})
     monkeypatch.setitem(sys.modules, "wandb", fake)
     train(
         tmp_path,
         files,
-        max_num_epochs=1,
+        max_num_epochs=3,
+        eval_interval=2,
         wandb=True,
         wandb_project="p",
         wandb_entity="e",
@@ -382,6 +392,17 @@ def test_wandb_can_dump_the_arguments(tmp_path, files, monkeypatch):
     assert dumped["piwsl_pitc_weight"] == 0.001
     assert dumped["piwsl_pitc_form"] == "first_order"
     assert dumped["loss"] == "weighted"
+    epochs = [entry for entry in steps if "Default" in entry and "epoch" in entry["Default"]]
+    terms = {entry["epoch"]: entry for entry in entries(tmp_path, "piwsl")}
+    slopes = {entry["epoch"]: entry for entry in entries(tmp_path, "piwsl_validation")}
+    assert [entry["Default"]["epoch"] for entry in epochs] == [0, 2]
+    for entry in epochs:
+        epoch = entry["Default"]["epoch"]
+        for name in ("base_loss", "pitc", "pitc_weight", "pitc_rms"):
+            assert entry[f"piwsl/{name}"] == terms[epoch][name]
+        assert entry["piwsl/force_slope"] == slopes[epoch]["force_slope"]
+    assert not any(name.startswith("piwsl/") for e in steps if e not in epochs for name in e)
+    assert step == {}
 
 
 def write_hdf5(folder, path, **options):
@@ -422,6 +443,16 @@ def write_lmdb(folder, path):
             database.write(clean, data={})
     database.close()
     return made
+
+
+def test_the_console_has_each_line_once(tmp_path, files):
+    """Files of HDF5 are looked at before MACE sets up its logger."""
+    path = write_hdf5(tmp_path, files["valid_file"])
+    options = {"E0s": "{1: -10.0, 6: -50.0, 8: -100.0}", "atomic_numbers": "[1, 6, 8]"}
+    given = {"train_file": path, "valid_file": path}
+    arguments = command_line(tmp_path / "run", given, loss="piwsl", dry_run=True, **options)
+    done = run_command(arguments, tmp_path)
+    assert (done.stdout + done.stderr).count("PIWSL is on; its base loss is") == 1
 
 
 @pytest.mark.parametrize("write", [write_hdf5, write_lmdb])

@@ -19,6 +19,8 @@ _PLACEHOLDER = re.compile(r"\{(train|valid|seed|folder|name)\}")
 _NEEDED = ("{train}", "{seed}", "{folder}")
 #: name of every correction
 _NAME = "correction"
+#: MACE 0.3.16's default
+_BATCH_SIZE = 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,6 +102,44 @@ class HostCommand:
                 digest.update(path.read_bytes())
         words = [Path(self.words[0]).name, *self.words[1:]]
         return f"{shlex.join(words)} ({digest.hexdigest()[:16]})"
+
+    def require_batches(self, n: int) -> None:
+        """Refuse a batch of MACE's that is larger than the training set.
+
+        MACE 0.3.16 (mace/cli/run_train.py) leaves out a batch that is not full, and so would train
+        nothing, but for ``--lbfgs``.
+
+        Args:
+            n: smallest number of frames that a correction is trained on.
+
+        Raises:
+            InputError: naming the size and what is allowed.
+        """
+        if self.kind != "mace" or "--lbfgs" in self.words:
+            return
+        size = self._option("batch_size", _BATCH_SIZE)
+        if str(size).isdecimal() and int(size) > n:
+            raise InputError(
+                f"--train: its batch_size={size} is larger than the {n} frames that a correction "
+                "is trained on, and MACE leaves out a batch that is not full; allowed is at most "
+                f"{n}"
+            )
+
+    def _option(self, name: str, default: object) -> object:
+        """An option of MACE: from the command line, else from its ``--config``."""
+        given = {}
+        for word, after in itertools.zip_longest(self.words, self.words[1:], fillvalue=""):
+            option, sign, value = word.partition("=")
+            given[option] = value if sign else after
+        if f"--{name}" in given:
+            return given[f"--{name}"]
+        path = Path(given.get("--config", ""))
+        if not path.is_file():
+            return default
+        import yaml
+
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return config.get(name, default) if isinstance(config, dict) else default
 
     def arguments(self, training: Training, elements: Sequence[int]) -> list[str]:
         """The whole command line of one training.

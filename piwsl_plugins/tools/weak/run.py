@@ -183,6 +183,8 @@ class _Run:
         shares = draw_shares(
             self.training, self.settings.models, self.settings.held_out, self.settings.seed
         )
+        if self.command is not None:
+            self.command.require_batches(len(self.training) - max(map(len, shares)))
         made: dict[str, object] = {
             "models": self.settings.models,
             "held_out": self.settings.held_out,

@@ -79,6 +79,28 @@ def test_commands_that_cannot_work_are_refused(programs, text, words):
     assert words in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "allowed"),
+    [
+        ("mace_run_train", False),  # its default is 10
+        ("mace_run_train --batch_size=9", True),
+        ("mace_run_train --batch_size 12", False),
+        ("mace_run_train --config mine.yaml", False),
+        ("mace_run_train --config=mine.yaml --batch_size=3", True),
+        ("mace_run_train --batch_size=12 --lbfgs", True),
+        ("nequip-train batch_size=12", True),
+    ],
+)
+def test_a_batch_of_mace_that_is_never_full_is_refused(programs, text, allowed):
+    Path("mine.yaml").write_text("batch_size: 12\n")
+    command = HostCommand.parse(text)
+    if allowed:
+        command.require_batches(9)
+    else:
+        with pytest.raises(InputError, match=r"--train: its batch_size=1[02] .* at most 9"):
+            command.require_batches(9)
+
+
 def test_the_command_is_known_by_the_content_of_its_files(programs):
     Path("mine.yaml").write_text("lr: 1\n")
     first = HostCommand.parse("mace_run_train --config=mine.yaml").identity
