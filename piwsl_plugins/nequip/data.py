@@ -21,6 +21,7 @@ from ..core.progress import shown
 from ..core.settings import Settings
 from .config import DataError
 from .frames import Frame, frames_of, seen_frames
+from .ranks import all_or_none
 from .structures import numbers_of
 
 logger = RankedLogger(__name__, rank_zero_only=True)
@@ -144,13 +145,14 @@ def explain_errors() -> None:
 def _explained(method: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(method)
     def explained(datamodule: Any, *arguments: Any, **keywords: Any) -> Any:
-        try:
-            return method(datamodule, *arguments, **keywords)
-        except DataError:
-            raise
-        except Exception:
-            check_data(datasets_of(datamodule))
-            raise
+        with all_or_none():
+            try:
+                return method(datamodule, *arguments, **keywords)
+            except DataError:
+                raise
+            except Exception:
+                check_data(datasets_of(datamodule))
+                raise
 
     return explained
 

@@ -20,8 +20,11 @@ from ..core.schedule import weight_factor
 from ..core.step import Step
 from ..core.term_table import terms_of
 from ..core.terms import Term
+from .derivatives import check_derivatives
 from .host import NequIPHost
+from .ranks import all_or_none
 from .report import Report
+from .restart import take_files_of_config, warn_of_another_loss
 from .structures import POOL_LABELS
 
 if TYPE_CHECKING:
@@ -155,9 +158,18 @@ class PIWSLCallback(Callback):
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str
     ) -> None:
         """Check the data, and attach to the model, before anything is logged or written."""
-        loss = _piwsl_loss(pl_module)
-        if loss is None or stage != "fit" or self._is_one_too_many(trainer):
+        if stage != "fit" or self._is_one_too_many(trainer):
             return
+        loss = _piwsl_loss(pl_module)
+        if loss is None:
+            warn_of_another_loss(getattr(pl_module, "loss", None))
+            return
+        with all_or_none():
+            self._attach(trainer, pl_module, loss)
+
+    def _attach(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, loss: PIWSLLoss
+    ) -> None:
         from .data import (
             check_data,
             check_datamodule,
@@ -166,8 +178,10 @@ class PIWSLCallback(Callback):
             valid_labels,
         )
         from .loss import labels_of, uses_forces
+        from .notices import say_that_stress_is_left_out, say_which_checkpoints_count
         from .pool import make_pool
 
+        take_files_of_config(loss)
         settings, datamodule = loss.settings, trainer.datamodule
         check_datamodule(settings, datamodule)
         datasets, metrics = datasets_of(datamodule), pl_module.train_metrics
@@ -177,6 +191,8 @@ class PIWSLCallback(Callback):
             "test": labels_of(pl_module.test_metrics, finite=True),
         }
         check_data(datasets, finite)
+        say_that_stress_is_left_out(labels_of([loss]), datasets)
+        say_which_checkpoints_count(trainer)
         models, seed, pool = pl_module.model, settings.run.seed, None
         seed = int(getattr(datamodule, "seed", 0)) if seed is None else seed
         first = next(iter(models.values()))
@@ -190,6 +206,7 @@ class PIWSLCallback(Callback):
             pool = make_pool(settings.pool, first, fields, trainer, datasets, seed, unweighted)
         labels = hessian_labels(settings, datasets, pool, list(first.type_names))
         terms = terms_of(settings, labels)
+        check_derivatives(models, loss, terms)
         self._report = Report(loss, terms, trainer.world_size, trainer.max_epochs, held_out)
 
         def moment() -> Moment | None:
@@ -229,7 +246,7 @@ class PIWSLCallback(Callback):
         writing = isinstance(exception, (OSError, RuntimeError))
         problem = full_disk(folder) if writing and _piwsl_loss(pl_module) is not None else None
         if problem is not None:
-            raise SystemExit(problem) from exception
+            raise SystemExit(problem if trainer.is_global_zero else 1) from exception
 
     def _describe(self, datamodule: Any, calls: TrainingCalls) -> None:
         """Let the loaders of training data and pool say what the core needs to know."""

@@ -1,0 +1,55 @@
+"""What users may not expect of NequIP and Lightning, said in the log before training."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+import lightning
+from nequip.data import AtomicDataDict
+from nequip.utils import RankedLogger
+
+from .data import Datasets
+from .frames import frames_of
+
+logger = RankedLogger(__name__, rank_zero_only=True)
+
+
+def say_that_stress_is_left_out(labels: Collection[str], datasets: Datasets) -> None:
+    """Say it where the first training frame has a stress that the loss does not read.
+
+    Args:
+        labels: that the loss reads.
+        datasets: of the datamodule.
+    """
+    stress = AtomicDataDict.STRESS_KEY
+    if stress in labels:
+        return
+    for _, dataset in datasets["train"]:
+        _, frame = next(iter(frames_of(dataset)))
+        if stress in frame and frame[stress].isfinite().all():
+            logger.info(
+                "PIWSL: the training data has stress labels, and the loss leaves them out; to "
+                "train on them, give it coeffs: {total_energy: …, forces: …, stress: …}"
+            )
+            return
+
+
+def say_which_checkpoints_count(trainer: lightning.Trainer) -> None:
+    """Say it where the folder has checkpoints of an earlier run, from which this does not go on."""
+    if trainer.ckpt_path is not None:
+        return
+    folders = {getattr(one, "dirpath", None) for one in trainer.checkpoint_callbacks} - {None}
+    for folder in sorted(map(Path, folders)):
+        names = sorted(path.name for path in folder.glob("*.ckpt"))
+        if names:
+            logger.warning(
+                f"PIWSL: {folder} has checkpoints of an earlier run, {', '.join(names)}. Lightning "
+                f"keeps them, and this run's have a higher number ({_numbered(names[0])} or more). "
+                "A folder of its own for each run (hydra.run.dir) keeps them apart"
+            )
+
+
+def _numbered(name: str) -> str:
+    stem, _, number = name.removesuffix(".ckpt").partition("-v")
+    return f"{stem}-v{int(number) + 1 if number.isdigit() else 1}.ckpt"
