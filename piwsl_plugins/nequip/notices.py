@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import lightning
@@ -13,6 +14,9 @@ from .data import Datasets
 from .frames import frames_of
 
 logger = RankedLogger(__name__, rank_zero_only=True)
+
+#: a checkpoint's, with Lightning's number of those of one name
+_NAME = re.compile(r"(.+?)(?:-v(\d+))?\.ckpt")
 
 
 def say_that_stress_is_left_out(labels: Collection[str], datasets: Datasets) -> None:
@@ -45,11 +49,14 @@ def say_which_checkpoints_count(trainer: lightning.Trainer) -> None:
         if names:
             logger.warning(
                 f"PIWSL: {folder} has checkpoints of an earlier run, {', '.join(names)}. Lightning "
-                f"keeps them, and this run's have a higher number ({_numbered(names[0])} or more). "
-                "A folder of its own for each run (hydra.run.dir) keeps them apart"
+                f"keeps them: where the name is the same, this run's has the next number "
+                f"({_next(names)}). Give each run a folder of its own (hydra.run.dir)"
             )
 
 
-def _numbered(name: str) -> str:
-    stem, _, number = name.removesuffix(".ckpt").partition("-v")
-    return f"{stem}-v{int(number) + 1 if number.isdigit() else 1}.ckpt"
+def _next(names: Sequence[str]) -> str:
+    """The name that Lightning gives to the next checkpoint that is called like the first."""
+    known = [match.groups() for name in names if (match := _NAME.fullmatch(name))]
+    stem = known[0][0]
+    number = max(int(number or 0) for other, number in known if other == stem)
+    return f"{stem}-v{number + 1}.ckpt"
