@@ -111,7 +111,9 @@ def _expand_and_check(run_config: DictConfig) -> bool:
     else:
         settings = config.check(_resolved(loss))
         if settings is not None:
-            config.check_files(settings, _working_folder(run_config))
+            # a folder that names ${hydra:…} is known only later, where the files are read
+            with contextlib.suppress(InterpolationResolutionError):
+                config.check_files(settings, _working_folder(run_config))
     problem = config.installation_problem()
     if problem:
         fail(problem)

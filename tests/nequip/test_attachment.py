@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import subprocess
@@ -9,10 +10,12 @@ import sys
 
 import pytest
 import yaml
+from hydra.core.config_store import ConfigStore
 
+from piwsl_plugins.nequip import _attachment
 from piwsl_plugins.nequip._command_line import may_be_ours
 
-from .command_line import run
+from .command_line import config, run, write_config
 
 #: stands in for ``nequip-train``: says what it finds after ``import nequip``, and in its main
 PROGRAM = """
@@ -119,6 +122,25 @@ def test_our_loss_is_found_and_expanded_wherever_it_is_named(form, tmp_path):
     assert found["main"] == expected
 
 
+def test_what_others_have_replaced_meanwhile_stays_theirs(tmp_path, monkeypatch):
+    """As ``python -m`` names the program after its packages are loaded, and a debugger its hook."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.yaml").touch()
+    monkeypatch.setattr(sys, "argv", ["-m", "a.yaml", "x=1"])
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    before = ConfigStore.instance().load("hydra/config.yaml").node
+    _attachment.attach()
+    assert sys.argv == ["-m", "-cp", str(tmp_path), "-cn", "a.yaml", "x=1"]
+    assert ConfigStore.instance().load("hydra/config.yaml").node != before
+    sys.argv[0] = "/x/train.py"
+    theirs = functools.partial(sys.excepthook)
+    sys.excepthook = theirs
+    _attachment.detach()
+    assert sys.argv == ["/x/train.py", "a.yaml", "x=1"]
+    assert sys.excepthook is theirs
+    assert ConfigStore.instance().load("hydra/config.yaml").node == before
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -149,3 +171,18 @@ def test_logs_name_the_version_of_this_package():
     versions = eval(done.stdout)
     assert not [name for name in versions if "_extension" in name]
     assert re.match(r"\d+\.\d+", versions["piwsl_plugins"])
+
+
+@pytest.mark.slow
+def test_programs_that_call_main_are_told_which_form_to_write(tmp_path):
+    program = (
+        "import sys\n"
+        "from nequip.scripts.train import main\n"
+        "sys.argv = ['mine', '-cp', sys.argv[1], 'hydra.run.dir=out']\n"
+        "main()\n"
+    )
+    (tmp_path / "mine.py").write_text(program)
+    write_config(tmp_path, config())
+    done = run("python", "mine.py", str(tmp_path), directory=tmp_path, check=False)
+    assert done.returncode == 2 and "Traceback" not in done.stdout
+    assert done.stdout.splitlines()[-1].endswith("write 'loss: ${piwsl:}' instead")
