@@ -10,7 +10,7 @@ from typing import Any
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
-from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
+from omegaconf.errors import OmegaConfBaseException
 
 from ..core.options import SettingsError
 from . import _attachment, config
@@ -42,7 +42,7 @@ class ConfigCallback(Callback):
                 f"'{_LOSS}: piwsl' cannot be used with --multirun, whose runs read the config anew;"
                 " write 'loss: ${piwsl:}' instead"
             )
-        if not _is_ours(loss):
+        if not (_is_ours(loss) or _comes_later(config)):
             _leave(config)
 
     def on_job_start(self, config: DictConfig, **keywords: Any) -> None:
@@ -53,14 +53,14 @@ class ConfigCallback(Callback):
 def _begin(run_config: DictConfig) -> None:
     loss = _loss_of(run_config)
     config.present = _resolved(loss) if config.is_piwsl(loss) else None
-    if config.present is not None:
+    if config.present is not None or (loss is None and _comes_later(run_config)):
         from .data import explain_errors
 
         explain_errors()
 
 
 def _loss_of(run_config: DictConfig) -> Any:
-    with contextlib.suppress(InterpolationResolutionError):
+    with contextlib.suppress(OmegaConfBaseException):
         return _selected(run_config)
     return None
 
@@ -68,6 +68,12 @@ def _loss_of(run_config: DictConfig) -> Any:
 def _selected(run_config: DictConfig) -> Any:
     loss = OmegaConf.select(run_config, _LOSS)
     return OmegaConf.create(loss) if isinstance(loss, dict) else loss  # a dict from our resolver
+
+
+def _comes_later(run_config: DictConfig) -> bool:
+    """Whether our resolver is given what is not known yet, as ``${training_data_stats:…}``."""
+    module = OmegaConf.to_container(run_config, resolve=False).get("training_module") or {}
+    return "${piwsl:" in str(module.get("loss"))
 
 
 def _is_ours(loss: Any) -> bool:
@@ -98,10 +104,10 @@ def _expand_and_check(run_config: DictConfig) -> bool:
     """Whether the loss is ours, which is then expanded."""
     try:
         loss = _selected(run_config)
-    except InterpolationResolutionError as error:  # from the resolver ${piwsl:{…}}
+    except OmegaConfBaseException as error:  # from the resolver ${piwsl:{…}}
         if user_error(error) is not None:
             fail(str(user_error(error)))
-        return False
+        return _comes_later(run_config)
     _refuse_misspelt(loss)
     if not _is_ours(loss):
         return False
@@ -112,7 +118,7 @@ def _expand_and_check(run_config: DictConfig) -> bool:
         settings = config.check(_resolved(loss))
         if settings is not None:
             # a folder that names ${hydra:…} is known only later, where the files are read
-            with contextlib.suppress(InterpolationResolutionError):
+            with contextlib.suppress(OmegaConfBaseException):
                 config.check_files(settings, _working_folder(run_config))
     problem = config.installation_problem()
     if problem:

@@ -40,9 +40,7 @@ def say_that_stress_is_left_out(labels: Collection[str], datasets: Datasets) -> 
 
 
 def say_which_checkpoints_count(trainer: lightning.Trainer) -> None:
-    """Say it where the folder has checkpoints of an earlier run, from which this does not go on."""
-    if trainer.ckpt_path is not None:
-        return
+    """Say it where the folder of a new run has checkpoints of an earlier one."""
     folders = {getattr(one, "dirpath", None) for one in trainer.checkpoint_callbacks} - {None}
     for folder in sorted(map(Path, folders)):
         names = sorted(path.name for path in folder.glob("*.ckpt"))

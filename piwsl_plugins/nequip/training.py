@@ -178,7 +178,7 @@ class PIWSLCallback(Callback):
             valid_labels,
         )
         from .loss import labels_of, uses_forces
-        from .notices import say_that_stress_is_left_out, say_which_checkpoints_count
+        from .notices import say_that_stress_is_left_out
         from .pool import make_pool
 
         take_files_of_config(loss)
@@ -192,12 +192,13 @@ class PIWSLCallback(Callback):
         }
         check_data(datasets, finite)
         say_that_stress_is_left_out(labels_of([loss]), datasets)
-        say_which_checkpoints_count(trainer)
         models, seed, pool = pl_module.model, settings.run.seed, None
         seed = int(getattr(datamodule, "seed", 0)) if seed is None else seed
         first = next(iter(models.values()))
         held_out = valid_labels(settings, datasets, list(first.type_names))
         if not loss.is_on:
+            if held_out is not None:
+                check_derivatives(models, loss, [])
             report = Report(loss, [], trainer.world_size, trainer.max_epochs, held_out)
             self._report = None if held_out is None else report
             return
@@ -263,6 +264,15 @@ class PIWSLCallback(Callback):
         self._loading.callback(delattr, datamodule, "train_dataloader")
         if calls.pool is not None:
             self._loading.enter_context(describing([calls.pool], *arguments))
+
+    def on_train_start(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
+    ) -> None:
+        """Say which checkpoints count, if there are some that this run did not begin from."""
+        if _piwsl_loss(pl_module) is not None and trainer.global_step == 0:
+            from .notices import say_which_checkpoints_count
+
+            say_which_checkpoints_count(trainer)
 
     def on_train_batch_end(
         self,

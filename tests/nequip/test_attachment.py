@@ -25,6 +25,7 @@ import nequip
 import hydra.conf
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
 from nequip.data.datamodule import NequIPDataModule
 
 def found():
@@ -42,9 +43,10 @@ at_import = found()
 
 @hydra.main(version_base=None, config_path=os.getcwd(), config_name="config")
 def main(config):
-    loss = config.training_module.loss["_target_"]
-    state = {"import": at_import, "main": found(), "loss": loss}
+    OmegaConf.register_new_resolver("later", lambda: 7)
+    state = {"import": at_import, "main": found()}
     state["callbacks"] = list(HydraConfig.get().callbacks)
+    state["loss"] = config.training_module.loss["_target_"]
     print("STATE", json.dumps(state))
 
 main()
@@ -92,6 +94,10 @@ def test_with_another_loss_nequip_has_its_own(part, stock):
 FORMS = {
     "config.yaml": ({"config.yaml": OURS}, ["config.yaml"]),
     "a resolver": ({"config.yaml": RESOLVER}, ["config.yaml"]),
+    "an option that is known later": (
+        {"config.yaml": {"training_module": {"loss": "${piwsl:{seed: ${later:}}}"}}},
+        ["config.yaml"],
+    ),
     "the full form": ({"config.yaml": FULL}, ["config.yaml"]),
     "no argument": ({"config.yaml": OURS}, []),
     "-cn": ({"mine.yaml": OURS}, ["-cn", "mine"]),
