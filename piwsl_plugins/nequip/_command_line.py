@@ -1,4 +1,4 @@
-"""What ``nequip-train`` lacks: a config file as an argument, and errors of one line.
+"""The command line of ``nequip-train``: whose it is, and what config it names.
 
 Hydra 1.3, on which ``nequip-train`` of NequIP 0.19 is built, takes ``config.yaml`` for an
 override and stops; it wants ``-cp DIRECTORY -cn NAME``.
@@ -6,12 +6,16 @@ override and stops; it wants ``-cp DIRECTORY -cn NAME``.
 
 from __future__ import annotations
 
+import argparse
 import os
-import sys
-from types import TracebackType
-from typing import NoReturn
+import re
+from pathlib import Path
 
 _CONFIG_OPTIONS = ("-cp", "--config-path", "-cn", "--config-name", "-cd", "--config-dir")
+#: the loss is no mapping, as those of NequIP are, but a word, misspelt perhaps, or a reference
+_A_WORD = re.compile(r"\bloss:[ \t]*[\w\"'$]")
+#: there is more to the config than its file
+_MORE = re.compile(r"^defaults:|\bsearchpath:", re.MULTILINE)
 
 
 def is_nequip_train(argv: list[str], orig_argv: list[str]) -> bool:
@@ -46,37 +50,34 @@ def with_config_options(arguments: list[str]) -> list[str]:
     return ["-cp", directory, "-cn", name, *others]
 
 
-def fail(message: str) -> NoReturn:
-    """End the program with one line and exit code 2."""
-    print(f"nequip-train: error: {' '.join(message.split())}", file=sys.stderr, flush=True)
-    raise SystemExit(2)
+def may_be_ours(arguments: list[str]) -> bool:
+    """Whether a run of ``nequip-train`` may have the PIWSL loss, before Hydra reads its config.
 
+    So it is where the arguments or the config's file name ``piwsl``, or have a loss that NequIP
+    does not know. It may be where Hydra makes the config from more than this file: from a defaults
+    list, a config group, another folder, or a file that is not found here.
 
-def user_error(error: BaseException | None) -> BaseException | None:
-    """Among an error and its causes, the one that tells the user what to do, or None."""
-    from ..core.options import SettingsError
-    from .config import DataError
-
-    while error is not None and not isinstance(error, (SettingsError, DataError)):
-        error = error.__cause__ or error.__context__
-    return error
-
-
-def shorten_errors() -> None:
-    """Let the process end with one line where the user can mend the error, by ``sys.excepthook``.
-
-    Hydra and Lightning pass errors on as they are, since NequIP 0.19 sets ``HYDRA_FULL_ERROR``
-    (``nequip/scripts/train.py``), so that they would end in long tracebacks.
+    Args:
+        arguments: of the command line.
     """
-    otherwise = sys.excepthook
+    parser = argparse.ArgumentParser(add_help=False, exit_on_error=False)
+    parser.add_argument("--config-path", "-cp", default=".")
+    parser.add_argument("--config-name", "-cn", default="config")
+    for option in (("--config-dir", "-cd"), ("--experimental-rerun",)):
+        parser.add_argument(*option, dest="more")
+    try:
+        options, others = parser.parse_known_args(with_config_options(arguments))
+        folder, name = Path(options.config_path), options.config_name
+        name = name if name.endswith((".yaml", ".yml")) else f"{name}.yaml"
+        text = (folder / name).read_text()
+    except (argparse.ArgumentError, OSError, ValueError):  # the last for a file that is no text
+        return True
+    names_us = any("piwsl" in words.lower() for words in (*arguments, text))
+    elsewhere = options.more or _MORE.search(text) or any(_is_more(word, folder) for word in others)
+    return bool(names_us or _A_WORD.search(text) or elsewhere)
 
-    def hook(
-        kind: type[BaseException], error: BaseException, traceback: TracebackType | None
-    ) -> None:
-        found = user_error(error)
-        if found is None:
-            otherwise(kind, error, traceback)
-        else:
-            fail(str(found))
 
-    sys.excepthook = hook
+def _is_more(word: str, folder: Path) -> bool:
+    """Whether an override chooses from a config group, or adds a folder of configs."""
+    key = word.partition("=")[0].lstrip("+").partition("@")[0]
+    return key == "hydra.searchpath" or bool("." not in key and key and (folder / key).is_dir())

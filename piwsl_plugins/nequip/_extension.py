@@ -1,6 +1,7 @@
-"""Loaded by ``import nequip`` (entry point group ``nequip.extension``); registrations only.
+"""Loaded by ``import nequip`` (entry point group ``nequip.extension``).
 
-It imports no more than NequIP itself has imported by then.
+It registers a resolver, and attaches to ``nequip-train`` where a run may have the PIWSL loss. Else
+it imports no more than NequIP itself has imported by then, and replaces nothing.
 """
 
 from __future__ import annotations
@@ -21,9 +22,13 @@ def _piwsl(*given: dict) -> dict:
 
 OmegaConf.register_new_resolver("piwsl", _piwsl, replace=True)
 
-if _command_line.is_nequip_train(sys.argv, sys.orig_argv):
-    sys.argv[1:] = _command_line.with_config_options(sys.argv[1:])
-    _command_line.shorten_errors()
-    from . import _hydra
+if _command_line.is_nequip_train(sys.argv, sys.orig_argv) and _command_line.may_be_ours(
+    sys.argv[1:]
+):
+    from . import _attachment
 
-    _hydra.register()
+    _attachment.attach()
+
+# NequIP 0.19 logs, and stores in checkpoints, the version of the package that an extension's
+# module is named for, None for a module within one (nequip/utils/versions/package_versions.py)
+__name__ = __name__.partition(".")[0]

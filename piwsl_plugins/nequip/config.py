@@ -6,13 +6,14 @@ Importing this module costs nothing but the standard library.
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..core.options import SettingsError
 from ..core.settings import Settings
+from ..errors import SettingsError
 
 SUPPORTED_VERSIONS = "nequip >= 0.19.1, < 0.20"
 _LOWEST, _BELOW = (0, 19, 1), (0, 20)
@@ -30,6 +31,10 @@ SUPERVISED = (
     "extra_metrics",
 )
 DEFAULT_COEFFS = {"total_energy": 1.0, "forces": 1.0}
+
+
+#: the loss of this process' config, expanded, where ``nequip-train`` has been given ours
+present: dict[str, Any] | None = None
 
 
 class DataError(ValueError):
@@ -76,16 +81,32 @@ def _options_of(given: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def check_files(settings: Settings) -> None:
+def check_files(settings: Settings, folder: Path | None = None) -> None:
     """Check that the files of a config exist.
+
+    Args:
+        settings: of the config.
+        folder: in which relative paths begin, if it is not the current one; it need not exist.
 
     Raises:
         SettingsError: naming the option.
     """
+    for name, value in files_of(settings).items():
+        moved = folder is not None and not os.path.isabs(value)
+        path = os.path.normpath(folder / value) if folder is not None else value
+        if not os.path.isfile(path):
+            of = f" relative to the output folder {folder}, as with data (hydra.job.chdir: true)"
+            raise SettingsError(name, value, f"there is no such file{of if moved else ''}")
+
+
+def files_of(settings: Settings) -> dict[str, str]:
+    """The options that name files, with their values."""
     options = Settings.options()
-    for name, value in settings.values().items():
-        if options[name].is_file and value is not None and not Path(value).is_file():
-            raise SettingsError(name, value, "there is no such file")
+    return {
+        name: value
+        for name, value in settings.values().items()
+        if options[name].is_file and value is not None
+    }
 
 
 def check_coeffs(given: Mapping[str, Any]) -> None:

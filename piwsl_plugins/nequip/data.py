@@ -12,15 +12,16 @@ from nequip.data import AtomicDataDict
 from nequip.data.datamodule import NequIPDataModule
 from nequip.utils import RankedLogger
 
-from ..core.frame_checks import problem_of, problem_of_atoms
 from ..core.hessian_lookup import HessianLabels
 from ..core.hessian_targets import Geometry, matched_labels
-from ..core.options import SettingsError
 from ..core.pool import Pool
 from ..core.progress import shown
 from ..core.settings import Settings
+from ..errors import SettingsError
+from ..frames.checks import problem_of, problem_of_atoms
 from .config import DataError
 from .frames import Frame, frames_of, seen_frames
+from .ranks import all_or_none
 from .structures import numbers_of
 
 logger = RankedLogger(__name__, rank_zero_only=True)
@@ -147,13 +148,14 @@ def explain_errors() -> None:
 def _explained(method: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(method)
     def explained(datamodule: Any, *arguments: Any, **keywords: Any) -> Any:
-        try:
-            return method(datamodule, *arguments, **keywords)
-        except DataError:
-            raise
-        except Exception:
-            check_data(datasets_of(datamodule))
-            raise
+        with all_or_none():
+            try:
+                return method(datamodule, *arguments, **keywords)
+            except DataError:
+                raise
+            except Exception:
+                check_data(datasets_of(datamodule))
+                raise
 
     return explained
 

@@ -8,13 +8,16 @@ from typing import Any
 from nequip.data import AtomicDataDict, PerAtomModifier
 from nequip.train import MeanSquaredError, MetricsManager
 from nequip.train.metrics_manager import MetricEntry
+from nequip.utils import RankedLogger
 from torch import Tensor
 
-from ..core.options import SettingsError
 from ..core.settings import Settings
 from ..core.term_table import weights_of
+from ..errors import SettingsError
 from .config import DEFAULT_COEFFS, check_coeffs, installation_problem
 from .metrics import PoolError, TermMean, field_of, label_of
+
+logger = RankedLogger(__name__, rank_zero_only=True)
 
 #: name of the pool's loss among the terms
 POOL_TERM = "pool"
@@ -171,11 +174,23 @@ class PIWSLLoss(MetricsManager):
             raise SettingsError(
                 "coeffs", dict(coeff_dict), "at least one supervised term needs one above 0"
             )
+        self._warn_of_terms_left_out(coeff_dict)
         self.do_weighted_sum = True
         for name, entry in self.entries.items():
             coeff = coeff_dict.get(name)
             entry.coeff = None if coeff is None else coeff / total
         self._coeffs = {name: entry.coeff for name, entry in self.entries.items()}
+
+    def _warn_of_terms_left_out(self, coeff_dict: Mapping[str, float | None]) -> None:
+        before = getattr(self, "_coeffs", {})
+        ours = [name for name in self.entries if name not in self.supervised]
+        left_out = [name for name in ours if before.get(name) and name not in coeff_dict]
+        if left_out:
+            logger.warning(
+                f"PIWSL: a callback sets the coefficients of {', '.join(coeff_dict)}, and leaves "
+                f"out {', '.join(left_out)}: from now on training does without; to keep them, name "
+                "them beside the others"
+            )
 
     def _scale_terms(self, factor: float) -> None:
         """Let the coefficients of the PIWSL terms be the present ones times ``factor``."""

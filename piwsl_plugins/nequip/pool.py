@@ -8,9 +8,9 @@ from typing import Any
 
 from nequip.data import AtomicDataDict
 
-from ..core.options import SettingsError
 from ..core.pool import Pool
 from ..core.settings import PoolOptions
+from ..errors import SettingsError
 from .data import Datasets
 from .frames import frames_of, sources_of
 from .pool_frames import KEYS, PoolFrames

@@ -14,12 +14,12 @@ from nequip.data._key_registry import get_field_type
 from nequip.data.dataset import NequIPLMDBDataset
 from nequip.data.transforms import ChemicalSpeciesToAtomTypeMapper
 
-from ..core.frame_checks import geometry_digest
 from ..core.hessian_targets import Geometry
-from ..core.options import SettingsError
 from ..core.pool_checks import PoolFrame, TrainingFrames, look_through
 from ..core.progress import shown
 from ..core.structures import check_exists, read_structures
+from ..errors import SettingsError
+from ..frames.checks import geometry_digest
 from .config import DataError
 from .data import Datasets, logger, problem_of_frame
 from .frames import Frame, frames_of, is_search, transformed

@@ -20,8 +20,11 @@ from ..core.schedule import weight_factor
 from ..core.step import Step
 from ..core.term_table import terms_of
 from ..core.terms import Term
+from .derivatives import check_derivatives
 from .host import NequIPHost
+from .ranks import all_or_none
 from .report import Report
+from .restart import take_files_of_config, warn_of_another_loss
 from .structures import POOL_LABELS
 
 if TYPE_CHECKING:
@@ -155,9 +158,18 @@ class PIWSLCallback(Callback):
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str
     ) -> None:
         """Check the data, and attach to the model, before anything is logged or written."""
-        loss = _piwsl_loss(pl_module)
-        if loss is None or stage != "fit" or self._is_one_too_many(trainer):
+        if stage != "fit" or self._is_one_too_many(trainer):
             return
+        loss = _piwsl_loss(pl_module)
+        if loss is None:
+            warn_of_another_loss(getattr(pl_module, "loss", None))
+            return
+        with all_or_none():
+            self._attach(trainer, pl_module, loss)
+
+    def _attach(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, loss: PIWSLLoss
+    ) -> None:
         from .data import (
             check_data,
             check_datamodule,
@@ -166,8 +178,10 @@ class PIWSLCallback(Callback):
             valid_labels,
         )
         from .loss import labels_of, uses_forces
+        from .notices import say_that_stress_is_left_out
         from .pool import make_pool
 
+        take_files_of_config(loss)
         settings, datamodule = loss.settings, trainer.datamodule
         check_datamodule(settings, datamodule)
         datasets, metrics = datasets_of(datamodule), pl_module.train_metrics
@@ -177,11 +191,14 @@ class PIWSLCallback(Callback):
             "test": labels_of(pl_module.test_metrics, finite=True),
         }
         check_data(datasets, finite)
+        say_that_stress_is_left_out(labels_of([loss]), datasets)
         models, seed, pool = pl_module.model, settings.run.seed, None
         seed = int(getattr(datamodule, "seed", 0)) if seed is None else seed
         first = next(iter(models.values()))
         held_out = valid_labels(settings, datasets, list(first.type_names))
         if not loss.is_on:
+            if held_out is not None:
+                check_derivatives(models, loss, [])
             report = Report(loss, [], trainer.world_size, trainer.max_epochs, held_out)
             self._report = None if held_out is None else report
             return
@@ -190,6 +207,7 @@ class PIWSLCallback(Callback):
             pool = make_pool(settings.pool, first, fields, trainer, datasets, seed, unweighted)
         labels = hessian_labels(settings, datasets, pool, list(first.type_names))
         terms = terms_of(settings, labels)
+        check_derivatives(models, loss, terms)
         # as nequip.model names what loads one, in a config of any nesting
         pretrained = "nequip.model.ModelFrom" in str(pl_module.hparams.get("model"))
         self._report = Report(
@@ -233,7 +251,7 @@ class PIWSLCallback(Callback):
         writing = isinstance(exception, (OSError, RuntimeError))
         problem = full_disk(folder) if writing and _piwsl_loss(pl_module) is not None else None
         if problem is not None:
-            raise SystemExit(problem) from exception
+            raise SystemExit(problem if trainer.is_global_zero else 1) from exception
 
     def _describe(self, datamodule: Any, calls: TrainingCalls) -> None:
         """Let the loaders of training data and pool say what the core needs to know."""
@@ -250,6 +268,15 @@ class PIWSLCallback(Callback):
         self._loading.callback(delattr, datamodule, "train_dataloader")
         if calls.pool is not None:
             self._loading.enter_context(describing([calls.pool], *arguments))
+
+    def on_train_start(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
+    ) -> None:
+        """Say which checkpoints count, if there are some that this run did not begin from."""
+        if _piwsl_loss(pl_module) is not None and trainer.global_step == 0:
+            from .notices import say_which_checkpoints_count
+
+            say_which_checkpoints_count(trainer)
 
     def on_train_batch_end(
         self,

@@ -35,6 +35,8 @@ _PACKAGES = {
     "nequip-saved": "nequip",
     "xtb": "tblite",
 }
+#: what an environment cannot hold beside each
+_OTHER_FRAMEWORK = {"mace": "nequip", "nequip": "mace"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -197,10 +199,16 @@ class CalculatorSource:
         remedy = "pip install tblite"
         if self.kind != "xtb":
             remedy = f'pip install "piwsl-plugins[{package},tools]"'
+            other = _OTHER_FRAMEWORK[package]
+            beside = importlib.util.find_spec(other) is not None
+            if beside or self.name:
+                remedy += ", in an environment of its own"
+            if beside:
+                remedy += f" ({package} and {other} need different versions of e3nn)"
             if self.name:
                 remedy += (
-                    ", in an environment of its own; make the report of this model there, and join "
-                    "the two with `piwsl report merge`"
+                    "; make the report of this model there, and join the two with `piwsl report "
+                    "merge`"
                 )
         raise InputError(
             f"{self.called}: {self.source} needs {package}, which this environment does not have: "

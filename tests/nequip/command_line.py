@@ -107,10 +107,15 @@ def run(command, *arguments, directory, check=True):
     return done
 
 
-def train(directory, made, *arguments, output="out", check=True):
-    """``nequip-train … config.yaml hydra.run.dir=…``; returns its log."""
+def write_config(directory, made):
+    """The config as "config.yaml"."""
     (directory / "config.yaml").write_text(yaml.safe_dump(made))
-    named = [*arguments, "config.yaml", f"hydra.run.dir={output}"]
+
+
+def train(directory, made, *arguments, output="out", check=True):
+    """``nequip-train …`` with a config in ``directory``; returns its log."""
+    write_config(directory, made)
+    named = ["-cp", str(directory), *arguments, f"hydra.run.dir={output}"]
     return run("nequip-train", *named, directory=directory, check=check).stdout
 
 

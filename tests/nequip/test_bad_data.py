@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import yaml
 
-from piwsl_plugins.core.options import SettingsError
+from piwsl_plugins.errors import SettingsError
 from piwsl_plugins.nequip.config import DataError
 from piwsl_plugins.nequip.data import check_data, datasets_of
 

@@ -44,8 +44,8 @@ def pretrained(tmp_path_factory):
     """A folder with best.ckpt and pretrained.nequip.zip of a tiny model."""
     folder = tmp_path_factory.mktemp("pretrained")
     small = [f"training_module.model.{option}" for option in SMALL]
-    config = "configs/nequip/finetune_pretrain.yaml"
-    arguments = [config, f"hydra.run.dir={folder}", "run=[train]", *small]
+    config = ["-cp", str(CONFIGS), "-cn", "finetune_pretrain"]
+    arguments = [*config, f"hydra.run.dir={folder}", "run=[train]", *small]
     run("nequip-train", *arguments, "trainer.max_epochs=4", directory=ROOT)
     paths = str(folder / "best.ckpt"), str(folder / "pretrained.nequip.zip")
     run("nequip-package", "build", *paths, directory=ROOT)
@@ -65,7 +65,8 @@ def tuned(pretrained, tmp_path_factory):
     @functools.cache
     def tune(mode, *arguments, config=None):
         folder = tmp_path_factory.mktemp(mode)
-        named = [str(config or CONFIGS / f"{mode}.yaml"), f"hydra.run.dir={folder}"]
+        config = config or CONFIGS / f"{mode}.yaml"
+        named = ["-cp", str(config.parent), "-cn", config.stem, f"hydra.run.dir={folder}"]
         run("nequip-train", *named, source(mode, pretrained), *SHORT, *arguments, directory=ROOT)
         return folder
 

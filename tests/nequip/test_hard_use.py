@@ -46,6 +46,13 @@ VALUES = {
 #: losses as in a config, and words of the message
 LOSSES = {
     "a misspelt loss": ("piwsll", "did you mean 'piwsl'?"),
+    "capitals": ("PIWSL", "did you mean 'piwsl'?"),
+    "a name of another kind": ("energy", "write 'training_module.loss: piwsl'"),
+    "a short target": ({"_target_": "piwsl"}, "'_target_: piwsl_plugins.nequip.PIWSLLoss'"),
+    "a misspelt target": (
+        {"_target_": "piwsl_plugins.nequip.PIWSLoss"},
+        "'_target_: piwsl_plugins.nequip.PIWSLLoss'",
+    ),
     "a misspelt option": ({**LOSS, "pitc_wieght": 1}, "did you mean 'pitc_weight'"),
     "of MACE alone": ({**LOSS, "swa_pitc_weight": 1}, "'swa_pitc_weight'"),
     "a resolver's option": ("${piwsl:{displacement: cubic}}", "allowed is one of"),

@@ -6,7 +6,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
 
-from piwsl_plugins.core.options import SettingsError
+from piwsl_plugins.errors import SettingsError
 from piwsl_plugins.nequip.training import PIWSLCallback
 
 from .conftest import MODELS

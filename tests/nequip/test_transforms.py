@@ -9,7 +9,7 @@ from nequip.data.transforms import DatasetIndexTransform, NeighborListTransform
 from torch.utils.data import ConcatDataset, Subset
 
 from piwsl_plugins.core.hessian_labels import write_labels
-from piwsl_plugins.core.options import SettingsError
+from piwsl_plugins.errors import SettingsError
 from piwsl_plugins.nequip.config import DataError
 from piwsl_plugins.nequip.frames import frames_of, seen_frames, sources_of
 

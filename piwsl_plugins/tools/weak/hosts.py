@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from ...nequip._command_line import with_config_options
 from ..errors import InputError, RunError
 
 _PLACEHOLDER = re.compile(r"\{(train|valid|seed|folder|name)\}")
@@ -148,9 +149,12 @@ class HostCommand:
             training: its files, seed and folder.
             elements: atomic numbers of training frames and pool.
         """
-        added = {"mace": _of_mace, "nequip": _of_nequip}.get(self.kind)
-        if added is not None:
-            return [*self.words, *added(training, elements)]
+        if self.kind == "mace":
+            return [*self.words, *_of_mace(training, elements)]
+        if self.kind == "nequip":
+            # with a loss of NequIP's own, nequip-train takes no config file as an argument
+            named = with_config_options(list(self.words[1:]))
+            return [self.words[0], *named, *_of_nequip(training, elements)]
         values = {
             "train": training.train_file.absolute(),
             "valid": training.valid_file.absolute(),

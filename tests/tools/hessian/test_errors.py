@@ -23,3 +23,5 @@ def test_frameworks_that_are_missing_name_the_remedy(refused, data, tmp_path, mo
     (tmp_path / "some.model").write_text("")
     error = refused(data, "--calculator", tmp_path / "some.model")
     assert 'pip install "piwsl-plugins[mace,tools]"' in error
+    beside = ", in an environment of its own (mace and nequip need different versions of e3nn)"
+    assert (beside in error) == (find("nequip") is not None)

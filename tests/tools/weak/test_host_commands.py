@@ -43,6 +43,15 @@ def test_nequip_gets_overrides(programs):
     assert {"++data.seed=7", "++training_module.model.seed=7", "run=[train]"} <= set(words)
 
 
+def test_nequip_gets_a_config_file_as_its_own_options(programs, tmp_path):
+    """As ``nequip-train`` takes no path where the loss is one of NequIP's."""
+    (tmp_path / "mine.yaml").touch()
+    words = HostCommand.parse(f"nequip-train {tmp_path}/mine.yaml epochs=3").arguments(
+        TRAINING, [1]
+    )
+    assert words[1:6] == ["-cp", str(tmp_path), "-cn", "mine.yaml", "epochs=3"]
+
+
 def test_nequip_learns_the_stress_of_all_frames_or_none(programs):
     command = HostCommand.parse("nequip-train -cn mine.yaml")
     energies = "++data.key_mapping={REF_energy: total_energy, REF_forces: forces"
