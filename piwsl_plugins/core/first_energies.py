@@ -96,7 +96,8 @@ class FirstEnergies:
 
 def evenly_spaced(n: int) -> list[int]:
     """Numbers of the structures to look at, of ``n``."""
-    return np.unique(np.linspace(0, n - 1, min(n, N_LOOKED_AT)).round().astype(int)).tolist()
+    spaced = np.linspace(0, n - 1, min(n, N_LOOKED_AT))
+    return [int(number) for number in spaced.round()]
 
 
 def _rms(values: ArrayLike) -> float:
