@@ -9,20 +9,23 @@ import logging
 import os
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ..core.options import Group, SettingsError, option
+from ..core.options import Group, option
 from ..core.settings import Settings, default_text
+from ..errors import SettingsError
 
 #: the base loss that is ours
 ENERGY = "energy"
 _STAGE_TWO = "swa_"
 _ENERGY_FREE_MODELS = ("AtomicDipolesMACE", "AtomicDielectricMACE")
+_DATA: tuple[str, ...] = ("train_file", "valid_file", "test_file", "test_dir")
 _DIPOLE_MODELS = ("EnergyDipolesMACE", "PolarMACE")
-#: set while a run with --loss=piwsl reads data; an environment variable, because the loader's
-#: worker processes read data too, and inherit it however they are started
+#: set while a run with --loss=piwsl reads data, to the names of the labels that its loss reads; an
+#: environment variable, because the loader's worker processes read data too, and inherit it however
+#: they are started
 _SELECTED = "_PIWSL_PLUGINS_SELECTED"
 
 
@@ -204,9 +207,12 @@ def resolve(args: Namespace) -> list[tuple[str, int]]:
     _check_model(args, settings)
     heads = ast.literal_eval(args.heads) if args.heads else {}
     _check_heads(args, settings.mace.heads, list(heads))
-    _check_files(args.foundation_model, [vars(args), *heads.values()])
+    from .labels import read_by
+
+    read = read_by(args, settings.mace.base_loss)
+    _check_files(args.foundation_model, _data_given(args, heads), read)
     store(args, settings)
-    os.environ[_SELECTED] = "1"
+    os.environ[_SELECTED] = ",".join(read)
     args.piwsl = True
     args.loss = settings.mace.base_loss
     return [(f"PIWSL is on; its base loss is --loss={args.loss}", logging.INFO)]
@@ -228,6 +234,11 @@ def selected_in_this_process() -> bool:
     return _SELECTED in os.environ
 
 
+def labels_in_this_process() -> list[str]:
+    """Names of the labels that the run's loss reads, likewise."""
+    return os.environ[_SELECTED].split(",")
+
+
 def settings_of(args: Namespace) -> MaceSettings:
     """The settings that :func:`store` kept."""
     return MaceSettings.create(
@@ -247,12 +258,25 @@ def _check_model(args: Namespace, settings: MaceSettings) -> None:
         fail("--compute_forces=False: --loss=piwsl needs the model's forces; leave this option out")
 
 
-def _check_files(foundation_model: str | None, given: list[dict[str, Any]]) -> None:
+def _data_given(args: Namespace, heads: dict[str, Any]) -> list[dict[str, Any]]:
+    """The arguments, for each head, that name data which MACE 0.3.16 (run_train.py) will read."""
+    from .labels import replays
+
+    names = ("train_file", "valid_file") if heads else _DATA
+    names += ("pt_train_file", "pt_valid_file") if replays(args) else ()
+    of_run = {name: getattr(args, name) for name in names}
+    return [of_run | head for head in heads.values()] or [of_run]
+
+
+def _check_files(
+    foundation_model: str | None, given: list[dict[str, Any]], read: Sequence[str]
+) -> None:
     """Check a model, and data that is read in training; other data is checked where MACE reads it.
 
     Args:
         foundation_model: name or path of a model to begin with.
         given: arguments that name data, those of the run and of its heads.
+        read: names of the labels that are used.
     """
     from mace.tools.scripts_utils import check_path_ase_read
 
@@ -267,7 +291,7 @@ def _check_files(foundation_model: str | None, given: list[dict[str, Any]]) -> N
         except RuntimeError as error:  # a folder without files of structures
             fail(f"{path}: {error}")
         if not read_by_ase:
-            check_lazy_file(path)
+            check_lazy_file(path, read)
 
 
 def _check_heads(args: Namespace, chosen: tuple[str, ...] | None, heads: list[str]) -> None:

@@ -20,6 +20,7 @@ from ..core.term_table import terms_of, weights_of
 from ..core.training_log import describe
 from ..core.validation import ValidationWatch
 from .data import Companions
+from .first_energies import check_first_energies
 from .host import MACEHost
 from .loss import POOL_LABELS, PIWSLLoss, has_label
 from .structures import Batch
@@ -241,6 +242,12 @@ def train(run: Callable[[], None], arguments: dict[str, Any]) -> None:
         stage.eval_interval = arguments["eval_interval"]
         watched = labels is not None or (guarded and weights_of(stage.settings))
         stage.watch = validation if watched else None
+    check_first_energies(
+        arguments["model"],
+        arguments["train_loader"].dataset,
+        companions.expected,
+        arguments["device"],
+    )
     try:
         run()
     except (OSError, RuntimeError) as error:
