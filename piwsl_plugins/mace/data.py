@@ -63,32 +63,40 @@ def prepare(run: Callable[[], Any], given: dict[str, Any]) -> Any:
     heads = carrying_heads(settings.mace.heads, given["heads"])
     carrying = [config for config in configs if config.head_name in heads]
     others = [config for config in configs if config.head_name not in heads]
-    with_hessians = any(stage.hessian.hessian_weight for stage in stages)
     terms = any(map(weights_of, stages))
-    read, sets = read_by(args, args.loss), Sets(configs)
-    labels = valid_labels = pool = None
+    with_hessians = any(stage.hessian.hessian_weight for stage in stages)
+    with_valid_hessians = settings.hessian.hessian_valid_file is not None
+    with_pool = settings.pool.pool_file and (settings.pool.pool_weight or terms)
+    trained = settings.pool.pool_weight and (args.energy_weight or args.swa)
+    # of several heads nobody knows whether one method has made their labels
+    energies = bool(with_pool and trained and len(carrying) == 1)
+    labels = valid_labels = of_pool = None
     in_pool: list[Entry] = []
+    in_training: list[Entry] = []
+    in_others: list[Entry] = []
+    in_validation: list[Entry] = []
+    in_others_validation: list[Entry] = []
     try:
         _check_levels(settings, heads, with_hessians)
-        if settings.pool.pool_file and (settings.pool.pool_weight or terms):
-            of_pool = PoolFile(settings, given, heads[0], read)
-            trained = settings.pool.pool_weight and (args.energy_weight or args.swa)
-            # of several heads nobody knows whether one method has made their labels
-            energies = bool(trained) and len(carrying) == 1
-            in_training = sets.training(carrying, energies)
-            in_others = sets.training(others)
+        sets = Sets(configs)
+        if with_pool:
+            of_pool = PoolFile(settings, given, heads[0], read_by(args, args.loss))
             in_pool = of_pool.entries
-            of_pool.look_through(
-                sets.held_out(configs), [*in_training, *in_others], energies, weighed(args), terms
-            )
-            pool = of_pool.pool()
-        elif with_hessians:
-            in_training, in_others = sets.training(carrying), sets.training(others)
+        if with_pool or with_hessians:
+            in_training, in_others = sets.training(carrying, energies), sets.training(others)
+        if with_pool or with_valid_hessians:
+            in_validation, in_others_validation = map(sets.validation, (carrying, others))
+        if of_pool is not None:
+            held_out = [*in_validation, *in_others_validation, *sets.test(configs)]
+            every = [*in_training, *in_others]
+            of_pool.look_through(held_out, every, energies, weighed(args), terms)
         if with_hessians:
             labels = _matched(settings, "hessian_file", in_training, in_pool, in_others)
-        if settings.hessian.hessian_valid_file is not None:
-            held_out, of_others = sets.validation(carrying), sets.validation(others)
-            valid_labels = _matched(settings, "hessian_valid_file", held_out, (), of_others)
+        if with_valid_hessians:
+            valid_labels = _matched(
+                settings, "hessian_valid_file", in_validation, (), in_others_validation
+            )
+        pool = None if of_pool is None else of_pool.pool()
     except SettingsError as error:
         arguments.refuse(error)
     except InputError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
 from typing import Any
 
 from mace.tools.scripts_utils import check_path_ase_read
@@ -24,13 +23,8 @@ _Set = tuple[str, Iterable[Any]]
 class Sets:
     """The data of heads, in memory or read from HDF5 and LMDB files when it is asked for."""
 
-    def __init__(self, heads: Sequence[Any], read: Sequence[str] = ()) -> None:
-        """
-        Args:
-            heads: MACE's ``HeadConfig`` of all heads of the run.
-            read: names of the labels that its loss reads.
-        """
-        self._read = tuple(read)
+    def __init__(self, heads: Sequence[Any]) -> None:
+        """Args: heads: MACE's ``HeadConfig`` of all heads of the run."""
         self._level = {head.head_name: head.head_name if len(heads) > 1 else "" for head in heads}
 
     def training(self, heads: Iterable[Any], energies: bool = False) -> list[Entry]:
@@ -47,13 +41,13 @@ class Sets:
         sets = ((head, one) for head in heads for one in _validation(head))
         return [entry for head, one in sets for entry in self._entries(head, one)]
 
-    def held_out(self, heads: Iterable[Any]) -> list[Entry]:
-        """The validation and test structures of some heads."""
-        sets = ((head, one) for head in heads for one in chain(_validation(head), _test(head)))
+    def test(self, heads: Iterable[Any]) -> list[Entry]:
+        """The test structures of some heads."""
+        sets = ((head, one) for head in heads for one in _test(head))
         return [entry for head, one in sets for entry in self._entries(head, one)]
 
     def _training(self, head: Any, energies: bool) -> Iterator[Entry]:
-        names = self._read if energies else ()
+        names = ("energy",) if energies else ()
         in_memory = head.collections.train if head.collections is not None else ()
         sets = [("the training data", in_memory), *_lazily_read(head, TRAINING, names)]
         for one in sets:

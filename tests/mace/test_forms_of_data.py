@@ -1,4 +1,4 @@
-"""Every form in which MACE takes data is seen by the checks: leaks of a pool, bad frames, labels."""
+"""All forms in which MACE takes data are seen by the checks: leaks of a pool, bad frames, labels."""
 
 import ase.db
 import ase.io
