@@ -63,7 +63,7 @@ def expected_energies(given: dict[str, Any], model: torch.nn.Module) -> list[Exp
         return []
     configs = {config.head_name: config for config in given["head_configs"]}
     expected = []
-    for index, name in enumerate(given["heads"]):
+    for name in given["heads"]:
         config = configs[name]
         if foundation is None and (
             config.atomic_energies_dict or str(config.E0s).lower() == "average"
@@ -71,13 +71,21 @@ def expected_energies(given: dict[str, Any], model: torch.nn.Module) -> list[Exp
             continue
         remedy = _SCRATCH
         if foundation is not None:
-            made = model.atomic_energies_fn.atomic_energies.reshape(len(given["heads"]), -1)
-            asked = torch.as_tensor(given["atomic_energies"][index])
-            remedy = _FOUNDATION if torch.allclose(made[index].to(asked), asked) else _KEPT
+            remedy = _KEPT if _keeps_E0s(model, foundation) else _FOUNDATION
         # without its readouts a pretrained model begins anew
         pretrained = foundation is not None and args.foundation_filter_elements
         expected.append(Expected(name, f"--E0s={config.E0s}", bool(pretrained), remedy))
     return expected
+
+
+def _keeps_E0s(model: torch.nn.Module, foundation: torch.nn.Module) -> bool:
+    """Whether MACE 0.3.16 has copied a pretrained model's E0s over others.
+
+    It copies all tensors that have the same shape (``load_foundations_elements`` in
+    mace/tools/finetuning_utils.py): of as many heads and elements.
+    """
+    shapes = [one.atomic_energies_fn.atomic_energies.shape for one in (model, foundation)]
+    return shapes[0] == shapes[1]
 
 
 def check_first_energies(
