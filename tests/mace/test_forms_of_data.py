@@ -1,4 +1,4 @@
-"""All forms in which MACE takes data are seen by the checks: leaks of a pool, bad frames, labels."""
+"""The checks see every form in which MACE takes data: leaks of a pool, bad frames, labels."""
 
 import ase.db
 import ase.io
