@@ -37,7 +37,7 @@ class Expected:
 
     Attributes:
         head: its name.
-        E0s: the option that gave its E0s, with its value.
+        E0s: what gave its E0s, in words.
         pretrained: whether the model is, so that energies should be right from the beginning.
         remedy: in words, if they are not.
     """
@@ -74,7 +74,9 @@ def expected_energies(given: dict[str, Any], model: torch.nn.Module) -> list[Exp
             remedy = _KEPT if _keeps_E0s(model, foundation) else _FOUNDATION
         # without its readouts a pretrained model begins anew
         pretrained = foundation is not None and args.foundation_filter_elements
-        expected.append(Expected(name, f"--E0s={config.E0s}", bool(pretrained), remedy))
+        of_atoms = bool(config.atomic_energies_dict)
+        E0s = "E0s of the isolated atoms in the data" if of_atoms else f"--E0s={config.E0s}"
+        expected.append(Expected(name, E0s, bool(pretrained), remedy))
     return expected
 
 
