@@ -11,20 +11,23 @@ import os
 import sys
 import time
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ..core.options import Group, SettingsError, option
+from ..core.options import Group, option
 from ..core.settings import Settings, default_text
+from ..errors import SettingsError
 
 #: the base loss that is ours
 ENERGY = "energy"
 _STAGE_TWO = "swa_"
 _ENERGY_FREE_MODELS = ("AtomicDipolesMACE", "AtomicDielectricMACE")
+_DATA: tuple[str, ...] = ("train_file", "valid_file", "test_file", "test_dir")
 _DIPOLE_MODELS = ("EnergyDipolesMACE", "PolarMACE")
-#: set while a run with --loss=piwsl reads data; an environment variable, because the loader's
-#: worker processes read data too, and inherit it however they are started
+#: set while a run with --loss=piwsl reads data, to the names of the labels that its loss reads; an
+#: environment variable, because the loader's worker processes read data too, and inherit it however
+#: they are started
 _SELECTED = "_PIWSL_PLUGINS_SELECTED"
 #: where launchers say which of a run's processes this is: torchrun, Slurm, Open MPI, MPICH
 _RANKS = ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMI_RANK")
@@ -75,7 +78,8 @@ class MaceOptions(Group):
     )
     heads: tuple[str, ...] | None = option(
         None,
-        "Heads whose structures carry PIWSL terms, separated by commas.",
+        "Heads whose structures carry PIWSL terms, separated by commas; with Hessian labels it must be "
+        "given if there are several, as these are of one method.",
         derived="every head but the replay head pt_head",
         kind=tuple,
     )
@@ -217,9 +221,12 @@ def resolve(args: Namespace) -> list[tuple[str, int]]:
     _check_model(args, settings)
     heads = ast.literal_eval(args.heads) if args.heads else {}
     _check_heads(args, settings.mace.heads, list(heads))
-    _check_files(args.foundation_model, [vars(args), *heads.values()])
+    from .labels import read_by
+
+    read = read_by(args, settings.mace.base_loss)
+    _check_files(args.foundation_model, _data_given(args, heads), read)
     store(args, settings)
-    os.environ[_SELECTED] = "1"
+    os.environ[_SELECTED] = ",".join(read)
     args.piwsl = True
     args.loss = settings.mace.base_loss
     return [(f"PIWSL is on; its base loss is --loss={args.loss}", logging.INFO)]
@@ -239,6 +246,11 @@ def is_selected(args: Namespace | None) -> bool:
 def selected_in_this_process() -> bool:
     """The same, where MACE hands over no arguments (reading structures)."""
     return _SELECTED in os.environ
+
+
+def labels_in_this_process() -> list[str]:
+    """Names of the labels that the run's loss reads, likewise."""
+    return os.environ[_SELECTED].split(",")
 
 
 def settings_of(args: Namespace) -> MaceSettings:
@@ -269,12 +281,25 @@ def check_forces(args: Namespace, base_loss: str) -> None:
         )
 
 
-def _check_files(foundation_model: str | None, given: list[dict[str, Any]]) -> None:
+def _data_given(args: Namespace, heads: dict[str, Any]) -> list[dict[str, Any]]:
+    """The arguments, for each head, that name data which MACE 0.3.16 (run_train.py) will read."""
+    from .labels import replays
+
+    names = ("train_file", "valid_file") if heads else _DATA
+    names += ("pt_train_file", "pt_valid_file") if replays(args) else ()
+    of_run = {name: getattr(args, name) for name in names}
+    return [of_run | head for head in heads.values()] or [of_run]
+
+
+def _check_files(
+    foundation_model: str | None, given: list[dict[str, Any]], read: Sequence[str]
+) -> None:
     """Check a model, and data that is read in training; other data is checked where MACE reads it.
 
     Args:
         foundation_model: name or path of a model to begin with.
         given: arguments that name data, those of the run and of its heads.
+        read: names of the labels that are used.
     """
     from mace.tools.scripts_utils import check_path_ase_read
 
@@ -290,7 +315,7 @@ def _check_files(foundation_model: str | None, given: list[dict[str, Any]]) -> N
             except RuntimeError as error:  # a folder without files of structures
                 fail(f"{path}: {error}")
             if not read_by_ase:
-                check_lazy_file(path)
+                check_lazy_file(path, read)
 
 
 @contextlib.contextmanager

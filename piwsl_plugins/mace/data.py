@@ -5,24 +5,25 @@ from __future__ import annotations
 import dataclasses
 import logging
 from argparse import Namespace
-from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from itertools import chain
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..core.hessian_lookup import HessianLabels
-from ..core.hessian_targets import Geometry, matched_labels
+from ..core.hessian_matching import matched_labels
 from ..core.neighbours import NeighbourLists
-from ..core.options import SettingsError
 from ..core.pool import Pool
-from ..core.pool_checks import TrainingFrames
 from ..core.progress import shown
 from ..core.term_table import weights_of
-from . import arguments, files, structures
+from ..errors import InputError, SettingsError
+from ..frames.entries import Entry
+from . import arguments, structures
 from .arguments import ENERGY, MaceSettings
+from .first_energies import Expected, expected_energies
 from .host import REPLAY_HEAD, carrying_heads
+from .labels import read_by, weighed
 from .loss import has_label
-from .pool import PoolFile, geometries, noted
+from .pool import PoolFile, keys_of
+from .sets import Sets, labels_in_validation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,12 +37,14 @@ class Companions:
         pool: structures beside the training set, if there is use for them.
         valid_labels: Hessian labels of validation structures.
         lists: neighbour lists of the training data and the pool.
+        expected: what is known of the energies before the first step, by head.
     """
 
     labels: HessianLabels | None = None
     pool: Pool | None = None
     valid_labels: HessianLabels | None = None
     lists: NeighbourLists | None = None
+    expected: Sequence[Expected] = ()
 
 
 def prepare(run: Callable[[], Any], given: dict[str, Any]) -> Any:
@@ -51,43 +54,133 @@ def prepare(run: Callable[[], Any], given: dict[str, Any]) -> Any:
         run: MACE's function (mace/tools/model_script_utils.py) with its arguments bound.
         given: these by name.
     """
-    args, loader = given["args"], given["train_loader"]
+    args, loader, configs = given["args"], given["train_loader"], given["head_configs"]
     settings = arguments.settings_of(args)
     stages = (settings, settings.stage_two()) if args.swa else (settings,)
     _check_heads(settings, given["heads"])
-    heads = carrying_heads(settings.mace.heads, given["heads"])
     _check_force_labels(args, settings, loader.dataset)
-    carrying = [config for config in given["head_configs"] if config.head_name in heads]
-    training = files.training_data(carrying)
-    labels = pool_file = valid_labels = None
-    in_pool: Iterable[Geometry] = ()
+    _check_validation(args, configs)
+    heads = carrying_heads(settings.mace.heads, given["heads"])
+    carrying = [config for config in configs if config.head_name in heads]
+    others = [config for config in configs if config.head_name not in heads]
+    terms = any(map(weights_of, stages))
+    with_hessians = any(stage.hessian.hessian_weight for stage in stages)
+    with_valid_hessians = settings.hessian.hessian_valid_file is not None
+    with_pool = settings.pool.pool_file and (settings.pool.pool_weight or terms)
+    trained = settings.pool.pool_weight and (args.energy_weight or args.swa)
+    # of several heads nobody knows whether one method has made their labels
+    energies = bool(with_pool and trained and len(carrying) == 1)
+    labels = valid_labels = of_pool = None
+    in_pool: list[Entry] = []
+    in_training: list[Entry] = []
+    in_others: list[Entry] = []
+    in_validation: list[Entry] = []
+    in_others_validation: list[Entry] = []
     try:
-        if settings.pool.pool_file and (settings.pool.pool_weight or any(map(weights_of, stages))):
-            pool_file = PoolFile(settings, given, heads[0])
-            others = [config for config in given["head_configs"] if config.head_name not in heads]
-            in_training = TrainingFrames()
-            deque(noted(files.training_data(others), in_training, energies=False), maxlen=0)
-            trained = settings.pool.pool_weight and (args.energy_weight or args.swa)
-            # of several heads nobody knows whether one method has made their labels
-            compared = bool(trained) and len(carrying) == 1
-            training = noted(training, in_training, energies=compared)
-            in_pool = pool_file.look_through(in_training)
-        if any(stage.hessian.hessian_weight for stage in stages):
-            to_match = shown(geometries(training), "matching Hessian labels", len(loader.dataset))
-            labels, found = matched_labels(settings.hessian, "hessian_file", to_match, in_pool)
-            logging.info(found)
-        elif pool_file is not None:
-            deque(chain(training, in_pool), maxlen=0)
-        pool = None if pool_file is None else pool_file.pool()
-        if settings.hessian.hessian_valid_file is not None:
-            held_out = geometries(files.validation_data(carrying))
-            valid_labels, found = matched_labels(settings.hessian, "hessian_valid_file", held_out)
-            logging.info(found)
+        _check_levels(settings, heads, with_hessians)
+        sets = Sets(configs)
+        if with_pool:
+            of_pool = PoolFile(settings, given, heads[0], read_by(args, args.loss))
+            in_pool = of_pool.entries
+        if with_pool or with_hessians:
+            in_training, in_others = sets.training(carrying, energies), sets.training(others)
+        if with_pool or with_valid_hessians:
+            in_validation, in_others_validation = map(sets.validation, (carrying, others))
+        if of_pool is not None:
+            held_out = [*in_validation, *in_others_validation, *sets.test(configs)]
+            every = [*in_training, *in_others]
+            of_pool.look_through(held_out, every, energies, weighed(args), terms)
+        if with_hessians:
+            labels = _matched(settings, "hessian_file", in_training, in_pool, in_others)
+        if with_valid_hessians:
+            valid_labels = _matched(
+                settings, "hessian_valid_file", in_validation, (), in_others_validation
+            )
+        pool = None if of_pool is None else of_pool.pool()
     except SettingsError as error:
         arguments.refuse(error)
+    except InputError as error:
+        arguments.fail(str(error))
     lists = NeighbourLists(structures.search, args.r_max)
-    loader.piwsl_companions = Companions(labels, pool, valid_labels, lists)
-    return run()
+    model, outputs = run()
+    expected = expected_energies(given, model)
+    loader.piwsl_companions = Companions(labels, pool, valid_labels, lists, expected)
+    return model, outputs
+
+
+def _matched(
+    settings: MaceSettings,
+    option: str,
+    entries: Sequence[Entry],
+    pool: Sequence[Entry],
+    others: Sequence[Entry],
+) -> HessianLabels:
+    """The labels of a file for structures, of which the log is told.
+
+    Raises:
+        SettingsError: naming the option.
+    """
+    to_match = shown([entry.structure for entry in entries], "matching Hessian labels")
+    besides = ([entry.structure for entry in some] for some in (pool, others))
+    try:
+        labels, found = matched_labels(settings.hessian, option, to_match, *besides)
+    except SettingsError as error:
+        raise SettingsError(error.name, error.value, _with_keys(error.remedy)) from error
+    logging.info(_with_keys(found))
+    return labels
+
+
+def _with_keys(found: str) -> str:
+    """What was found, with MACE's options for the charges that it may not have read."""
+    if "and another charge" in found or "and another spin" in found:
+        found += (
+            "; MACE reads charge and multiplicity of a frame under the names that "
+            "--total_charge_key and --total_spin_key give ('total_charge' and 'total_spin' by "
+            "default)"
+        )
+    return found
+
+
+def _check_levels(settings: MaceSettings, heads: Sequence[str], with_hessians: bool) -> None:
+    """Ask which head Hessians are of, where there are several that could have them.
+
+    Args:
+        settings: name the files.
+        heads: those whose structures carry terms.
+        with_hessians: whether Hessian labels have a weight.
+
+    Raises:
+        SettingsError: naming the file.
+    """
+    if settings.mace.heads is not None or len(heads) < 2:
+        return
+    hessian = settings.hessian
+    for option, used in (("hessian_file", with_hessians), ("hessian_valid_file", True)):
+        path = getattr(hessian, option)
+        if path is not None and used:
+            raise SettingsError(
+                option,
+                path,
+                f"this run has the heads {', '.join(heads)}, and Hessians are of one method; say "
+                "which heads have these, and the PIWSL terms, with --piwsl_heads",
+            )
+
+
+def _check_validation(args: Namespace, heads: Sequence[Any]) -> None:
+    """End the run if a validation set measures nothing: its first model would be the best."""
+    stages = (weighed(args), weighed(args, stage_two=True)) if args.swa else (weighed(args),)
+    for head in heads:
+        for names in stages:
+            found = labels_in_validation(head, sorted(names))
+            if not names or any(labels for labels in found):
+                continue
+            paths = [head.valid_file] if isinstance(head.valid_file, str) else head.valid_file
+            option = f"--valid_file={','.join(paths)}" if paths else "the part of --train_file"
+            arguments.fail(
+                f"{option}: no structure of the validation data of head '{head.head_name}' has a "
+                f"label that the loss reads ({keys_of(head, names)}), so that every model would "
+                "have loss 0, and the first be kept; correct these keys, or give such labels"
+            )
 
 
 def _check_heads(settings: MaceSettings, heads: Sequence[str]) -> None:

@@ -1,23 +1,22 @@
-"""Data files as MACE reads them: what is wrong in one, and what each head has of them."""
+"""Data files as MACE reads them, and what is wrong in one."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import ase.io
 import numpy as np
 import torch
 from mace.calculators.foundations_models import mace_mp_names, polar_model_names
-from mace.tools.scripts_utils import check_path_ase_read
 
-from ..core.frame_checks import problem_of
-from ..core.options import SettingsError
 from ..core.progress import shown
-from ..core.structures import read_structures
+from ..frames.checks import problem_of, problem_of_atoms
+from ..frames.reading import FrameError, iterate_atoms, label_of
 from . import arguments
-from .lazy_files import LABELS, LazyFile, disregard_missing
+from .lazy_files import LazyFile, disregard_missing, parts_of_path
 
 #: what MACE 0.3.16 (mace/cli/run_train.py) takes for a model of its own, not for a path
 _OWN_MODELS = {"small_off", "medium_off", "large_off", "mace_omol"} | {
@@ -26,7 +25,8 @@ _OWN_MODELS = {"small_off", "medium_off", "large_off", "mace_omol"} | {
 }
 #: MACE's options that name data
 TRAINING = ("train_file", "pt_train_file")
-HELD_OUT = ("valid_file", "test_file", "test_dir", "pt_valid_file")
+VALIDATION = ("valid_file", "pt_valid_file")
+HELD_OUT = (*VALIDATION, "test_file", "test_dir")
 
 
 def load_checked(run: Callable[[], Any], given: dict[str, Any]) -> Any:
@@ -39,28 +39,52 @@ def load_checked(run: Callable[[], Any], given: dict[str, Any]) -> Any:
         given: these by name.
     """
     path, keys = given["file_path"], given["key_specification"]
-    names = {**keys.info_keys, **keys.arrays_keys}
+    # replay data without labels, or whatever they are: MACE itself has yet to label it
+    to_label = given["no_data_ok"]
+    read = () if to_label else arguments.labels_in_this_process()
     try:
         atomic_energies, configs = run()
         finite = np.isfinite(list(atomic_energies.values())).all()
-        if finite and not any(map(problem_of_config, configs)):
-            if not given["no_data_ok"]:  # else replay data that MACE itself has yet to label
+        if finite and not any(problem_of_config(config, read) for config in configs):
+            if not to_label:
                 for config in configs:
                     disregard_missing(config)
             return atomic_energies, configs
         reason = "it cannot be used"
     except Exception as error:  # ASE's readers raise errors of every kind
         reason = str(error) or type(error).__name__
-    try:  # once more, to say where it is; MACE leaves frames out
-        read_structures(path, "train_file", {n: names[n] for n in LABELS if n in names})
-    except ValueError as error:
-        reason = error.remedy if isinstance(error, SettingsError) else reason
-    arguments.fail(f"{path}: {reason}")
+    names = {**keys.info_keys, **keys.arrays_keys}
+    problem = _problem_in(path, [names[name] for name in read if name in names])
+    arguments.fail(f"{path}: {problem or reason}")
 
 
-def problem_of_config(config: Any) -> str | None:
-    """What is wrong with a configuration of MACE's, in words; None if nothing is."""
-    labels = {name: config.properties.get(name) for name in LABELS}
+def _problem_in(path: str, keys: Sequence[str]) -> str | None:
+    """What is wrong in a file, read once more: MACE leaves frames out, so that numbers differ."""
+    try:
+        selected = "@" in Path(path).name  # as ASE takes it, "train.xyz@:10"
+        every = ase.io.iread(path, index=":") if selected else iterate_atoms(Path(path))
+        for number, atoms in enumerate(every):
+            # MACE takes labels under names of ASE's from the calculator, in Voigt's notation too
+            labels = {key: label_of(atoms, key) for key in keys}
+            problem = problem_of_atoms(atoms, **labels)
+            if problem:
+                return f"frame {number} (from 0): {problem.replace('REF_', '')}"
+    except FrameError as error:
+        where = "" if error.frame is None else f"frame {error.frame} (from 0): "
+        return where + error.problem
+    except (OSError, TypeError, ValueError):  # MACE's own words then
+        return None
+    return None
+
+
+def problem_of_config(config: Any, read: Iterable[str]) -> str | None:
+    """What is wrong with a configuration of MACE's, in words; None if nothing is.
+
+    Args:
+        config: the configuration.
+        read: names of the labels that are used.
+    """
+    labels = {name: config.properties.get(name) for name in read}
     return problem_of(config.atomic_numbers, config.positions, config.cell, config.pbc, **labels)
 
 
@@ -78,7 +102,11 @@ def data_files(given: Mapping[str, Any], options: Iterable[str]) -> list[str]:
             # as MACE's run_train.py: files "…_test.h5", or a folder for each set
             value = [p for p in Path(value).glob("*") if p.is_dir() or p.match("*_test.h5")]
         paths += value if isinstance(value, list) else [value]
-    return [str(path) for path in paths if path and Path(path).exists()]
+    return [
+        str(path)
+        for path in paths
+        if path and (Path(path).exists() or len(parts_of_path(str(path))) > 1)
+    ]
 
 
 def check_foundation_model(given: str) -> None:
@@ -104,22 +132,33 @@ def check_foundation_model(given: str) -> None:
         )
 
 
-def check_lazy_file(path: str) -> None:
+def check_lazy_file(path: str, read: Sequence[str]) -> None:
     """End the run if an HDF5 or LMDB file or folder holds what cannot be right.
 
     MACE reads its structures one by one in training, so that they are looked at beforehand.
+
+    Args:
+        path: the file or folder, or LMDB files joined by colons.
+        read: names of the labels that are used.
     """
+    missing = [part for part in parts_of_path(path) if not Path(part).exists()]
+    if missing:
+        arguments.fail(f"{path}: there is no {missing[0]}")
     try:
-        deque(checked(path, f"checking {path}"), maxlen=0)
+        deque(checked(path, read, read, f"checking {path}"), maxlen=0)
     except ValueError as error:
         arguments.fail(f"{path}: {error}")
 
 
-def checked(path: str, what: str) -> Iterator[tuple[int, Any]]:
+def checked(
+    path: str, read: Sequence[str], judged: Sequence[str], what: str
+) -> Iterator[tuple[int, Any]]:
     """Number and configuration of all that is in an HDF5 or LMDB file or folder, looked at.
 
     Args:
-        path: the file or folder.
+        path: the file or folder, or LMDB files joined by colons.
+        read: names of the labels that are wanted.
+        judged: of these, those that must be right.
         what: happens to it, for the progress bar.
 
     Raises:
@@ -127,8 +166,8 @@ def checked(path: str, what: str) -> Iterator[tuple[int, Any]]:
     """
     number = 0
     try:
-        for config in shown(LazyFile(path), what):
-            problem = problem_of_config(config)
+        for config in shown(LazyFile(path, read), what):
+            problem = problem_of_config(config, judged)
             if problem:
                 break
             yield number, config
@@ -138,42 +177,3 @@ def checked(path: str, what: str) -> Iterator[tuple[int, Any]]:
     except Exception as error:  # those of HDF5 and LMDB are of every kind
         problem = f"it cannot be read ({str(error) or type(error).__name__})"
     raise ValueError(f"frame {number} (from 0): {problem}")
-
-
-def training_data(heads: Iterable[Any]) -> Iterator[Any]:
-    """The training configurations of heads, MACE's ``HeadConfig``."""
-    for head in heads:
-        yield from head.collections.train if head.collections is not None else ()
-        for _, configs in _lazily_read(head, TRAINING):
-            yield from configs
-
-
-def validation_data(heads: Iterable[Any]) -> Iterator[Any]:
-    """The validation configurations of heads."""
-    for head in heads:
-        yield from _validation_of(head)
-        for _, configs in _lazily_read(head, ("valid_file", "pt_valid_file")):
-            yield from configs
-
-
-def held_out_data(heads: Iterable[Any]) -> Iterator[tuple[str, int, Any]]:
-    """Place in words, number in it, and configuration of all validation and test data."""
-    for head in heads:
-        sets = dict(_lazily_read(head, HELD_OUT))
-        if head.collections is not None:
-            tests = [config for _, configs in head.collections.tests or () for config in configs]
-            sets |= {"the validation data": _validation_of(head), "the test data": iter(tests)}
-        for name, configs in sets.items():
-            place = f"{name}, head '{head.head_name}'"
-            yield from ((place, index, config) for index, config in enumerate(configs))
-
-
-def _validation_of(head: Any) -> Iterator[Any]:
-    return iter(head.collections.valid or () if head.collections is not None else ())
-
-
-def _lazily_read(head: Any, options: Iterable[str]) -> Iterator[tuple[str, Iterable[Any]]]:
-    """Paths and configurations of a head's data of HDF5 and LMDB."""
-    for path in data_files(vars(head), options):
-        if not check_path_ase_read(path):
-            yield path, LazyFile(path, labels=False)

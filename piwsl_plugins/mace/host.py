@@ -52,6 +52,9 @@ class Describe:
             batch["cell"].view(-1, 3, 3).cpu().double().numpy(),
             pbc,
             carry.numpy(),
+            # 0 and 1 in MACE's batches where the data says nothing: uncharged, the lowest spin
+            batch["total_charge"].view(-1).cpu().double().numpy(),
+            batch["total_spin"].view(-1).cpu().double().numpy(),
         )
 
 

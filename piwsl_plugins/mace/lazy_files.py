@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from weakref import WeakValueDictionary
@@ -17,10 +19,12 @@ import h5py
 import numpy as np
 from h5py import h5d, h5g, h5s, h5t
 from mace import data
+from mace.data import lmdb_dataset
+from mace.tools.fairchem_dataset import AseDBDataset
 from mace.tools.run_train_utils import load_dataset_for_path
+from mace.tools.scripts_utils import check_path_ase_read
 from torch.utils.data import ConcatDataset
 
-from ..core.structures import label_of
 from . import arguments
 
 #: NumPy's and HDF5's names of what numbers are in memory, by what they are in the file
@@ -28,9 +32,11 @@ _KINDS = {
     h5t.FLOAT: (np.float64, h5t.NATIVE_DOUBLE),
     h5t.INTEGER: (np.int64, h5t.NATIVE_INT64),
 }
-#: LMDB datasets in use, by path
+#: LMDB files that are open, by path
 _OPEN: WeakValueDictionary[str, Any] = WeakValueDictionary()
-LABELS = ("energy", "forces", "stress", "virials", "dipole")
+_LMDB_KEYS = data.KeySpecification.from_defaults()
+#: what a structure is besides its atoms, as MACE's properties
+_STATE = ("total_charge", "total_spin")
 #: of the places of what HDF5 has read, in bytes
 KEPT = 3 * 2**20
 
@@ -71,25 +77,44 @@ def load_dataset(run: Callable[[], Any], given: dict[str, Any]) -> Any:
         run: MACE's function with its arguments bound.
         given: these by name.
     """
-    path, dataset = str(given["file_path"]), run()
-    _arrange(dataset, path, _Labelled)
-    heads = given["heads"]
+    dataset, heads = run(), given["heads"]
+    _arrange(dataset, _Labelled)
     if len(heads) > 1 and any(isinstance(part, data.HDF5Dataset) for part in _parts_of(dataset)):
-        _check_head(dataset, path, heads, given["head_config"].head_name)
+        _check_head(dataset, str(given["file_path"]), heads, given["head_config"].head_name)
     return dataset
 
 
-def _arrange(dataset: Any, path: str, atomic_dataclass: type) -> None:
-    """Make a dataset's structures of HDF5 by a class of ours, and remember it if it is of LMDB.
-
-    py-lmdb opens a file once in a process, so that what MACE has opened must be read through its
-    dataset.
-    """
-    if isinstance(dataset, data.LMDBDataset):
-        _OPEN[path] = dataset
+def _arrange(dataset: Any, atomic_dataclass: type) -> None:
+    """Make a dataset's structures of HDF5 by a class of ours, and remember open files of LMDB."""
     for part in _parts_of(dataset):
         if isinstance(part, data.HDF5Dataset):
             part.atomic_dataclass = atomic_dataclass
+        elif isinstance(part, data.LMDBDataset):
+            for database in part.AseDB.dbs:
+                _OPEN[os.path.realpath(database.filename)] = database
+
+
+class _SharedFiles(AseDBDataset):
+    """The files of an LMDB dataset, as they are if they are open: py-lmdb opens one only once."""
+
+    @staticmethod
+    def connect_db(address: str | Path, connect_args: dict[str, Any] | None = None) -> Any:
+        """An open file."""
+        found = _OPEN.get(os.path.realpath(address))
+        return AseDBDataset.connect_db(address, connect_args) if found is None else found
+
+    def __del__(self) -> None:
+        """They close when nobody uses them any more."""
+
+
+@contextlib.contextmanager
+def _sharing_open_files() -> Iterator[None]:
+    """Let MACE's datasets of LMDB that are made inside the context use files that are open."""
+    lmdb_dataset.AseDBDataset = _SharedFiles
+    try:
+        yield
+    finally:
+        lmdb_dataset.AseDBDataset = AseDBDataset
 
 
 def _check_head(dataset: Any, path: str, heads: Sequence[str], head: str) -> None:
@@ -110,38 +135,42 @@ def _parts_of(dataset: Any) -> list[Any]:
     return dataset.datasets if isinstance(dataset, ConcatDataset) else [dataset]
 
 
+def parts_of_path(path: str) -> list[str]:
+    """The files of LMDB data, which MACE 0.3.16 (mace/data/lmdb_dataset.py) takes "a:b" for."""
+    joined = ":" in path and not Path(path).exists() and not check_path_ase_read(path)
+    return path.split(":") if joined else [path]
+
+
 def dataset_of(path: str, r_max: float, z_table: Any, heads: list[str], head: str) -> Any:
     """MACE's dataset of an HDF5 or LMDB file or folder, which reads a structure when asked for.
 
     Its structures are of the head that is asked for, and their missing labels have weight 0.
 
     Args:
-        path: the file or folder.
+        path: the file or folder, or LMDB files joined by colons.
         r_max: cutoff of the model in Å.
         z_table: MACE's table of the elements.
         heads: all heads of the run.
         head: the structures' one.
     """
     load = inspect.unwrap(load_dataset_for_path)  # without our hook, which checks the head
-    dataset = load(path, r_max, z_table, heads, SimpleNamespace(head_name=head))
-    _arrange(dataset, path, _OfHead)
+    with _sharing_open_files():
+        dataset = load(path, r_max, z_table, heads, SimpleNamespace(head_name=head))
+    _arrange(dataset, _OfHead)
     return dataset
 
 
 class LazyFile:
     """What is in an HDF5 or LMDB file or folder, as MACE's configurations, one by one."""
 
-    def __init__(self, path: str, labels: bool = True) -> None:
+    def __init__(self, path: str, read: Sequence[str] = ()) -> None:
         """
         Args:
-            path: the file or folder.
-            labels: whether :data:`LABELS`, cell and pbc are wanted too.
+            path: the file or folder, or LMDB files joined by colons.
+            read: names of the labels that are wanted.
         """
-        dataset = _OPEN.get(path)
-        if dataset is None:
-            dataset = dataset_of(path, 0.0, None, ["Default"], "Default")
-        self._parts = _parts_of(dataset)
-        self._labels = labels
+        self._parts = _parts_of(dataset_of(path, 0.0, None, ["Default"], "Default"))
+        self._names = (*_STATE, *read)
 
     def __len__(self) -> int:
         return sum(map(len, self._parts))
@@ -150,7 +179,7 @@ class LazyFile:
         for part in self._parts:
             if isinstance(part, data.HDF5Dataset):
                 with _little_kept(part.file):
-                    yield from (_of_hdf5(part, index, self._labels) for index in range(len(part)))
+                    yield from (_of_hdf5(part, index, self._names) for index in range(len(part)))
             else:
                 yield from map(_of_atoms, map(part.AseDB.get_atoms, part.AseDB.ids))
 
@@ -172,17 +201,18 @@ def _little_kept(file: h5py.File) -> Iterator[None]:
         file.id.set_mdc_config(usual)
 
 
-def _of_hdf5(dataset: Any, index: int, labels: bool) -> Any:
+def _of_hdf5(dataset: Any, index: int, names: Iterable[str]) -> Any:
     batch, number = divmod(index, dataset.batch_size)
     frame = h5g.open(dataset.file.id, f"config_batch_{batch}/config_{number}".encode())
     config = data.Configuration(_read(frame, "atomic_numbers"), _read(frame, "positions"), {}, {})
-    if labels:
-        properties = h5g.open(frame, b"properties")
-        for name in LABELS:
-            with contextlib.suppress(KeyError):  # not every file has all of them
-                config.properties[name] = _read(properties, name)
-        config.cell, config.pbc = _read(frame, "cell"), _read(frame, "pbc")
-    if labels and len(config.atomic_numbers) == 1:  # it may be an isolated atom
+    config.pbc = _read(frame, "pbc")
+    if np.any(config.pbc):  # else it means nothing
+        config.cell = _read(frame, "cell")
+    properties = h5g.open(frame, b"properties")
+    for name in names:
+        with contextlib.suppress(KeyError):  # not every file has all of them
+            config.properties[name] = _read(properties, name)
+    if len(config.atomic_numbers) == 1:  # it may be an isolated atom
         config.config_type = h5py.Dataset(h5d.open(frame, b"config_type"))[()].decode()
     return config
 
@@ -200,11 +230,9 @@ def _read(group: Any, name: str) -> Any:
 
 
 def _of_atoms(atoms: Any) -> Any:
-    return data.Configuration(
-        atomic_numbers=atoms.numbers,
-        positions=atoms.positions,
-        properties={name: label_of(atoms, name) for name in LABELS},
-        property_weights={},
-        cell=atoms.cell.array,
-        pbc=atoms.pbc,
-    )
+    """A structure of LMDB as MACE 0.3.16 (mace/data/lmdb_dataset.py) takes it."""
+    results = {} if atoms.calc is None else atoms.calc.results
+    for name, place in (("energy", atoms.info), ("forces", atoms.arrays), ("stress", atoms.info)):
+        if name in results:
+            place[f"REF_{name}"] = results[name]
+    return data.config_from_atoms(atoms, key_specification=_LMDB_KEYS)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,14 +14,16 @@ from mace import data
 from mace.tools.scripts_utils import check_path_ase_read, get_config_type_weights
 from mace.tools.torch_geometric.batch import Batch
 
-from ..core.frame_checks import geometry_digest
-from ..core.hessian_targets import Geometry
-from ..core.options import SettingsError
 from ..core.pool import Pool
-from ..core.pool_checks import PoolFrame, TrainingFrames, look_through
+from ..core.pool_checks import look_through
+from ..errors import InputError, SettingsError
+from ..frames.entries import Entry
+from ..frames.reading import iterate_atoms, read_atoms
 from . import files
 from .arguments import MaceSettings
+from .labels import labels_of
 from .lazy_files import dataset_of, disregard_missing
+from .sets import energy_of, entry_of
 
 #: by base loss of MACE 0.3.16 (mace/modules/loss.py): weights of structures that it ignores,
 #: "l1l2energyforces" in the forces alone
@@ -31,48 +35,117 @@ _IGNORED_WEIGHTS = {
 
 
 class PoolFile:
-    """The pool's file: to be looked through first, then to be trained on."""
+    """The pool's file: to be looked through first, then to be trained on.
 
-    def __init__(self, settings: MaceSettings, given: dict[str, Any], head: str) -> None:
+    Attributes:
+        entries: its structures, without isolated atoms.
+    """
+
+    def __init__(
+        self, settings: MaceSettings, given: dict[str, Any], head: str, read: Sequence[str]
+    ) -> None:
         """
         Args:
             settings: name the file.
             given: the arguments of MACE's ``configure_model`` by name.
             head: of its structures, whose keys and weights MACE reads their labels with.
+            read: names of the labels that the base loss reads.
+
+        Raises:
+            SettingsError: naming ``pool_file``, for a file that cannot be used.
         """
         self._settings, self._given, self._head = settings, given, head
         self._path = str(settings.pool.pool_file)
         self._heads = {config.head_name: config for config in given["head_configs"]}
-        self._in_memory: list[tuple[int, Any]] | None = None
+        self._in_memory: list[Any] | None = None
         try:
             read_by_ase = check_path_ase_read(self._path)
         except RuntimeError as error:  # a folder without files of structures
             raise SettingsError("pool_file", self._path, str(error)) from error
+        # labels that nobody trains on are not judged
+        judged = read if settings.pool.pool_weight else ()
         if read_by_ase:
-            every = enumerate(_read(self._path, self._heads[head]))
-            self._in_memory = list(self._without_references(every))
+            every = list(enumerate(_read(self._path, self._heads[head], judged)))
+            self._in_memory = [config for _, config in every if not _is_reference(config)]
+            self.entries = self._entries(every, read)
+        else:
+            try:
+                lazily = files.checked(self._path, read, judged, "looking through the pool")
+                self.entries = self._entries(lazily, read)
+            except ValueError as error:
+                if isinstance(error, SettingsError):
+                    raise
+                raise SettingsError("pool_file", self._path, str(error)) from error
 
-    def look_through(self, training: TrainingFrames) -> Iterator[Geometry]:
-        """The geometries of its structures, which are looked at on the way.
+    def _entries(self, configs: Iterable[tuple[int, Any]], read: Sequence[str]) -> list[Entry]:
+        without_E0 = self._without_E0() if self._settings.pool.pool_weight else set()
+        entries, n_left_out = [], 0
+        for number, config in configs:
+            if _is_reference(config):
+                n_left_out += 1
+                continue
+            self._check_E0(number, config, without_E0)
+            labels, energy = labels_of(config, read), energy_of(config)
+            try:
+                entries.append(entry_of(config, "the pool", number, labels, energy=energy))
+            except InputError as error:
+                raise SettingsError("pool_file", self._path, str(error)) from error
+        if n_left_out and not entries:
+            raise SettingsError(
+                "pool_file",
+                self._path,
+                f"all of its {n_left_out} frames are isolated atoms (config_type IsolatedAtom), on "
+                "which MACE trains no model; they belong into the training file, or into --E0s",
+            )
+        return entries
+
+    def look_through(
+        self,
+        held_out: Sequence[Entry],
+        training: Sequence[Entry],
+        energies: bool,
+        weighed: frozenset[str],
+        terms: bool,
+    ) -> None:
+        """Look at its structures beside others, and log what they are.
 
         Args:
-            training: the training data, complete when the iteration begins.
+            held_out: validation and test data.
+            training: the training data.
+            energies: whether its energies must be of their scale.
+            weighed: names of the labels that enter the base loss with a weight.
+            terms: whether PIWSL terms act, for which it needs no labels.
 
         Raises:
             SettingsError: naming ``pool_file``, if it cannot be used.
         """
-        held_out = {
-            digest_of(config): (place, index)
-            for place, index, config in files.held_out_data(self._heads.values())
-        }
-        given = self._one_by_one() if self._in_memory is None else self._in_memory
-        without_E0 = self._without_E0() if self._settings.pool.pool_weight else set()
-        frames = (self._frame(index, one, without_E0) for index, one in given)
         elements = self._given["z_table"].zs
-        summary = yield from look_through(self._path, frames, elements, held_out, training)
+        summary = look_through(self._path, self.entries, elements, held_out, training, energies)
+        if self._settings.pool.pool_weight:
+            self._check_labels(weighed, terms)
         logging.info(summary)
         per_batch = self._settings.pool.pool_per_batch
         logging.info(f"PIWSL: {per_batch} of them with each batch, as of head '{self._head}'")
+
+    def _check_labels(self, weighed: frozenset[str], terms: bool) -> None:
+        """Refuse a pool to be supervised without labels, but for one that is made for the terms."""
+        if not weighed or any(entry.labels & weighed for entry in self.entries):
+            return
+        keys = keys_of(self._heads[self._head], weighed)
+        under_others = "" if self._in_memory is None else _labels_under_other_keys(self._path)
+        if terms and not under_others:
+            return
+        remedy = (
+            f"the frames have {under_others}; name them with these options"
+            if under_others
+            else "give labels, or a term a weight (--piwsl_pitc_weight, --piwsl_hessian_file)"
+        )
+        raise SettingsError(
+            "pool_file",
+            self._path,
+            f"no frame has a label that the base loss reads ({keys}), so that nothing would be "
+            f"learned from it: {remedy}, or train without its labels (--piwsl_pool_weight=0)",
+        )
 
     def _without_E0(self) -> set[int]:
         """Elements of other heads' data alone, for which MACE 0.3.16 takes an E0 of 0 eV.
@@ -85,45 +158,16 @@ class PoolFile:
         known = self._heads[self._head].z_table.zs
         return {int(z) for z, energy in by_element if energy == 0.0 and z not in known}
 
-    def _frame(self, index: int, config: Any, without_E0: set[int]) -> PoolFrame:
-        lacking = without_E0.intersection(config.atomic_numbers.tolist())
+    def _check_E0(self, number: int, config: Any, without_E0: set[int]) -> None:
+        lacking = without_E0.intersection(config.atomic_numbers.tolist()) if without_E0 else ()
         if lacking and config.properties.get("energy") is not None:
             symbols = ", ".join(chemical_symbols[z] for z in sorted(lacking))
             raise SettingsError(
                 "pool_file",
                 self._path,
-                f"frame {index} (from 0) has an energy, but head '{self._head}', to which the pool "
-                f"belongs, has no E0 of {symbols}; add it to the E0s of this head, or remove the "
-                "energies of such frames",
-            )
-        given = config.atomic_numbers, config.positions, _is_labelled(config), energy_of(config)
-        return PoolFrame(index, *given)
-
-    def _one_by_one(self) -> Iterator[tuple[int, Any]]:
-        """Number and configuration of the structures of an HDF5 or LMDB file."""
-        try:
-            every = files.checked(self._path, "looking through the pool")
-            yield from self._without_references(every)
-        except SettingsError:
-            raise
-        except ValueError as error:
-            raise SettingsError("pool_file", self._path, str(error)) from error
-
-    def _without_references(self, every: Iterable[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
-        """The numbered configurations, but for isolated atoms, which MACE trains no model on."""
-        n_left_out, found = 0, False
-        for index, config in every:
-            if _is_reference(config):
-                n_left_out += 1
-            else:
-                found = True
-                yield index, config
-        if n_left_out and not found:
-            raise SettingsError(
-                "pool_file",
-                self._path,
-                f"all of its {n_left_out} frames are isolated atoms (config_type IsolatedAtom), on "
-                "which MACE trains no model; they belong into the training file, or into --E0s",
+                f"frame {number} (from 0) has an energy, but head '{self._head}', to which the "
+                f"pool belongs, has no E0 of {symbols}; add it to the E0s of this head, or remove "
+                "the energies of such frames",
             )
 
     def pool(self) -> Pool:
@@ -134,7 +178,7 @@ class PoolFile:
             if self._in_memory is None
             else [
                 data.AtomicData.from_config(one, z_table=z_table, cutoff=args.r_max, heads=heads)
-                for _, one in self._in_memory
+                for one in self._in_memory
             ]
         )
         if self._settings.pool.pool_weight:
@@ -153,44 +197,51 @@ class PoolFile:
         )
 
 
-def geometries(configs: Iterable[Any]) -> Iterator[Geometry]:
-    """Atomic numbers and positions of MACE's configurations."""
-    for config in configs:
-        yield torch.from_numpy(config.atomic_numbers), torch.from_numpy(config.positions)
+def keys_of(head: Any, names: Iterable[str]) -> str:
+    """Under which keys a head's labels are read, in words."""
+    keys: Mapping[str, str] = {
+        **head.key_specification.info_keys,
+        **head.key_specification.arrays_keys,
+    }
+    return ", ".join(f"--{name}_key={keys.get(name)}" for name in sorted(names))
 
 
-def digest_of(config: Any) -> bytes:
-    """Tells whether two of MACE's configurations are of the same geometry."""
-    return geometry_digest(config.atomic_numbers, config.positions)
+def _read(path: str, head: Any, judged: Sequence[str]) -> Iterator[Any]:
+    """The configurations of a file that ASE reads, with labels, of which some are judged.
 
-
-def energy_of(config: Any) -> float | None:
-    """The energy of a configuration of MACE's (eV), if it has one that counts."""
-    energy = config.properties.get("energy")
-    counts = energy is not None and config.property_weights.get("energy", 1.0)
-    return float(energy) if counts else None
-
-
-def noted(configs: Iterable[Any], frames: TrainingFrames, energies: bool) -> Iterator[Any]:
-    """The same configurations; they are added on the way, with energies or without."""
-    for config in configs:
-        energy = energy_of(config) if energies else None
-        frames.add(config.atomic_numbers, config.positions, energy)
+    Raises:
+        SettingsError: naming ``pool_file`` and the frame.
+    """
+    load = inspect.unwrap(data.utils.load_from_xyz)  # without our hook, which judges training data
+    try:
+        _, configs = load(
+            path,
+            key_specification=head.key_specification,
+            head_name=head.head_name,
+            config_type_weights=get_config_type_weights(head.config_type_weights),
+            no_data_ok=True,
+        )
+    except Exception as error:  # ASE's readers raise errors of every kind
+        read_atoms(path, "pool_file")  # in its words
+        raise SettingsError("pool_file", path, str(error) or type(error).__name__) from error
+    for number, config in enumerate(configs):
+        problem = files.problem_of_config(config, judged)
+        if problem:
+            raise SettingsError("pool_file", path, f"frame {number} (from 0): {problem}")
+        disregard_missing(config)
         yield config
 
 
-def _read(path: str, head: Any) -> list[Any]:
-    """The configurations of a file that ASE reads, with labels."""
-    _, configs = data.utils.load_from_xyz(
-        path,
-        key_specification=head.key_specification,
-        head_name=head.head_name,
-        config_type_weights=get_config_type_weights(head.config_type_weights),
-        no_data_ok=True,
+def _labels_under_other_keys(path: str) -> str:
+    """What looks like labels in the first frame of a file, in words; "" if nothing does."""
+    atoms = next(iter(iterate_atoms(Path(path))))
+    calculated = {} if atoms.calc is None else atoms.calc.results
+    given = [*atoms.info, *atoms.arrays, *calculated]
+    found = dict.fromkeys(
+        name for name in given if any(word in name.lower() for word in ("energy", "force"))
     )
-    for config in configs:
-        disregard_missing(config)
-    return configs
+    # MACE's weights of a frame say nothing of labels
+    return ", ".join(f"'{name}'" for name in found if not name.startswith("config_"))
 
 
 def _is_reference(config: Any) -> bool:
@@ -222,7 +273,3 @@ def warn_of_weights(loss: str, structures: Sequence[Any]) -> None:
             f"PIWSL: structures of the pool have {', '.join(ignored)} other than 1, but the base "
             f"loss '{loss}' ignores this{part}; if it should count, {remedy}"
         )
-
-
-def _is_labelled(config: Any) -> bool:
-    return any(config.properties.get(name) is not None for name in ("energy", "forces"))

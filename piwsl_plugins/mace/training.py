@@ -22,6 +22,7 @@ from ..core.training_log import describe
 from ..core.validation import ValidationWatch
 from .arguments import flag
 from .data import Companions
+from .first_energies import check_first_energies
 from .host import MACEHost
 from .loss import POOL_LABELS, PIWSLLoss, has_label
 from .structures import Batch
@@ -273,6 +274,12 @@ def train(run: Callable[[], None], arguments: dict[str, Any]) -> None:
         stage.eval_interval, stage.wandb = arguments["eval_interval"], wandb
         watched = labels is not None or (guarded and weights_of(stage.settings))
         stage.watch = validation if watched else None
+    check_first_energies(
+        arguments["model"],
+        arguments["train_loader"].dataset,
+        companions.expected,
+        arguments["device"],
+    )
     try:
         run()
     except (OSError, RuntimeError) as error:

@@ -6,7 +6,7 @@ import pytest
 
 from piwsl_plugins.mace.files import check_foundation_model
 
-from .conftest import train, write_files
+from .conftest import assert_same_weights, frames, train, write_files
 from .test_trainer import write_hdf5, write_lmdb
 
 #: frames of the isolated atoms come first
@@ -62,8 +62,28 @@ def test_a_bad_frame(file, case, tmp_path, files, capfd):
     structures = ase.io.read(paths[file], index=":")
     words = spoil(structures[FRAME], case)
     ase.io.write(paths[file], structures)
-    message = message_of(capfd, tmp_path / "run", paths)
+    loss = "stress" if case == "stress" else "weighted"
+    message = message_of(capfd, tmp_path / "run", paths, piwsl_base_loss=loss)
     assert message.startswith(f"{paths[file]}: frame {FRAME} (from 0): {words}"), message
+
+
+def test_labels_that_no_loss_reads_are_left_alone(tmp_path, files):
+    """... in all files, the pool's among them; of the pool without a weight also the others."""
+    for path in files.values():
+        structures = ase.io.read(path, index=":")
+        for atoms in structures:
+            atoms.info["REF_stress"] = np.full(6, np.nan)
+            atoms.info["dipole"] = np.full(3, np.nan)
+        ase.io.write(path, structures)
+    ase.io.write(tmp_path / "pool.xyz", structures := frames("ethanol_gfn2_test", 2))
+    structures[0].arrays["REF_forces"][0] = np.nan
+    ase.io.write(tmp_path / "spoiled.xyz", structures)
+    options = {"max_num_epochs": 1, "piwsl_pitc_weight": 0}
+    plain = train(tmp_path / "plain", files, loss="weighted", max_num_epochs=1)
+    assert_same_weights(train(tmp_path / "off", files, **options), plain)
+    train(tmp_path / "pool", files, piwsl_pool_file=tmp_path / "pool.xyz", dry_run=True)
+    spoiled = {"piwsl_pool_file": tmp_path / "spoiled.xyz", "piwsl_pool_weight": 0}
+    train(tmp_path / "spoiled", files, **spoiled, dry_run=True)
 
 
 def test_other_losses_read_what_mace_reads(tmp_path, files):

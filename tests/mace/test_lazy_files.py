@@ -31,6 +31,7 @@ def test_hdf5_files_are_read_as_mace_reads_them(tmp_path):
     """Of molecules, cells and isolated atoms, labels there or not."""
     structures = frames("ethanol_gfn2_train", 2) + frames("periodic_gfn2_train", 2)
     structures[1].info.pop("REF_energy")
+    structures[0].info |= {"total_charge": 1, "total_spin": 2}
     structures += isolated_atoms("ethanol_gfn2_train")
     keys = data.KeySpecification.from_defaults()
     configs = [data.config_from_atoms(atoms, key_specification=keys) for atoms in structures]
@@ -38,14 +39,15 @@ def test_hdf5_files_are_read_as_mace_reads_them(tmp_path):
     with h5py.File(path, "w") as file:
         data.save_configurations_as_HDF5(configs, 0, file)
     dataset = data.HDF5Dataset(path, 4.0, None, atomic_dataclass=Unchanged)
-    found = list(lazy_files.LazyFile(str(path)))
-    bare = list(lazy_files.LazyFile(str(path), labels=False))
+    labels = ("energy", "forces", "stress", "virials", "dipole")
+    found = list(lazy_files.LazyFile(str(path), labels))
+    bare = list(lazy_files.LazyFile(str(path)))
     assert len(found) == len(bare) == len(structures)
     for index, config in enumerate(found):
         expected = dataset[index]
-        for name in ("atomic_numbers", "positions", "cell", "pbc"):
+        for name in ("atomic_numbers", "positions", "pbc", *(["cell"] if any(config.pbc) else [])):
             assert np.array_equal(getattr(config, name), getattr(expected, name)), name
-        for name in lazy_files.LABELS:
+        for name in (*labels, "total_charge", "total_spin"):
             value, wanted = config.properties.get(name), expected.properties.get(name)
             assert (value is None) == (wanted is None), name
             assert wanted is None or np.array_equal(value, wanted), name
@@ -53,6 +55,8 @@ def test_hdf5_files_are_read_as_mace_reads_them(tmp_path):
             assert config.config_type == expected.config_type == "IsolatedAtom"
         assert np.array_equal(bare[index].positions, expected.positions)
         assert np.array_equal(bare[index].atomic_numbers, expected.atomic_numbers)
+        assert not set(labels) & set(bare[index].properties)
+    assert found[0].properties["total_charge"] == bare[0].properties["total_charge"] == 1
 
 
 def test_little_of_a_long_hdf5_file_stays_in_memory(tmp_path, monkeypatch):
@@ -77,7 +81,10 @@ def test_little_of_a_long_hdf5_file_stays_in_memory(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("write", [write_hdf5, write_lmdb])
 def test_a_run_is_that_of_data_and_labels_in_memory(tmp_path, write, monkeypatch):
-    """... and no structure of the pool is looked at twice, those of training data three times."""
+    """... and each structure is looked at once for what is wrong in it, and once for what it is.
+
+    The pool's for both at once, the first of the validation data for its labels, too.
+    """
     pairs = {"train_file": ("train", 12), "valid_file": ("valid", 6), "pool": ("test", 5)}
     memory, lazy = {}, {}
     for name, (part, n) in pairs.items():
@@ -114,9 +121,9 @@ def test_a_run_is_that_of_data_and_labels_in_memory(tmp_path, write, monkeypatch
         assert "pool of 5 structures, 5 with labels; 0 of them are in the training data" in text
     assert_same_weights(*found)
     assert entries(tmp_path / "lazy", "piwsl") == entries(tmp_path / "memory", "piwsl")
-    for part, n in (("train", 2), ("valid", 3), ("test", 1)):
-        for atoms in frames(f"ethanol_gfn2_{part}", 4):
-            assert looks[atoms.positions.round(6).tobytes()] == n, part
+    for part, n in (("train", [2, 2, 2, 2]), ("valid", [3, 2, 2, 2]), ("test", [1, 1, 1, 1])):
+        positions = [atoms.positions.round(6) for atoms in frames(f"ethanol_gfn2_{part}", 4)]
+        assert [looks[one.tobytes()] for one in positions] == n, part
 
 
 @pytest.fixture

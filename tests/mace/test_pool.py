@@ -192,7 +192,7 @@ def test_a_wrong_pool_ends_the_run_with_one_message(case, tmp_path, files, capfd
         "element": ["--piwsl_pool_file=", "holds Si", "H, C, O only"],
         "shared": [f"frame {n_isolated + 2} (from 0) is frame 1 (from 0) of the validation data"],
         "no file": ["--piwsl_pool_file=", "none.xyz", "no such file"],
-        "empty": ["pool.xyz: ASE cannot read this file (Empty file"],
+        "empty": ["pool.xyz: the file is empty"],
         "bad": [f"pool.xyz: frame {n_isolated + 1} (from 0): 'forces' is not finite"],
         "atoms": ["--piwsl_pool_file=", "all of its 3 frames are isolated atoms"],
         "scale": ["--piwsl_pool_file=", "on average -430", "eV/atom", "piwsl weak"],

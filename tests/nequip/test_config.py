@@ -10,8 +10,8 @@ import pytest
 from omegaconf import OmegaConf
 from omegaconf.errors import InterpolationResolutionError
 
-from piwsl_plugins.errors import SettingsError
 from piwsl_plugins.core.settings import Settings
+from piwsl_plugins.errors import SettingsError
 from piwsl_plugins.nequip import config
 from piwsl_plugins.nequip._command_line import is_nequip_train, with_config_options
 

@@ -21,9 +21,9 @@ from nequip.train import (
     StratifiedHuberForceLoss,
 )
 
-from piwsl_plugins.errors import SettingsError
 from piwsl_plugins.core.step import POOL
 from piwsl_plugins.core.term_table import terms_of
+from piwsl_plugins.errors import SettingsError
 from piwsl_plugins.nequip import PIWSLLoss, structures
 from piwsl_plugins.nequip.training import Moment, PIWSLCallback, TrainingCalls
 
