@@ -13,6 +13,7 @@ from typing import Any
 
 from ..core.options import SettingsError
 from ..core.settings import Settings
+from .settings import NequIPSettings
 
 SUPPORTED_VERSIONS = "nequip >= 0.19.1, < 0.20"
 _LOWEST, _BELOW = (0, 19, 1), (0, 20)
@@ -56,13 +57,13 @@ def check(given: Mapping[str, Any]) -> Settings | None:
     """
     check_coeffs(given)
     named = _options_of(given)
-    open_ones = [name for name, value in named.items() if isinstance(value, str) and "${" in value]
+    open_ones = [name for name, value in named.items() if "${" in str(value)]
     if not open_ones:
-        return Settings.create(named)
-    known = Settings.options()
+        return NequIPSettings.create(named)
+    known = NequIPSettings.options()
     for name, value in named.items():
         if name not in known:
-            Settings.create({name: value})
+            NequIPSettings.create({name: value})
         elif name not in open_ones and value is not None:
             known[name].parse(name, value)
     return None
@@ -82,10 +83,16 @@ def check_files(settings: Settings) -> None:
     Raises:
         SettingsError: naming the option.
     """
-    options = Settings.options()
+    options = NequIPSettings.options()
     for name, value in settings.values().items():
-        if options[name].is_file and value is not None and not Path(value).is_file():
+        if options[name].is_file and value is not None and not is_there(value):
             raise SettingsError(name, value, "there is no such file")
+
+
+def is_there(path: str) -> bool:
+    """Whether a path is that of a file, or of some frames of one (``pool.xyz@:100``)."""
+    file = path.rpartition("@")[0]
+    return Path(path).is_file() or bool(file and Path(file).is_file())
 
 
 def check_coeffs(given: Mapping[str, Any]) -> None:
@@ -128,7 +135,7 @@ def expand(given: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """
     given = {} if given is None else dict(given)
     check_coeffs(given)
-    settings = Settings.create(_options_of(given))
+    settings = NequIPSettings.create(_options_of(given))
     supervised = {name: given[name] for name in SUPERVISED if name in given}
     if "coeffs" not in supervised and "metrics" not in supervised:
         supervised["coeffs"] = dict(DEFAULT_COEFFS)

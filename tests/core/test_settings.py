@@ -3,6 +3,7 @@
 import dataclasses
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 
 import pytest
 
@@ -167,7 +168,7 @@ def test_schedule():
 def test_names_with_numbers():
     @dataclasses.dataclass(frozen=True)
     class Levels(Group):
-        levels: dict[str, list[int]] | None = option(None, "…", kind=dict)
+        levels: Mapping[str, Sequence[int]] | None = option(None, "…", kind=dict)
 
     assert Levels({"dataset": [0, 2], "head": 1}).levels == {"dataset": [0, 2], "head": [1]}
     for wrong in ({}, {"dataset": []}, {"dataset": "0"}, {"dataset": [0.5]}, [0], 0, {"a": True}):

@@ -159,7 +159,9 @@ def test_frames_of_a_file_that_an_option_names(data):
     path, whole = data(), [crystal(seed).positions.tolist() for seed in range(3)]
 
     def read(name, **arguments):
-        return [atoms.positions.round(6).tolist() for atoms in read_atoms(name, "pool", **arguments)]
+        return [
+            atoms.positions.round(6).tolist() for atoms in read_atoms(name, "pool", **arguments)
+        ]
 
     whole = np.round(whole, 6).tolist()
     assert read(path) == whole
@@ -167,5 +169,5 @@ def test_frames_of_a_file_that_an_option_names(data):
     assert read(f"{path}@-1", format="extxyz") == whole[2:]
     at_sign = data("run@0.xyz")
     assert read(at_sign) == whole
-    with pytest.raises(SettingsError, match="'pool' = '.*other.xyz': there is no such file"):
+    with pytest.raises(SettingsError, match=r"'pool' = '.*other.xyz': there is no such file"):
         read(path.with_name("other.xyz@0"))
