@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from nequip.data import AtomicDataDict
-from nequip.data.dataset import AtomicDataset, HDF5Dataset
+from nequip.data.dataset import AtomicDataset, HDF5Dataset, NequIPLMDBDataset
 from nequip.data.transforms import NeighborListPruneTransform, NeighborListTransform
 
 from .config import DataError
@@ -42,19 +42,27 @@ def located_frames(dataset: Any) -> Iterator[tuple[Any, int, Fields]]:
 def left_closed(dataset: Any) -> Iterator[None]:
     """Read frames in the context, and leave files closed that were closed.
 
-    ``HDF5Dataset`` of NequIP 0.19 (``nequip/data/dataset/hdf5_dataset.py``) keeps its files open
-    once it has read a frame, and then cannot be handed to workers of a loader that are spawned.
+    Once they have read a frame, NequIP 0.19's ``HDF5Dataset``
+    (``nequip/data/dataset/hdf5_dataset.py``) cannot be handed to workers of a loader that are
+    spawned, and the file of a ``NequIPLMDBDataset`` (``lmdb_dataset.py``) cannot be opened by
+    another one in this process.
     """
-    closed = [
-        source
-        for source in sources_of(dataset)
-        if isinstance(source, HDF5Dataset) and source.index is None
-    ]
+    closed = [source for source in sources_of(dataset) if _is_closed(source)]
     try:
         yield
     finally:
         for source in closed:
-            source.index = None
+            if isinstance(source, HDF5Dataset):
+                source.index = None
+            elif source._env is not None:
+                source._env.close()
+                source._env = source._owner_pid = None
+
+
+def _is_closed(source: Any) -> bool:
+    if isinstance(source, HDF5Dataset):
+        return source.index is None
+    return isinstance(source, NequIPLMDBDataset) and source._env is None
 
 
 def seen(raw: Fields, source: Any) -> Fields:
