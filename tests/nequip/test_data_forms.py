@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import types
 
 import ase.io
@@ -217,20 +218,25 @@ def all_frames():
 def module():
     """A training module whose loss is given later."""
     with global_state():
-        return NequIPLightningModule(
-            model=MODELS["nequip"],
-            num_datasets={"train": 1, "val": 2, "test": 2, "predict": 0},
-            optimizer={"_target_": "torch.optim.SGD", "lr": 1.0},
-            loss={"_target_": "nequip.train.EnergyForceLoss"},
-            val_metrics={"_target_": "nequip.train.EnergyForceMetrics"},
-            test_metrics={"_target_": "nequip.train.EnergyForceMetrics"},
-        )
+        return training_module_of(MODELS["nequip"])
 
 
-def prepared(module, data, **options):
+def training_module_of(model):
+    return NequIPLightningModule(
+        model=model,
+        num_datasets={"train": 1, "val": 2, "test": 2, "predict": 0},
+        optimizer={"_target_": "torch.optim.SGD", "lr": 1.0},
+        loss={"_target_": "nequip.train.EnergyForceLoss"},
+        val_metrics={"_target_": "nequip.train.EnergyForceMetrics"},
+        test_metrics={"_target_": "nequip.train.EnergyForceMetrics"},
+    )
+
+
+def prepared(module, data, datamodule=None, **options):
     """What a training finds before its first step."""
-    datamodule = instantiate({**data, "seed": 1}, _recursive_=False)
-    datamodule.setup("fit")
+    if datamodule is None:
+        datamodule = instantiate({**data, "seed": 1}, _recursive_=False)
+        datamodule.setup("fit")
     trainer = types.SimpleNamespace(
         datamodule=datamodule, limit_val_batches=1.0, global_rank=0, world_size=1
     )
@@ -295,3 +301,86 @@ def test_labels_that_are_found(form, module, tmp_path, monkeypatch, caplog):
     used = "1 of 2 labels are used, 1 belong to none of them"
     assert f"Hessian labels for 1 of 4 training structures; {used}" in caplog.text
     assert f"Hessian labels for 1 of 2 validation structures; {used}" in caplog.text
+
+
+@pytest.mark.parametrize("form", ["HDF5", "LMDB", "NPZ", "a file"])
+def test_files_can_be_handed_to_workers_that_are_spawned(form, module, tmp_path, monkeypatch):
+    """What is handed to them is pickled; the data, and a pool of every kind."""
+    monkeypatch.chdir(tmp_path)
+    data = FORMS[form](all_frames())
+    pool = POOLS[form](ase.io.read(DATA / "ethanol_gfn2_hot.xyz", ":4"))
+    datamodule = instantiate({**data, "seed": 1}, _recursive_=False)
+    datamodule.setup("fit")
+    found = prepared(module, data, datamodule, pool_file=pool)
+    wanted = {
+        datamodule.train_dataset[0]: all_frames()["train"][1],
+        datamodule.val_dataset[0]: all_frames()["val"][1],
+        found.pool.dataset: ase.io.read(DATA / "ethanol_gfn2_hot.xyz", 1),
+    }
+    for dataset, atoms in wanted.items():
+        frame = pickle.loads(pickle.dumps(dataset))[1]
+        np.testing.assert_allclose(frame["forces"], atoms.arrays["REF_forces"], atol=1e-9)
+
+
+def only_some(frames):
+    ase.io.write("pool.xyz", [frames[0], *frames, frames[0]])
+    return "pool.xyz@1:5"
+
+
+#: a pool of each kind, some frames of a file among them
+POOLS = {
+    "HDF5": lambda frames: hdf5_dataset("pool.h5", frames)["file_name"].split(";")[0],
+    "LMDB": lambda frames: lmdb_dataset("pool.lmdb", frames)["file_path"],
+    "NPZ": lambda frames: npz_dataset("pool.npz", frames)["file_path"],
+    "a file": only_some,
+}
+SIZES = {"HDF5": 2, "LMDB": 4, "NPZ": 4, "a file": 4}
+
+
+@pytest.mark.parametrize("data", ["HDF5", "a file"])
+@pytest.mark.parametrize("form", POOLS)
+def test_a_pool_of_each_kind(form, data, module, tmp_path, monkeypatch, caplog):
+    """Beside training data of the same and of another kind; its frames have all their labels."""
+    monkeypatch.chdir(tmp_path)
+    hot = ase.io.read(DATA / "ethanol_gfn2_hot.xyz", ":4")
+    path, n = POOLS[form](hot), SIZES[form]
+    with caplog.at_level("INFO"):
+        found = prepared(module, FORMS[data](all_frames()), pool_file=path)
+    assert f"pool of {n} structures, {n} with labels; 0 of them" in caplog.text
+    frame = found.pool.dataset[1]
+    assert frame["total_energy"].item() == pytest.approx(hot[1].info["REF_energy"], rel=1e-9)
+    np.testing.assert_allclose(frame["forces"].numpy(), hot[1].arrays["REF_forces"], atol=1e-9)
+    assert frame["atom_types"].tolist() == [TYPE_NAMES.index(s) for s in hot[1].symbols]
+
+
+@pytest.mark.parametrize("name", ["pool.h5", "pool.npz", "pool.lmdb"])
+def test_a_pool_that_cannot_be_read(name, module, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).write_text("something else")
+    data = files(all_frames())
+    with pytest.raises(
+        SettingsError, match=r"'pool_file'.*write a file that ASE reads, or an LMDB"
+    ):
+        prepared(module, data, pool_file=name)
+
+
+def test_type_names_that_are_no_symbols(tmp_path, monkeypatch):
+    """The pool's types are found by the map of the training data."""
+    monkeypatch.chdir(tmp_path)
+    names = ["myC", "myH", "myO"]
+    species = dict(zip(TYPE_NAMES, names, strict=True))
+    mapper = {**TRANSFORMS[0], "model_type_names": names}
+    mapper["chemical_species_to_atom_type_map"] = species
+    shifts = dict.fromkeys(names, -35.0)
+    model = {**MODELS["nequip"], "type_names": names, "per_type_energy_shifts": shifts}
+    training_module = training_module_of(model)
+    data = {**files(all_frames()), "transforms": [mapper, TRANSFORMS[1]]}
+    hot = ase.io.read(DATA / "ethanol_gfn2_hot.xyz", ":2")
+    ase.io.write("pool.xyz", hot)
+    write_labels("labels.npz", list(map(springs, hot[:1])), "springs")
+    options = {"pool_file": "pool.xyz", "hessian_file": "labels.npz"}
+    frame = prepared(training_module, data, **options).pool.dataset[0]
+    assert frame["atom_types"].tolist() == [TYPE_NAMES.index(s) for s in hot[0].symbols]
+    ase.io.write("pool.xyz", [hot[0], ase.Atoms("N2", [[0, 0, 0], [0, 0, 1.1]])])
+    with pytest.raises(SettingsError, match=r"frame 1 .* holds N, but the model knows H, C, O"):
+        prepared(training_module, data, **options)
