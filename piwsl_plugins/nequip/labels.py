@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable
 
 from nequip.train import MetricsManager
+from torch import Tensor
 
 from .frames import Fields
 from .metrics import label_of
@@ -50,11 +52,13 @@ class Reads:
 
     def problem_of(self, fields: Fields) -> str | None:
         """What is wrong with a frame's labels, in words that follow its number; None if nothing."""
-        for name in sorted(self.weighted & fields.keys()):
-            value = fields[name]
+        for name in self.weighted:
+            value = fields.get(name)
+            if value is None or _is_finite(value):
+                continue
             if value.isinf().any():
                 return f"'{name}' is not finite; remove the frame"
-            if name in self.strict and value.isnan().any():
+            if name in self.strict:
                 return (
                     f"'{name}' is not finite, and {self.where} has a coefficient for it; remove "
                     f"the frame, let NaN be no label there (ignore_nan: {{{name}: true}}; in a "
@@ -65,5 +69,12 @@ class Reads:
     def present_in(self, fields: Fields) -> frozenset[str]:
         """Those with a coefficient that a frame has."""
         return frozenset(
-            name for name in self.weighted & fields.keys() if not fields[name].isnan().all()
+            name
+            for name in self.weighted
+            if name in fields and (_is_finite(fields[name]) or not fields[name].isnan().all())
         )
+
+
+def _is_finite(value: Tensor) -> bool:
+    """Whether all numbers are, by their sum: one look at the values."""
+    return math.isfinite(value.sum().item())
