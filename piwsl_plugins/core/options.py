@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from ..errors import SettingsError
@@ -22,7 +22,7 @@ class Option:
     Attributes:
         help: one or two sentences for ``--help`` and the documentation.
         kind: type of a single value: ``float``, ``int``, ``str`` (a name of ``choices``, or a path
-            if there are none) or ``tuple`` (a list of names).
+            if there are none), ``tuple`` (a list of names) or ``dict`` (names with whole numbers).
         unit: physical unit, empty if there is none.
         derived: what the default is, where it depends on other things.
         choices: allowed values with their meaning; empty if the value is free.
@@ -54,6 +54,8 @@ class Option:
             return "one of " + ", ".join(self.choices)
         if self.kind is tuple:
             return "names separated by commas"
+        if self.kind is dict:
+            return "a mapping of names to lists of whole numbers"
         if self.kind is str:
             return "the path of a file"
         number = {int: "a whole number", float: "a number"}[self.kind]
@@ -76,6 +78,9 @@ class Option:
             names = [name for item in given for name in str(item).split(",")]
             parsed: Any = tuple(name.strip() for name in names)
             valid = all(parsed) and len(parsed) > 0
+        elif self.kind is dict:
+            parsed = _numbers_by_name(value)
+            valid = parsed is not None
         elif self.kind is str:
             parsed = value
             valid = (
@@ -94,6 +99,20 @@ class Option:
         if not valid:
             raise SettingsError(name, value, f"allowed is {self.allowed}")
         return parsed
+
+
+def _numbers_by_name(value: Any) -> dict[str, list[int]] | None:
+    """Lists of whole numbers by name, of which one may stand alone; None for anything else."""
+    if not isinstance(value, Mapping) or not value:
+        return None
+    found = {}
+    for name, given in value.items():
+        numbers = list(given) if isinstance(given, Sequence) else [given]
+        whole = all(isinstance(one, int) and not isinstance(one, bool) for one in numbers)
+        if isinstance(given, str) or not numbers or not whole:
+            return None
+        found[str(name)] = numbers
+    return found
 
 
 def option(default: Any, help: str, **keywords: Any) -> Any:

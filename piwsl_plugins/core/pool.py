@@ -32,6 +32,7 @@ class Pool:
         rank: int = 0,
         n_ranks: int = 1,
         n_workers: int = 0,
+        multiprocessing_context: Any = None,
     ) -> None:
         """
         Args:
@@ -42,10 +43,12 @@ class Pool:
             rank: this process' rank.
             n_ranks: number of ranks.
             n_workers: number of processes that read structures; 0: this one does.
+            multiprocessing_context: how these are started, as torch's loader takes it.
         """
         self.dataset = dataset
         self._arguments = (len(dataset), per_batch, seed, rank, n_ranks)
         self.collate_fn, self._n_workers = collate, n_workers
+        self._context = multiprocessing_context if n_workers else None
         self._number = -1
         self._batch: Batch = None
         self._batches: Iterator[Batch] = iter(())
@@ -69,6 +72,7 @@ class Pool:
             batch_sampler=_Order(first, *self._arguments),
             collate_fn=self.collate_fn,
             num_workers=self._n_workers,
+            multiprocessing_context=self._context,
             # of its own, so that the trainer's random numbers are what they are without a pool
             generator=torch.Generator().manual_seed(0),
         )

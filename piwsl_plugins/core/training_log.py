@@ -26,8 +26,9 @@ class EpochStatistics:
         self._sums: dict[str, Tensor] = {}
 
     def add(self, name: str, value: Tensor, count: float = 1.0) -> None:
-        """Add a step's value, or a sum over ``count`` of them."""
+        """Add a step's value, or a sum over ``count`` of them; NaN, of no label, is left out."""
         entry = torch.stack([value.detach().double(), value.new_tensor(count).double()])
+        entry = torch.where(entry[0].isnan(), torch.zeros_like(entry), entry)
         self._sums[name] = self._sums[name] + entry if name in self._sums else entry
 
     def add_squares(self, name: str, values: Tensor) -> None:

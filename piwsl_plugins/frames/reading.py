@@ -189,16 +189,24 @@ def iterate_frames(path: Path, keys: Keys = NO_LABELS) -> Iterator[Frame]:
         yield _frame(atoms, path, number, keys)
 
 
-def read_atoms(path: Path | str, option: str) -> list[Any]:
+def read_atoms(path: Path | str, option: str, **arguments: Any) -> list[Any]:
     """All structures of a file that an option names, with everything that the file holds.
+
+    Args:
+        path: of the file; where there is none of this name, ``file@2:11`` are some of its frames.
+        option: that names it.
+        arguments: of ``ase.io.iread``, such as a format.
 
     Raises:
         SettingsError: naming option and frame, for a file that gives no structures, and for ones
             that cannot be right; labels are not judged.
     """
     found = []
+    file, _, index = str(path).rpartition("@")
+    if file and not Path(path).exists():
+        path, arguments = file, {"index": index, **arguments}
     try:
-        for number, atoms in enumerate(iterate_atoms(Path(path))):
+        for number, atoms in enumerate(iterate_atoms(Path(path), **arguments)):
             problem = problem_of_atoms(atoms)
             if problem:
                 raise FrameError(path, number, problem)
@@ -213,8 +221,12 @@ def elements_of(frames: Iterable[Frame]) -> list[int]:
     return sorted({int(number) for frame in frames for number in frame.atoms.numbers})
 
 
-def iterate_atoms(path: Path) -> Iterator[Atoms]:
+def iterate_atoms(path: Path, **arguments: Any) -> Iterator[Atoms]:
     """The structures of ``path`` as ASE reads them, with everything that the file holds.
+
+    Args:
+        path: of a file.
+        arguments: of ``ase.io.iread``, where they are not to be all its frames.
 
     Raises:
         FrameError: for a file that is not there, empty or cannot be read.
@@ -229,7 +241,7 @@ def iterate_atoms(path: Path) -> Iterator[Atoms]:
         raise FrameError(path, None, "the file is empty")
     number = 0
     try:
-        for atoms in iread(path, index=":", do_not_split_by_at_sign=True):
+        for atoms in iread(path, **{"index": ":", "do_not_split_by_at_sign": True, **arguments}):
             yield atoms
             number += 1
     except FrameError:

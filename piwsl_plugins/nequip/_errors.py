@@ -23,10 +23,9 @@ def fail(message: str) -> NoReturn:
 
 def user_error(error: BaseException | None) -> BaseException | None:
     """Among an error and its causes, the one that tells the user what to do, or None."""
-    from ..core.options import SettingsError
-    from .config import DataError
+    from ..errors import InputError
 
-    while error is not None and not isinstance(error, (SettingsError, DataError)):
+    while error is not None and not isinstance(error, InputError):
         error = error.__cause__ or error.__context__
     return error
 

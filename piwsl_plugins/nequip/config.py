@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from ..core.settings import Settings
-from ..errors import SettingsError
+from ..errors import InputError, SettingsError
+from .settings import NequIPSettings
 
 SUPPORTED_VERSIONS = "nequip >= 0.19.1, < 0.20"
 _LOWEST, _BELOW = (0, 19, 1), (0, 20)
@@ -37,7 +38,7 @@ DEFAULT_COEFFS = {"total_energy": 1.0, "forces": 1.0}
 present: dict[str, Any] | None = None
 
 
-class DataError(ValueError):
+class DataError(InputError):
     """Data that cannot be trained on; names the file, the frame and the remedy."""
 
 
@@ -61,13 +62,13 @@ def check(given: Mapping[str, Any]) -> Settings | None:
     """
     check_coeffs(given)
     named = _options_of(given)
-    open_ones = [name for name, value in named.items() if isinstance(value, str) and "${" in value]
+    open_ones = [name for name, value in named.items() if "${" in str(value)]
     if not open_ones:
-        return Settings.create(named)
-    known = Settings.options()
+        return NequIPSettings.create(named)
+    known = NequIPSettings.options()
     for name, value in named.items():
         if name not in known:
-            Settings.create({name: value})
+            NequIPSettings.create({name: value})
         elif name not in open_ones and value is not None:
             known[name].parse(name, value)
     return None
@@ -94,19 +95,25 @@ def check_files(settings: Settings, folder: Path | None = None) -> None:
     for name, value in files_of(settings).items():
         moved = folder is not None and not os.path.isabs(value)
         path = os.path.normpath(folder / value) if folder is not None else value
-        if not os.path.isfile(path):
+        if not is_there(path):
             of = f" relative to the output folder {folder}, as with data (hydra.job.chdir: true)"
             raise SettingsError(name, value, f"there is no such file{of if moved else ''}")
 
 
 def files_of(settings: Settings) -> dict[str, str]:
     """The options that name files, with their values."""
-    options = Settings.options()
+    options = NequIPSettings.options()
     return {
         name: value
         for name, value in settings.values().items()
         if options[name].is_file and value is not None
     }
+
+
+def is_there(path: str) -> bool:
+    """Whether a path is that of a file, or of some frames of one (``pool.xyz@:100``)."""
+    file = path.rpartition("@")[0]
+    return Path(path).is_file() or bool(file and Path(file).is_file())
 
 
 def check_coeffs(given: Mapping[str, Any]) -> None:
@@ -149,7 +156,7 @@ def expand(given: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """
     given = {} if given is None else dict(given)
     check_coeffs(given)
-    settings = Settings.create(_options_of(given))
+    settings = NequIPSettings.create(_options_of(given))
     supervised = {name: given[name] for name in SUPERVISED if name in given}
     if "coeffs" not in supervised and "metrics" not in supervised:
         supervised["coeffs"] = dict(DEFAULT_COEFFS)

@@ -2,45 +2,83 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import contextlib
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
 from nequip.data import AtomicDataDict
-from nequip.data.dataset import AtomicDataset
+from nequip.data.dataset import AtomicDataset, HDF5Dataset, NequIPLMDBDataset
 from nequip.data.transforms import NeighborListPruneTransform, NeighborListTransform
 
 from .config import DataError
 
-Frame = AtomicDataDict.Type
+#: frames that are read at a time
+BLOCK = 256
+
+#: the fields of a frame, tensors by name
+Fields = AtomicDataDict.Type
 
 
-def frames_of(dataset: Any) -> Iterator[tuple[int, Frame]]:
+def frames_of(dataset: Any) -> Iterator[tuple[int, Fields]]:
     """Number in its file and fields of each frame, before the transforms, which may fail on it."""
-    for index in range(len(dataset)):
-        source, number = _located(dataset, index)
-        yield number, _raw(source, number)
+    return ((number, fields) for _, number, fields in located_frames(dataset))
 
 
-def seen_frames(name: str, dataset: Any) -> Iterator[Frame]:
-    """Fields of each frame after the transforms, as training sees them, but for neighbour lists.
+def located_frames(dataset: Any) -> Iterator[tuple[Any, int, Fields]]:
+    """The dataset that reads it, number in its file and fields of each frame, likewise."""
+    with left_closed(dataset):
+        for first in range(0, len(dataset), BLOCK):
+            indices = range(first, min(first + BLOCK, len(dataset)))
+            places = [_located(dataset, index) for index in indices]
+            for _, block in itertools.groupby(places, key=lambda place: id(place[0])):
+                sources, numbers = zip(*block, strict=True)
+                for number, fields in zip(numbers, _raw(sources[0], numbers), strict=True):
+                    yield sources[0], number, fields
+
+
+@contextlib.contextmanager
+def left_closed(dataset: Any) -> Iterator[None]:
+    """Read frames in the context, and leave files closed that were closed.
+
+    Once they have read a frame, NequIP 0.19's ``HDF5Dataset``
+    (``nequip/data/dataset/hdf5_dataset.py``) cannot be handed to workers of a loader that are
+    spawned, and the file of a ``NequIPLMDBDataset`` (``lmdb_dataset.py``) cannot be opened by
+    another one in this process.
+    """
+    closed = [source for source in sources_of(dataset) if _is_closed(source)]
+    try:
+        yield
+    finally:
+        for source in closed:
+            if isinstance(source, HDF5Dataset):
+                source.index = None
+            elif source._env is not None:
+                source._env.close()
+                source._env = source._owner_pid = None
+
+
+def _is_closed(source: Any) -> bool:
+    if isinstance(source, HDF5Dataset):
+        return source.index is None
+    return isinstance(source, NequIPLMDBDataset) and source._env is None
+
+
+def seen(raw: Fields, source: Any) -> Fields:
+    """A frame after the transforms of its dataset, as training sees it, but for neighbour lists.
 
     Args:
-        name: of the dataset, for errors.
-        dataset: any.
+        raw: before them; it is left as it is.
+        source: the dataset that reads it.
 
     Raises:
-        DataError: naming a frame that a transform fails on.
+        DataError: naming a transform that fails on it.
     """
-    for index in range(len(dataset)):
-        source, number = _located(dataset, index)
-        try:
-            yield transformed(_raw(source, number), _needed(source))
-        except DataError as error:
-            raise DataError(f"{name}, frame {number} (from 0): {error}") from error
+    return transformed(raw, _needed(source))
 
 
-def transformed(frame: Frame, transforms: Iterable[Callable[[Frame], Frame]]) -> Frame:
+def transformed(frame: Fields, transforms: Iterable[Callable[[Fields], Fields]]) -> Fields:
     """A frame after data transforms, one after the other; the frame itself is left as it is.
 
     Raises:
@@ -93,9 +131,15 @@ def _located(dataset: Any, index: int) -> tuple[Any, int]:
     return dataset, index
 
 
-def _raw(source: Any, number: int) -> Frame:
-    """A frame before the transforms, where it can be had."""
-    return source._get_data_list([number])[0] if _reads_raw(source) else source[number]
+def _raw(source: Any, numbers: Sequence[int]) -> Iterable[Fields]:
+    """Frames before the transforms, where they can be had.
+
+    ``NPZDataset`` of NequIP 0.19 (``nequip/data/dataset/npz_dataset.py``) reads all its arrays for
+    each list of frames that it is asked for.
+    """
+    if _reads_raw(source):
+        return list(source._get_data_list(list(numbers)))
+    return (source[number] for number in numbers)
 
 
 def _reads_raw(source: Any) -> bool:

@@ -15,6 +15,7 @@ from torch import Tensor
 from ..core.host import STRUCTURES, Evaluated, Structures
 from ..core.neighbours import Edges, NeighbourLists
 from . import structures
+from .levels import Chosen, carrying
 
 #: batches of up to so many edges share calls with displaced structures on a CPU, too
 JOIN_EDGES = 3000
@@ -23,9 +24,13 @@ JOIN_EDGES = 3000
 class Describe:
     """Says what the core needs to know of batches, on the CPU; a loader's workers may call it."""
 
-    def __init__(self, type_names: Sequence[str]) -> None:
-        """Args: type_names: of the model; element symbols, if data has no atomic numbers."""
-        self._type_names = list(type_names)
+    def __init__(self, type_names: Sequence[str], levels: Chosen | None = None) -> None:
+        """
+        Args:
+            type_names: of the model; element symbols, if data has no atomic numbers.
+            levels: of theory, those whose structures carry terms; None for all.
+        """
+        self._type_names, self._levels = list(type_names), dict(levels or {})
 
     def __call__(self, batch: AtomicDataDict.Type) -> Structures:
         """Of a batch of NequIP's."""
@@ -36,24 +41,34 @@ class Describe:
             cells = batch[AtomicDataDict.CELL_KEY].view(-1, 3, 3).cpu().double().numpy()
         if AtomicDataDict.PBC_KEY in batch:
             pbc = batch[AtomicDataDict.PBC_KEY].view(-1, 3).cpu().numpy()
+        charges, spins = (
+            None if given is None else given.view(-1).cpu().double().numpy()
+            for given in structures.state_of_fields(batch)
+        )
         return Structures.of(
             sizes,
             batch[AtomicDataDict.POSITIONS_KEY].cpu(),
             structures.numbers_of(batch, self._type_names).cpu(),
             cells,
             pbc,
-            carry=np.ones(n, dtype=bool),
+            carrying(batch, self._levels, n),
+            charges,
+            spins,
         )
 
 
 class NequIPHost:
     """A model in training; its batches are NequIP's (:mod:`piwsl_plugins.nequip.structures`)."""
 
-    def __init__(self, model: torch.nn.Module) -> None:
-        """Args: model: NequIP's ``GraphModel`` or ``CompileGraphModel``."""
+    def __init__(self, model: torch.nn.Module, levels: Chosen | None = None) -> None:
+        """
+        Args:
+            model: NequIP's ``GraphModel`` or ``CompileGraphModel``.
+            levels: of theory, those whose structures carry terms; None for all.
+        """
         self.model = model
         self.lists = NeighbourLists(structures.search, float(model.metadata["r_max"]))
-        self.description = Describe(model.type_names)
+        self.description = Describe(model.type_names, levels)
         self._compiled_without_forces: tuple[dict] = ({},)
 
     def describe(self, batch: AtomicDataDict.Type) -> Structures:

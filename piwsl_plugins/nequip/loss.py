@@ -11,11 +11,11 @@ from nequip.train.metrics_manager import MetricEntry
 from nequip.utils import RankedLogger
 from torch import Tensor
 
-from ..core.settings import Settings
 from ..core.term_table import weights_of
 from ..errors import SettingsError
 from .config import DEFAULT_COEFFS, check_coeffs, installation_problem
 from .metrics import PoolError, TermMean, field_of, label_of
+from .settings import NequIPSettings
 
 logger = RankedLogger(__name__, rank_zero_only=True)
 
@@ -62,7 +62,7 @@ class PIWSLLoss(MetricsManager):
             supervised loss.
         extra_metrics: further entries, as in ``EnergyForceLoss``.
         type_names: given by NequIP.
-        options: every option of :class:`piwsl_plugins.core.settings.Settings`.
+        options: every option of :class:`piwsl_plugins.nequip.settings.NequIPSettings`.
 
     Attributes:
         settings: all options, with those decided that depend on the supervised terms.
@@ -92,7 +92,7 @@ class PIWSLLoss(MetricsManager):
         if problem:
             raise RuntimeError(problem)
         check_coeffs({"coeffs": coeffs, "metrics": metrics, "extra_metrics": extra_metrics})
-        settings = Settings.create(options)
+        settings = NequIPSettings.create(options)
         if metrics is None:
             metrics = _stock_terms(
                 DEFAULT_COEFFS if coeffs is None else coeffs,
@@ -160,7 +160,7 @@ class PIWSLLoss(MetricsManager):
             SettingsError: for a coefficient of a PIWSL term of weight 0, or if no supervised
                 term has one.
         """
-        options = Settings.options()
+        options = NequIPSettings.options()
         for term, coeff in coeff_dict.items():
             if coeff and term not in self.entries and f"{term}_weight" in options:
                 raise SettingsError(
@@ -258,10 +258,10 @@ def uses_forces(metrics: MetricsManager) -> bool:
     return any(field_of(entry.field) not in _ENERGIES for entry in metrics.entries.values())
 
 
-def labels_of(managers: Iterable[MetricsManager | None], finite: bool = False) -> set[str]:
-    """The labels that metrics read; with ``finite``, those of them that must be finite."""
+def labels_of(managers: Iterable[MetricsManager | None]) -> set[str]:
+    """The labels that metrics read."""
     entries = [e for metrics in managers if metrics is not None for e in metrics.entries.values()]
-    return {label_of(e.field) for e in entries if e.field and not (finite and e.ignore_nan)}
+    return {label_of(entry.field) for entry in entries if entry.field}
 
 
 def _stock_terms(

@@ -1,113 +1,99 @@
-"""A pool's file as NequIP's frames: structures beside the training set, with labels and weights."""
+"""A pool's frames for a model: structures beside the training set, with labels and weights."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-import ase
 import ase.data
 import torch
-from nequip.data import AtomicDataDict, compute_neighborlist_, from_ase
+from nequip.data import AtomicDataDict, compute_neighborlist_
 from nequip.data._key_registry import get_field_type
-from nequip.data.dataset import NequIPLMDBDataset
 from nequip.data.transforms import ChemicalSpeciesToAtomTypeMapper
 
-from ..core.hessian_targets import Geometry
-from ..core.pool_checks import PoolFrame, TrainingFrames, look_through
 from ..core.progress import shown
-from ..core.structures import check_exists, read_structures
 from ..errors import SettingsError
-from ..frames.checks import geometry_digest
+from ..frames.entries import Entry
+from ..frames.structure import Structure
 from .config import DataError
-from .data import Datasets, logger, problem_of_frame
-from .frames import Frame, frames_of, is_search, transformed
+from .frames import Fields, frames_of, is_search, transformed
+from .levels import Chosen, carrying, level_of
 from .structures import WEIGHT, numbers_of
+from .tables import energy_of, problem_of_frame, structure_of
 
-#: names of labels in files where the training data has no key_mapping
-KEYS = {
-    "REF_energy": AtomicDataDict.TOTAL_ENERGY_KEY,
-    "REF_forces": AtomicDataDict.FORCE_KEY,
-    "REF_stress": AtomicDataDict.STRESS_KEY,
-    "total_energy": AtomicDataDict.TOTAL_ENERGY_KEY,
-}
 _STRUCTURE = (
     AtomicDataDict.POSITIONS_KEY,
     AtomicDataDict.CELL_KEY,
     AtomicDataDict.PBC_KEY,
     AtomicDataDict.ATOMIC_NUMBERS_KEY,
 )
+_N_ELEMENTS = len(ase.data.chemical_symbols)
 
 
 class PoolFrames(torch.utils.data.Dataset):
     """Frames of a pool for a model: with types, neighbour lists, labels and weights.
 
     The transforms of the training data act on them, so that labels have the same units and signs.
+
+    Attributes:
+        elements: atomic numbers that the model knows.
     """
 
     def __init__(
         self,
         path: str,
+        frames: Any,
         model: Any,
         labels: Collection[str],
-        reading: Mapping[str, Any],
         transforms: Sequence[Any] = (),
-        example: Frame | None = None,
+        example: Mapping[str, Any] | None = None,
     ) -> None:
         """
         Args:
-            path: an LMDB file of NequIP (\\*.lmdb), read frame by frame, or one that ASE reads.
-            model: NequIP's; its types are element symbols.
+            path: of the file.
+            frames: as the file has them (:mod:`piwsl_plugins.nequip.pool_files`).
+            model: NequIP's.
             labels: fields that are kept, where a frame has them.
-            reading: arguments of NequIP's ``from_ase``, which say what labels are called.
-            transforms: of the training data; types and neighbours are found here.
+            transforms: of the training data; neighbours are found here, and types, by the
+                training data's map of elements or else by type names that are symbols.
             example: a training frame before the transforms, whose labels they may ask for.
-
-        Raises:
-            SettingsError: naming ``pool_file``, if it cannot be used.
         """
-        self.path, self._r_max = path, float(model.metadata["r_max"])
+        self.path, self._frames = path, frames
+        self._r_max = float(model.metadata["r_max"])
         self.type_names = list(model.type_names)
-        inputs = [key for key in model.model_input_fields if not key.startswith("edge")]
-        self._fields = {*_STRUCTURE, *labels, *inputs}
+        self._inputs = [key for key in model.model_input_fields if not key.startswith("edge")]
+        self._fields = {*_STRUCTURE, *labels, *self._inputs}
         self._transforms = [one for one in transforms if not (is_search(one) or _finds_types(one))]
         self._labels = {
             key: value
             for key, value in (example or {}).items()
-            if value.is_floating_point() and key not in (*_STRUCTURE, *inputs)
+            if value.is_floating_point() and key not in (*_STRUCTURE, *self._inputs)
         }
-        check_exists(path, "pool_file")
-        if path.endswith(".lmdb"):
-            try:
-                self._frames: Any = NequIPLMDBDataset(path)
-            except Exception as error:  # of the lmdb package, or of pickle
-                raise SettingsError("pool_file", path, f"it cannot be read ({error})") from error
-        else:
-            structures = read_structures(path, "pool_file")
-            self._frames = [_from_ase(atoms, reading) for atoms in structures]
-        self._types = torch.full((len(ase.data.chemical_symbols),), -1)
-        for index, name in enumerate(self.type_names):
-            self._types[ase.data.atomic_numbers.get(name, 0)] = index
+        self._types = _types(self.type_names, list(filter(_finds_types, transforms)))
+        self.elements = torch.nonzero(self._types >= 0).view(-1).tolist()
+        self._structures: list[Structure] = []
 
     def __len__(self) -> int:
         return len(self._frames)
 
-    def seen(self) -> Iterator[Frame]:
-        """The frames as the model is given them, but for neighbour lists."""
-        return (self._transformed(self._frames[index]) for index in range(len(self)))
+    def structures(self) -> list[Structure]:
+        """What the model is given, from :meth:`entries`."""
+        return self._structures
 
-    def __getitem__(self, index: int) -> Frame:
+    def __getitem__(self, index: int) -> Fields:
         raw = self._frames[index]
-        seen = self._transformed(raw)
-        frame = {key: value for key, value in seen.items() if key in self._fields}
+        made = self._transformed(raw)
+        kept = {*self._fields, *level_of(raw, made)}
+        frame = {key: value for key, value in made.items() if key in kept}
         frame[WEIGHT] = torch.full((1, 1), _weight(raw), dtype=torch.float64)
         return AtomicDataDict.with_batch_(compute_neighborlist_(frame, self._r_max))
 
-    def _transformed(self, raw: Frame) -> Frame:
+    def _transformed(self, raw: Fields) -> Fields:
         """A frame with types, after the transforms, for which a label that lacks is NaN."""
         frame = {key: value for key, value in raw.items() if key != "weight"}
-        frame[AtomicDataDict.ATOM_TYPE_KEY] = self._types[numbers_of(raw, self.type_names)]
+        if AtomicDataDict.ATOMIC_NUMBERS_KEY in raw or AtomicDataDict.ATOM_TYPE_KEY not in raw:
+            frame[AtomicDataDict.ATOM_TYPE_KEY] = self._types[numbers_of(raw, self.type_names)]
         if not self._transforms:
             return frame
         counts = {"graph": 1, "node": AtomicDataDict.num_nodes(frame)}
@@ -117,86 +103,105 @@ class PoolFrames(torch.utils.data.Dataset):
                 frame[key] = example.new_full((counts[kind], *example.shape[1:]), torch.nan)
         return transformed(frame, self._transforms)
 
-    def look_through(
-        self, datasets: Datasets, unweighted: Sequence[str] = (), energies: bool = True
-    ) -> Iterator[Geometry]:
-        """The geometries of the frames, which are looked at on the way.
+    def entries(
+        self, unweighted: Sequence[str], read: Collection[str], levels: Chosen | None
+    ) -> list[Entry]:
+        """The frames as the file has them, each of which is looked at.
 
         Args:
-            datasets: of NequIP's datamodule.
             unweighted: names of supervised terms in which frames can have no weight but 1.
-            energies: whether theirs are trained on, and must be of the training frames' scale.
+            read: labels that the supervised loss reads.
+            levels: of theory, those whose frames carry terms.
 
         Raises:
-            SettingsError: naming ``pool_file`` and the frame, for a pool that cannot be trained
-                on, or that the model is validated or tested on.
+            SettingsError: naming ``pool_file`` and the frame, for one that cannot be trained on.
         """
-        held_out = {
-            self._digest(frame): (place, number)
-            for split in ("val", "test")
-            for place, dataset in ((f"the {name}", one) for name, one in datasets[split])
-            for number, frame in frames_of(dataset)
-        }
-        training = TrainingFrames()
-        for _, frame in (pair for _, dataset in datasets["train"] for pair in frames_of(dataset)):
-            training.add(*self._geometry(frame), _energy(frame) if energies else None)
-        elements = [
-            ase.data.atomic_numbers[name]
-            for name in self.type_names
-            if name in ase.data.atomic_numbers
-        ]
-        frames = self._frames_to_check(unweighted)
-        logger.info((yield from look_through(self.path, frames, elements, held_out, training)))
-
-    def _frames_to_check(self, unweighted: Sequence[str]) -> Iterator[PoolFrame]:
-        raw = (self._frames[index] for index in range(len(self)))
-        for index, frame in enumerate(shown(raw, "looking through the pool", len(self))):
-            problem, weight = problem_of_frame(frame), _weight(frame)
-            if not problem and not (math.isfinite(weight) and weight >= 0):
-                problem = f"its weight is {weight}; allowed is a number of at least 0"
-            if not problem and weight != 1.0 and unweighted:
-                problem = (
-                    f"its weight is {weight:g}, but weights multiply squared errors, and the loss' "
-                    f"term {unweighted[0]!r} is none; remove 'weight' from the file, or use "
-                    "nequip.train.MeanSquaredError"
-                )
+        found: list[Entry] = []
+        self._structures = []
+        frames = shown(frames_of(self._frames), "looking through the pool", len(self))
+        for number, raw in frames:
+            problem = problem_of_frame(raw) or _problem_of_weight(_weight(raw), unweighted)
             if problem:
-                raise SettingsError("pool_file", self.path, f"frame {index} (from 0): {problem}")
-            labels = (AtomicDataDict.TOTAL_ENERGY_KEY, AtomicDataDict.FORCE_KEY)
-            labelled = any(key in frame and not frame[key].isnan().any() for key in labels)
-            yield PoolFrame(index, *self._geometry(frame), labelled, _energy(frame))
-            try:  # now that its elements are known to be the model's
-                self._transformed(frame)
-            except DataError as error:
-                remedy = (
-                    "what is done to the training data is done to the pool, too: give this frame "
-                    "what the transform reads, or remove it"
-                )
-                where = f"frame {index} (from 0): {error}"
-                raise SettingsError("pool_file", self.path, f"{where}; {remedy}") from error
+                raise self._refused(number, problem)
+            structure, made = structure_of(raw, self.type_names), raw
+            if set(structure.numbers.tolist()) <= set(self.elements):  # else it is refused later
+                made = self._made(number, raw, levels)
+                self._structures.append(structure_of(made, self.type_names))
+            labels = _labelled(made, read)
+            found.append(Entry(structure, "the pool", number, labels, energy_of(made)))
+        return found
 
-    def _digest(self, frame: Frame) -> bytes:
-        return geometry_digest(*self._geometry(frame))
+    def _made(self, number: int, raw: Fields, levels: Chosen | None) -> Fields:
+        """A frame after the transforms.
 
-    def _geometry(self, frame: Frame) -> tuple[Any, Any]:
-        """Atomic numbers and positions (Å)."""
-        positions = frame[AtomicDataDict.POSITIONS_KEY]
-        return numbers_of(frame, self.type_names).numpy(), positions.numpy()
+        Raises:
+            SettingsError: if one fails, or if the frame lacks what the model reads.
+        """
+        try:
+            made = self._transformed(raw)
+        except DataError as error:
+            remedy = (
+                "what is done to the training data is done to the pool, too: give this frame "
+                "what the transform reads, or remove it"
+            )
+            raise self._refused(number, f"{error}; {remedy}") from error
+        asked = {AtomicDataDict.TOTAL_CHARGE_KEY, AtomicDataDict.TOTAL_SPIN_KEY}
+        lacking = [key for key in asked & set(self._inputs) if key not in made]
+        if lacking:
+            raise self._refused(number, f"it has no '{lacking[0]}', which the model reads")
+        absent = [name for name in levels or () if name not in made]
+        if absent:
+            raise self._refused(
+                number, f"nothing says of what level of theory it is: it has no '{absent[0]}'"
+            )
+        if not carrying(made, levels or {}, 1).all():
+            raise self._refused(
+                number, f"it is of another level of theory than levels = {dict(levels or {})}"
+            )
+        return made
+
+    def _refused(self, number: int, problem: str) -> SettingsError:
+        return SettingsError("pool_file", self.path, f"frame {number} (from 0): {problem}")
+
+
+def _types(type_names: Sequence[str], mappers: Sequence[Any]) -> torch.Tensor:
+    """The type of each atomic number, ``(n_elements,)``; -1 where there is none."""
+    types = torch.full((_N_ELEMENTS,), -1)
+    if mappers:
+        table = mappers[0].lookup_table[:_N_ELEMENTS]
+        types[: len(table)] = table
+        return types
+    for index, name in enumerate(type_names):
+        if name in ase.data.atomic_numbers:
+            types[ase.data.atomic_numbers[name]] = index
+    return types
 
 
 def _finds_types(transform: Any) -> bool:
     return isinstance(transform, ChemicalSpeciesToAtomTypeMapper)
 
 
-def _energy(frame: Frame) -> float | None:
-    energy = frame.get(AtomicDataDict.TOTAL_ENERGY_KEY)
-    return None if energy is None or bool(energy.isnan().any()) else float(energy)
+def _labelled(fields: Fields, read: Collection[str]) -> frozenset[str]:
+    """The labels that count: known of an atom at least, for all its components."""
+    return frozenset(
+        name
+        for name in read
+        if name in fields
+        and bool(fields[name].reshape(len(fields[name]), -1).isfinite().all(dim=-1).any())
+    )
 
 
-def _weight(frame: Frame) -> float:
-    return float(frame.get("weight", 1.0))
+def _weight(fields: Fields) -> float:
+    return float(fields.get("weight", 1.0))
 
 
-def _from_ase(atoms: ase.Atoms, reading: Mapping[str, Any]) -> Frame:
-    frame = from_ase(atoms, **reading)
-    return {**frame, "weight": torch.tensor(float(atoms.info.get("weight", 1.0)))}
+def _problem_of_weight(weight: float, unweighted: Sequence[str]) -> str | None:
+    if not (math.isfinite(weight) and weight >= 0):
+        return f"its weight is {weight}; allowed is a number of at least 0"
+    if weight != 1.0 and unweighted:
+        return (
+            f"its weight is {weight:g}, but weights multiply squared errors, and the loss' "
+            f"term {unweighted[0]!r} is none; remove 'weight' from the file, or use "
+            "nequip.train.MeanSquaredError"
+        )
+    return None

@@ -89,10 +89,21 @@ class Report:
         if loss.pool_coeff:
             coeffs = coeffs | {"pool": loss.pool_coeff}
         losses = {name: coeff * values[name].detach() for name, coeff in coeffs.items()}
-        losses["base"] = values["weighted_sum"].detach() - sum(losses.values())
+        losses["base"] = self._base_of(values)
         self._log.add_step(
             self._acting(), self._weights, losses, preds, _energy_error(preds, target)
         )
+
+    def _base_of(self, values: dict[str, Tensor]) -> Tensor:
+        """The supervised loss; a part of which the batch has no label (NaN) does not count.
+
+        It is NaN if no part has one.
+        """
+        entries = self.loss.entries
+        weighted = [(entries[name].coeff, values[name]) for name in self.loss.supervised]
+        parts = torch.stack([coeff * value.detach() for coeff, value in weighted if coeff])
+        nothing = parts.isnan().all()
+        return torch.where(nothing, torch.nan, parts.nansum())
 
     def add_validation(
         self, model: torch.nn.Module, output: AtomicDataDict.Type, batch: AtomicDataDict.Type
@@ -105,7 +116,8 @@ class Report:
             batch: with force labels, if there are any; NaN is no label.
         """
         if self._host is None or self._host.model is not model:
-            self._host = NequIPHost(model)  # kept, for its neighbour lists
+            levels = self.loss.settings.nequip.levels
+            self._host = NequIPHost(model, levels)  # kept, for its neighbour lists
         with torch.enable_grad():
             self._watch.add(self._host, batch, output)
 

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ..core.host import plain
 from ..core.neighbours import Edges
+from ..frames.state import CHARGE_KEYS, SPIN_KEYS
 
 #: weight of a structure of the pool, ``(n_structures, 1)``
 WEIGHT = "piwsl_weight"
@@ -51,6 +52,16 @@ def numbers_of(data: AtomicDataDict.Type, type_names: Sequence[str]) -> Tensor:
     numbers = torch.tensor([ase.data.atomic_numbers.get(name, 0) for name in type_names])
     types = data[AtomicDataDict.ATOM_TYPE_KEY].view(-1)
     return numbers.to(types.device)[types]
+
+
+def state_of_fields(data: AtomicDataDict.Type) -> tuple[Tensor | None, Tensor | None]:
+    """Total charges (e) and spin multiplicities, one for each structure; None where there are none.
+
+    They are NequIP's fields ``charge`` and ``spin``, or else MACE's names of the same.
+    """
+    charge = next((data[key] for key in CHARGE_KEYS if key in data), None)
+    spin = next((data[key] for key in SPIN_KEYS if key in data), None)
+    return charge, spin
 
 
 def search(

@@ -76,7 +76,7 @@ class TrainingCalls:
                 the loss.
             join: see :class:`piwsl_plugins.core.step.Step`.
         """
-        self.host = NequIPHost(model)
+        self.host = NequIPHost(model, loss.settings.nequip.levels)
         self.loss, self.terms, self.seed, self.pool = loss, terms, seed, pool
         self.moment, self.join = moment, join
         self._base_uses_forces = loss.base_uses_forces or metrics_use_forces
@@ -170,42 +170,25 @@ class PIWSLCallback(Callback):
     def _attach(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, loss: PIWSLLoss
     ) -> None:
-        from .data import (
-            check_data,
-            check_datamodule,
-            datasets_of,
-            hessian_labels,
-            valid_labels,
-        )
+        from .data import check_datamodule, datasets_of, splits_read
         from .loss import labels_of, uses_forces
         from .notices import say_that_stress_is_left_out
-        from .pool import make_pool
+        from .preparation import prepare
 
         take_files_of_config(loss)
         settings, datamodule = loss.settings, trainer.datamodule
         check_datamodule(settings, datamodule)
-        datasets, metrics = datasets_of(datamodule), pl_module.train_metrics
-        finite = {
-            "train": labels_of([loss, metrics], finite=True),
-            "val": labels_of(pl_module.val_metrics, finite=True),
-            "test": labels_of(pl_module.test_metrics, finite=True),
-        }
-        check_data(datasets, finite)
+        datasets = datasets_of(datamodule, splits_read(pl_module, datamodule))
+        models, seed, metrics = pl_module.model, settings.run.seed, pl_module.train_metrics
         say_that_stress_is_left_out(labels_of([loss]), datasets)
-        models, seed, pool = pl_module.model, settings.run.seed, None
         seed = int(getattr(datamodule, "seed", 0)) if seed is None else seed
-        first = next(iter(models.values()))
-        held_out = valid_labels(settings, datasets, list(first.type_names))
+        labels, held_out, pool = prepare(trainer, pl_module, loss, datasets, seed)
         if not loss.is_on:
             if held_out is not None:
                 check_derivatives(models, loss, [])
             report = Report(loss, [], trainer.world_size, trainer.max_epochs, held_out)
             self._report = None if held_out is None else report
             return
-        if settings.pool.pool_file is not None:
-            fields, unweighted = labels_of([loss]), loss.unweighted
-            pool = make_pool(settings.pool, first, fields, trainer, datasets, seed, unweighted)
-        labels = hessian_labels(settings, datasets, pool, list(first.type_names))
         terms = terms_of(settings, labels)
         check_derivatives(models, loss, terms)
         # as nequip.model names what loads one, in a config of any nesting
@@ -277,6 +260,16 @@ class PIWSLCallback(Callback):
             from .notices import say_which_checkpoints_count
 
             say_which_checkpoints_count(trainer)
+
+    def on_fit_start(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
+    ) -> None:
+        """Look at the model's first energies, on its device."""
+        loss = _piwsl_loss(pl_module)
+        if loss is not None and not self._is_one_too_many(trainer):
+            from .first_energies import check_first_energies
+
+            check_first_energies(trainer, pl_module, loss)
 
     def on_train_batch_end(
         self,

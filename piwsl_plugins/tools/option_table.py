@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from ..core.settings import Settings, default_text
 from ..mace.arguments import MaceSettings
+from ..nequip.settings import NequIPSettings
 
 
 def markdown_table() -> str:
     """All options with default, unit, allowed values and meaning, as a Markdown table."""
     lines = ["| option | default | allowed | meaning |", "|---|---|---|---|"]
     everywhere = Settings.options()
-    for name, option in MaceSettings.options().items():
-        allowed = "; ".join(f"`{value}`: {text}" for value, text in option.choices.items())
-        only = "" if name in everywhere else " *MACE only.*"
-        default = default_text(MaceSettings, name)
-        cells = (f"`{name}`", default, allowed or option.allowed, option.help + only)
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    for settings, host in ((Settings, ""), (MaceSettings, "MACE"), (NequIPSettings, "NequIP")):
+        for name, option in settings.options().items():
+            if host and name in everywhere:
+                continue
+            allowed = "; ".join(f"`{value}`: {text}" for value, text in option.choices.items())
+            only = f" *{host} only.*" if host else ""
+            default = default_text(settings, name)
+            cells = (f"`{name}`", default, allowed or option.allowed, option.help + only)
+            lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines) + "\n"
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 
 import pytest
 
@@ -163,3 +164,14 @@ def test_schedule():
     assert ramp == [0.0, 0.0, 0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
     acts = [weight_factor(options, 6, step) > 0 for step in range(6)]
     assert acts == [True, False, False, False, True, False]
+
+
+def test_names_with_numbers():
+    @dataclasses.dataclass(frozen=True)
+    class Levels(Group):
+        levels: Mapping[str, Sequence[int]] | None = option(None, "…", kind=dict)
+
+    assert Levels({"dataset": [0, 2], "head": 1}).levels == {"dataset": [0, 2], "head": [1]}
+    for wrong in ({}, {"dataset": []}, {"dataset": "0"}, {"dataset": [0.5]}, [0], 0, {"a": True}):
+        with pytest.raises(SettingsError, match="a mapping of names to lists of whole numbers"):
+            Levels(wrong)

@@ -41,6 +41,15 @@ def test_means_over_an_epoch():
     assert statistics.take(reduce=False) == {}
 
 
+def test_steps_without_a_label_are_left_out_of_means():
+    statistics = EpochStatistics()
+    for value in (1.0, math.nan, 3.0):
+        statistics.add("base", torch.tensor(value))
+    assert statistics.take(reduce=False) == {"base": 2.0}
+    statistics.add("base", torch.tensor(math.nan))
+    assert math.isnan(statistics.take(reduce=False)["base"])
+
+
 def test_the_first_step_shows_residuals_beside_the_energy_error():
     means = {"pitc": 1.0, "pitc_rms": 0.03, "energy_error_rms": 0.5}
     text = "RMS pitc residual 30.00 meV/atom, energy RMSE 500.00 meV/atom"

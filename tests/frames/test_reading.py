@@ -6,8 +6,8 @@ from ase.build import bulk, molecule
 from ase.calculators.emt import EMT
 from ase.io import write
 
-from piwsl_plugins.errors import InputError
-from piwsl_plugins.frames.reading import Keys, read_frames, structure_of
+from piwsl_plugins.errors import InputError, SettingsError
+from piwsl_plugins.frames.reading import Keys, read_atoms, read_frames, structure_of
 
 
 def crystal(seed):
@@ -160,3 +160,22 @@ def test_labels_that_are_not_asked_for_are_not_judged(tmp_path):
         read_frames(path, keys=Keys(stress=None))
     with pytest.raises(InputError, match="'REF_stress' is not numeric"):
         read_frames(path, keys=Keys(forces=None))
+
+
+def test_frames_of_a_file_that_an_option_names(data):
+    """By ASE's index behind an @, unless that is part of a file's name; by ASE's arguments."""
+    path, whole = data(), [crystal(seed).positions.tolist() for seed in range(3)]
+
+    def read(name, **arguments):
+        return [
+            atoms.positions.round(6).tolist() for atoms in read_atoms(name, "pool", **arguments)
+        ]
+
+    whole = np.round(whole, 6).tolist()
+    assert read(path) == whole
+    assert read(f"{path}@1:") == whole[1:]
+    assert read(f"{path}@-1", format="extxyz") == whole[2:]
+    at_sign = data("run@0.xyz")
+    assert read(at_sign) == whole
+    with pytest.raises(SettingsError, match=r"'pool' = '.*other.xyz': there is no such file"):
+        read(path.with_name("other.xyz@0"))

@@ -7,10 +7,12 @@ import ase.io
 import numpy as np
 import pytest
 import yaml
+from nequip.train import EnergyForceLoss
 
 from piwsl_plugins.errors import SettingsError
 from piwsl_plugins.nequip.config import DataError
 from piwsl_plugins.nequip.data import check_data, datasets_of
+from piwsl_plugins.nequip.labels import Reads
 
 from .command_line import config, run
 from .conftest import DATA
@@ -81,7 +83,7 @@ def datamodule(path):
 def test_frames_that_cannot_be_right(kind, tmp_path):
     ase.io.write(tmp_path / "bad.xyz", damaged(kind))
     datasets = datasets_of(datamodule(tmp_path / "bad.xyz"))
-    needed = {"train": {"total_energy", "forces"}}
+    needed = {"train": Reads.of("the loss", [EnergyForceLoss()])}
     with pytest.raises(DataError, match=MESSAGES[kind]) as caught:
         check_data(datasets, needed)
     assert str(caught.value).startswith(f"train data '{tmp_path / 'bad.xyz'}', frame 2 (from 0): ")

@@ -115,7 +115,7 @@ def turned_around(frames):
 
 #: what each option that names a file is given, and words of the message
 FILES = {
-    "no labels at all": ("hessian_file", lambda p: p.touch(), "ASE cannot read"),
+    "no labels at all": ("hessian_file", lambda p: p.touch(), "the file is empty"),
     "words": ("hessian_file", lambda p: p.write_text("dear diary\n"), "ASE cannot read"),
     "a broken archive": ("hessian_file", lambda p: p.write_bytes(b"PK\x05\x06"), "'hessian_file'"),
     "pickled objects": (
@@ -148,7 +148,7 @@ FILES = {
         lambda p: hessians(p, structures("train", 4)),
         "none of its 1 labels belongs",
     ),
-    "an empty pool": ("pool_file", lambda p: p.touch(), "ASE cannot read"),
+    "an empty pool": ("pool_file", lambda p: p.touch(), "the file is empty"),
     "words as a pool": ("pool_file", lambda p: p.write_text("nothing"), "ASE cannot read"),
     "a binary pool": ("pool_file", lambda p: p.write_bytes(bytes(range(256))), "ASE cannot read"),
     "a pool of validation": (

@@ -11,7 +11,7 @@ from torch.utils.data import ConcatDataset, Subset
 from piwsl_plugins.core.hessian_labels import write_labels
 from piwsl_plugins.errors import SettingsError
 from piwsl_plugins.nequip.config import DataError
-from piwsl_plugins.nequip.frames import frames_of, seen_frames, sources_of
+from piwsl_plugins.nequip.frames import frames_of, located_frames, seen, sources_of
 
 from .. import conformance
 from .conftest import MODELS
@@ -65,8 +65,8 @@ def test_frames_of_parts_and_sums(ethanol):
     for (_, frame), atoms in zip(raw, [ethanol[1], ethanol[0]], strict=True):
         assert torch.equal(frame["pos"], torch.tensor(atoms.positions))
         assert "edge_index" not in frame and "dataset" not in frame
-    seen = list(seen_frames("data", dataset))
+    made = [seen(frame, source) for source, _, frame in located_frames(dataset)]
     # what follows a search may read the neighbours
-    assert ["edge_index" in frame for frame in seen] == [True, False]
-    assert seen[0]["dataset"] == 7
+    assert ["edge_index" in frame for frame in made] == [True, False]
+    assert made[0]["dataset"] == 7
     assert sources_of(dataset) == [plain, marked]

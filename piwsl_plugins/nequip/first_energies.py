@@ -1,0 +1,129 @@
+"""A NequIP model's energies before its first step, compared with their labels."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import torch
+from lightning.pytorch.utilities.seed import isolate_rng
+from nequip.data import AtomicDataDict
+from nequip.utils import RankedLogger
+
+from ..core.first_energies import FirstEnergies, evenly_spaced
+from ..errors import SettingsError
+from .frames import Fields, left_closed
+from .metrics import field_of
+
+if TYPE_CHECKING:
+    from .loss import PIWSLLoss
+
+logger = RankedLogger(__name__, rank_zero_only=True)
+
+#: builders of models that have been trained before (``nequip/model/saved_models``)
+_PRETRAINED = ("ModelFromCheckpoint", "ModelFromPackage")
+_OF_PRETRAINED = (
+    "give the pretrained model the shifts of the labels' method: modifiers: [{modifier: "
+    "modify_PerTypeScaleShift, shifts: {…}}], see docs/fine_tuning.md"
+)
+_OF_NEW = (
+    "give the model energies of the elements on the scale of the labels: per_type_energy_shifts, "
+    "from isolated atoms or ${training_data_stats:per_atom_energy_mean}"
+)
+
+
+def check_first_energies(trainer: Any, module: Any, loss: PIWSLLoss) -> None:
+    """Refuse a training whose first energies are off by a constant.
+
+    Nothing is judged where the loss has no weight on energies, nor when a training goes on from a
+    checkpoint.
+
+    Args:
+        trainer: Lightning's.
+        module: NequIP's training module, on its device.
+        loss: of the training.
+
+    Raises:
+        SettingsError: naming the remedy.
+    """
+    dataset = getattr(trainer.datamodule, "train_dataset", None)
+    weighted = {field_of(entry.field) for entry in loss.entries.values() if entry.coeff}
+    if not dataset or AtomicDataDict.TOTAL_ENERGY_KEY not in weighted or trainer.ckpt_path:
+        return
+    if len(module.model) > 1:  # which of them gives what is the training module's own affair
+        return
+    model = next(iter(module.model.values()))
+    found = _first_energies(model, dataset[0])
+    if found is None:
+        return
+    pretrained = _is_pretrained(module.hparams.get("model"))
+    remedy = f"{found}; {_OF_PRETRAINED if pretrained else _OF_NEW}"
+    if found.impossible:
+        raise SettingsError("coeffs", _coeffs(loss), remedy)
+    if found.unlikely and pretrained:
+        logger.warning(f"PIWSL: WARNING: {remedy}")
+
+
+def _first_energies(model: Any, dataset: Any) -> FirstEnergies | None:
+    """What the model gives for some training frames; None if none has an energy."""
+    predicted, labels = [], []
+    errors, force_labels = [torch.zeros(0)], [torch.zeros(0)]
+    with isolate_rng(include_cuda=False), left_closed(dataset), _evaluating(model):
+        for index in evenly_spaced(len(dataset)):
+            frame = dataset[index]
+            energy = frame.get(AtomicDataDict.TOTAL_ENERGY_KEY)
+            if energy is None or not energy.isfinite().all():
+                continue
+            output = _evaluated(model, frame)
+            n_atoms = AtomicDataDict.num_nodes(frame)
+            predicted.append(float(output[AtomicDataDict.TOTAL_ENERGY_KEY]) / n_atoms)
+            labels.append(float(energy) / n_atoms)
+            forces = frame.get(AtomicDataDict.FORCE_KEY)
+            if forces is not None and AtomicDataDict.FORCE_KEY in output:
+                known = forces.isfinite()
+                given = output[AtomicDataDict.FORCE_KEY].detach().to(forces)
+                errors.append((given - forces)[known])
+                force_labels.append(forces[known])
+    if not predicted:
+        return None
+    return FirstEnergies.of(
+        predicted, labels, torch.cat(errors).numpy(), torch.cat(force_labels).numpy()
+    )
+
+
+def _evaluated(model: Any, frame: Fields) -> Fields:
+    """The model's answer for one frame, for which compiled models are not compiled.
+
+    ``CompileGraphModel`` of NequIP 0.19 (``nequip/nn/compile.py``) compiles for two frames or more.
+    """
+    batch = AtomicDataDict.batched_from_list([frame])
+    inputs = {key: batch[key] for key in model.model_input_fields if key in batch}
+    device = next(model.parameters()).device
+    with torch.enable_grad():
+        output: Fields = model.forward(AtomicDataDict.to_(inputs, device))
+    return output
+
+
+@contextlib.contextmanager
+def _evaluating(model: torch.nn.Module) -> Iterator[None]:
+    """The model and its parts in evaluation mode, in the context."""
+    training = [part for part in model.modules() if part.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for part in training:
+            part.training = True
+
+
+def _is_pretrained(config: Any) -> bool:
+    """Whether the config of a model loads a trained one, at any depth."""
+    if isinstance(config, dict):
+        target = str(config.get("_target_")).rpartition(".")[2]
+        return target in _PRETRAINED or any(map(_is_pretrained, config.values()))
+    return isinstance(config, (list, tuple)) and any(map(_is_pretrained, config))
+
+
+def _coeffs(loss: PIWSLLoss) -> dict[str, float]:
+    return {name: coeff for name in loss.supervised if (coeff := loss.entries[name].coeff)}

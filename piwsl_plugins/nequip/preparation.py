@@ -1,0 +1,123 @@
+"""What happens to a training's data before its first step: read, checked, matched, logged."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from nequip.train import NequIPLightningModule
+from nequip.utils import RankedLogger
+
+from ..core.hessian_lookup import HessianLabels
+from ..core.hessian_matching import matched_labels
+from ..core.pool import Pool
+from ..errors import SettingsError
+from .data import Datasets
+from .labels import Reads
+from .levels import Levels
+from .pool import make_pool
+from .settings import NequIPSettings
+from .tables import Reader, Table
+
+if TYPE_CHECKING:
+    from .loss import PIWSLLoss
+
+logger = RankedLogger(__name__, rank_zero_only=True)
+
+
+class Prepared(NamedTuple):
+    """What a training has beside NequIP's own data.
+
+    Attributes:
+        labels: Hessian labels, if there is a weight on them.
+        valid_labels: those of validation structures, if there are any.
+        pool: structures beside the training set, if there are any and something has a weight.
+    """
+
+    labels: HessianLabels | None
+    valid_labels: HessianLabels | None
+    pool: Pool | None
+
+
+def prepare(trainer: Any, module: Any, loss: PIWSLLoss, datasets: Datasets, seed: int) -> Prepared:
+    """Check all data that a training reads, and find what belongs to it.
+
+    Args:
+        trainer: Lightning's.
+        module: NequIP's training module.
+        loss: its loss.
+        datasets: of the datamodule.
+        seed: of the pool's order.
+
+    Raises:
+        DataError: for data that cannot be trained on, naming file, frame and remedy.
+        SettingsError: for labels and pools that do not fit it, naming the option.
+    """
+    settings, model = loss.settings, next(iter(module.model.values()))
+    hessian = settings.hessian
+    file = hessian.hessian_file if hessian.hessian_weight else None
+    valid_file = hessian.hessian_valid_file
+    has_pool = loss.is_on and settings.pool.pool_file is not None
+    by_levels = loss.is_on and settings.nequip.levels is not None
+    names = list(model.type_names)
+
+    levels, valid_levels = Levels(settings.nequip.levels), Levels(settings.nequip.levels)
+    of = reads_of(trainer, module, loss)
+    reader = Reader(names, levels)
+    train = reader.read(datasets["train"], of["train"], has_pool, bool(file) or by_levels)
+    valid = Reader(names, valid_levels).read(
+        datasets["val"], of["val"], has_pool, valid_file is not None
+    )
+    test = Reader(names, Levels(None)).read(datasets["test"], of["test"], has_pool)
+    if file or by_levels:
+        levels.check("hessian_file", file, "training data")
+    if valid_file is not None:
+        valid_levels.check("hessian_valid_file", valid_file, "validation data")
+
+    pool = None
+    if has_pool:
+        held_out = [*valid.entries, *test.entries]
+        pool = make_pool(loss, model, trainer, datasets, train.entries, held_out, seed)
+    labels = valid_labels = None
+    if file and datasets["train"]:
+        in_pool = pool.dataset.structures() if pool is not None else []
+        labels = _matched(settings, "hessian_file", train, in_pool)
+    if valid_file is not None:
+        valid_labels = _matched(settings, "hessian_valid_file", valid, [])
+    return Prepared(labels, valid_labels, pool)
+
+
+def reads_of(trainer: Any, module: Any, loss: PIWSLLoss) -> dict[str, Reads]:
+    """The labels that are read of each split."""
+    if type(module).process_target is not NequIPLightningModule.process_target:
+        return {split: Reads("") for split in ("train", "val", "test")}  # labels of its own making
+    valid = module.val_metrics if trainer.limit_val_batches else ()
+    return {
+        "train": Reads.of("training_module.loss", [loss, module.train_metrics]),
+        "val": Reads.of("training_module.val_metrics", valid),
+        "test": Reads.of("training_module.test_metrics", module.test_metrics),
+    }
+
+
+def _matched(
+    settings: NequIPSettings, option: str, table: Table, in_pool: list[Any]
+) -> HessianLabels:
+    try:
+        labels, found = matched_labels(
+            settings.hessian, option, table.carrying, in_pool, table.others
+        )
+    except SettingsError as error:
+        hint = _charges_hint(table, error.remedy)
+        raise SettingsError(error.name, error.value, error.remedy + hint) from error
+    logger.info(found + _charges_hint(table, found))
+    return labels
+
+
+def _charges_hint(table: Table, words: str) -> str:
+    """How NequIP's data gets charges, where labels have them and no frame has."""
+    charged = any(one.charge or one.spin is not None for one in table.seen)
+    if charged or not ("another charge" in words or "another spin" in words):
+        return ""
+    return (
+        "; NequIP's data has no charges: let it read those of its files by include_keys: [charge, "
+        "spin], or by key_mapping: {total_charge: charge, total_spin: spin}"
+    )
