@@ -79,6 +79,7 @@ def _is_told_by_another(error: BaseException) -> bool:
     """Whether rank 0 has the same error: what options are wrong, all ranks know."""
     import torch
 
+    from ..errors import SettingsError
     from .ranks import OfAnotherRank
 
     rank = torch.distributed.get_rank()
