@@ -145,7 +145,7 @@ def atoms_of(structure: Structure) -> Atoms:
     from ase import Atoms as Made
 
     atoms = Made(structure.numbers, structure.positions, cell=structure.cell, pbc=structure.pbc)
-    atoms.info |= State(structure.charge or None, structure.spin, ("charge", "spin")).written()
+    atoms.info |= State(structure.charge or None, structure.spin).written()
     return atoms
 
 
@@ -345,9 +345,7 @@ def _bare(atoms: Atoms, state: State) -> Atoms:
     from ase import Atoms as Bare
 
     bare = Bare(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
-    for name, value in (("charge", state.charge), ("spin", state.spin)):
-        if value is not None:
-            bare.info[name] = int(value) if value == int(value) else value
+    bare.info |= State(state.charge, state.spin).written()
     for name in ("initial_charges", "initial_magmoms"):
         if atoms.has(name):
             bare.set_array(name, atoms.get_array(name))

@@ -1,12 +1,14 @@
-"""Charge and spin of a structure, by whatever name its file gives them."""
+"""Charge and spin of a structure, by whatever name its file gives them.
+
+Importing this module costs nothing but the standard library.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
-
-import numpy as np
 
 #: names of the total charge in e: those of ASE's calculators and NequIP, and of MACE
 CHARGE_KEYS = ("charge", "total_charge")
@@ -21,21 +23,21 @@ class State:
     Attributes:
         charge: in e, or None where none was given.
         spin: multiplicity, or None.
-        names: under which they were given.
+        charge_names: under which the charge was given.
+        spin_names: under which the spin was given.
     """
 
     charge: float | None = None
     spin: float | None = None
-    names: tuple[str, ...] = ()
+    charge_names: tuple[str, ...] = ("charge",)
+    spin_names: tuple[str, ...] = ("spin",)
 
     def written(self) -> dict[str, float]:
         """The same values by the names under which they were given; whole numbers are ints."""
-        values: dict[str, float] = {}
-        for name in self.names:
-            value = self.spin if name in SPIN_KEYS else self.charge
-            if value is not None:
-                values[name] = int(value) if value == int(value) else value
-        return values
+        values = dict.fromkeys(self.charge_names, self.charge)
+        values |= dict.fromkeys(self.spin_names, self.spin)
+        known = {name: value for name, value in values.items() if value is not None}
+        return {n: int(value) if value == int(value) else value for n, value in known.items()}
 
 
 def state_of(info: Mapping[str, Any], charge_key: str = "", spin_key: str = "") -> State:
@@ -53,7 +55,7 @@ def state_of(info: Mapping[str, Any], charge_key: str = "", spin_key: str = "") 
     spin, spin_names = _value(info, (spin_key,) if spin_key else SPIN_KEYS)
     if spin is not None and spin < 0:
         raise ValueError(f"'{spin_names[0]}' is {spin:g}; it is the multiplicity 2S + 1")
-    return State(charge, spin, (*charge_names, *spin_names))
+    return State(charge, spin, tuple(charge_names), tuple(spin_names))
 
 
 def _value(info: Mapping[str, Any], names: tuple[str, ...]) -> tuple[float | None, list[str]]:
@@ -62,10 +64,12 @@ def _value(info: Mapping[str, Any], names: tuple[str, ...]) -> tuple[float | Non
         if info.get(name) is None:
             continue
         try:
-            found[name] = float(np.asarray(info[name], dtype=float).reshape(()))
+            # NumPy's scalars, and arrays of one
+            value = info[name].item() if hasattr(info[name], "item") else info[name]
+            found[name] = float(value)
         except (TypeError, ValueError):
             raise ValueError(f"'{name}' is no number") from None
-        if not np.isfinite(found[name]):
+        if not math.isfinite(found[name]):
             raise ValueError(f"'{name}' is not finite")
     if len(set(found.values())) > 1:
         raise ValueError(f"{' and '.join(f'{n}={v:g}' for n, v in found.items())} disagree")

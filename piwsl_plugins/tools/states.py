@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from ..frames.reading import structure_of
-from ..frames.state import State, state_of
+from ..core.options import option
+from ..frames.state import CHARGE_KEYS, SPIN_KEYS, State, state_of
+from .options import CheckedSettings, add, chosen
 
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from ..frames.reading import Frame
+    from ..frames.reading import Frame, Keys
 
 READ, IGNORED = "read", "ignored"
 #: what a user may say of a calculator
@@ -31,6 +33,39 @@ def add_option(group: argparse._ActionsContainer) -> None:
     group.add_argument("--charges", choices=CHARGES, help=HELP)
 
 
+@dataclasses.dataclass(frozen=True)
+class StateNames(CheckedSettings):
+    """What charge and spin are called in files."""
+
+    charge_key: str | None = option(
+        None,
+        "total charge (e) in the files of structures",
+        derived=" or ".join(CHARGE_KEYS),
+        kind=str,
+    )
+    spin_key: str | None = option(
+        None, "spin multiplicity 2S+1, likewise", derived=" or ".join(SPIN_KEYS), kind=str
+    )
+
+    def keys(self, labels: Keys | None = None) -> Keys:
+        """Names of labels, by default none, with these."""
+        from ..frames.reading import NO_LABELS
+
+        labels = NO_LABELS if labels is None else labels
+        return dataclasses.replace(labels, charge=self.charge_key or "", spin=self.spin_key or "")
+
+
+def add_names(parser: argparse.ArgumentParser) -> None:
+    """The options of a verb that has no other names of what is in files."""
+    group = parser.add_argument_group("names of charge and spin")
+    add(group, StateNames, "charge_key", "spin_key")
+
+
+def named(options: argparse.Namespace) -> Keys:
+    """What :func:`add_names` was given, without labels."""
+    return StateNames(**chosen(options, StateNames)).keys()
+
+
 def told(atoms: Atoms, initial: bool = True) -> dict[str, float]:
     """The "charge" (e) and "spin" (multiplicity 2S + 1) that a structure says it has.
 
@@ -38,10 +73,13 @@ def told(atoms: Atoms, initial: bool = True) -> dict[str, float]:
         atoms: the structure.
         initial: whether the sum of its initial charges is one, where ``info`` has none.
     """
-    found = State(*_values(atoms), NAMES).written()
-    if initial and "charge" not in found and atoms.has("initial_charges"):
-        found |= State(structure_of(atoms).charge, None, ("charge",)).written()
-    return found
+    from ..frames.reading import structure_of
+
+    given = state_of(atoms.info)
+    charge = given.charge
+    if charge is None and initial and atoms.has("initial_charges"):
+        charge = structure_of(atoms).charge
+    return State(charge, given.spin).written()
 
 
 def say(atoms: Atoms) -> None:
@@ -63,6 +101,8 @@ def not_told(
     Returns:
         a part of :func:`told`.
     """
+    from ..frames.reading import structure_of
+
     state, fixed = told(atoms), fixed or {}
     structure = structure_of(atoms)
     right = {"charge": structure.charge == 0, "spin": structure.unpaired == 0}
@@ -78,8 +118,3 @@ def distinct(frames: Sequence[Frame]) -> set[tuple[float, float]]:
 def in_words(state: Mapping[str, float]) -> str:
     """Such as "charge=1, spin=2"."""
     return ", ".join(f"{name}={value:g}" for name, value in state.items())
-
-
-def _values(atoms: Atoms) -> tuple[float | None, float | None]:
-    state = state_of(atoms.info)
-    return state.charge, state.spin

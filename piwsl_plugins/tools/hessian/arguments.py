@@ -144,6 +144,7 @@ def build_parser() -> argparse.ArgumentParser:
     convert.add_argument(
         "--supercell", type=int, nargs=3, metavar="N", help="the supercell that Phonons was given"
     )
+    states.add_names(parser)
     return parser
 
 

@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 from ...core.settings import Hessian
+from .. import states
 from ..calculators import CalculatorSource
 from ..options import chosen
 from ..outputs import alone, check_new
@@ -60,7 +61,7 @@ def _measure(
 
     source = CalculatorSource.parse(options.calculator, options.head, charges=options.charges)
     source.require_package()
-    selection = select(options.data, options.index)
+    selection = select(options.data, options.index, states.named(options))
     prepare(source, selection.frames, options.device)
     run = {"calculator": source.identity, **dataclasses.asdict(settings)}
     store = Store(out, run, options.overwrite, read_finished)

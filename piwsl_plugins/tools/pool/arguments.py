@@ -83,6 +83,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     calculator.add_argument("--head", help="head of a multihead MACE model")
     states.add_option(calculator)
+    states.add_names(parser)
     return parser
 
 

@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import os
 
+from .. import states
 from ..calculators import CalculatorSource
 from ..options import chosen
 from ..outputs import alone, refuse_existing
@@ -37,7 +38,7 @@ def _make(options: argparse.Namespace, settings: PoolSettings, source: Calculato
     from .trajectories import run_all
 
     cells = settings.pressure is not None
-    starts = read_starts(options.data, options.index, options.exclude, cells)
+    starts = read_starts(options.data, options.index, options.exclude, cells, states.named(options))
     prepare(source, list(starts.frames.values()), options.device)
     run = {"calculator": source.identity, **dataclasses.asdict(settings)}
     store = Store(options.out, run, options.overwrite, refuse_existing)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ...frames.identity import StructureIndex
-from ...frames.reading import Frame, read_frames
+from ...frames.reading import NO_LABELS, Frame, Keys, read_frames
 from ...frames.structure import Structure
 from ..errors import InputError
 from ..units import require_angstrom
@@ -28,7 +28,9 @@ class Starts:
     notes: list[str]
 
 
-def read_starts(path: Path, index: str, excluded: Sequence[Path], cells: bool) -> Starts:
+def read_starts(
+    path: Path, index: str, excluded: Sequence[Path], cells: bool, keys: Keys = NO_LABELS
+) -> Starts:
     """Read the files.
 
     Args:
@@ -36,15 +38,18 @@ def read_starts(path: Path, index: str, excluded: Sequence[Path], cells: bool) -
         index: ASE's selection of those to begin at.
         excluded: files of validation and test frames: no trajectory begins at one either.
         cells: whether every frame must be periodic in three directions.
+        keys: names of charge and spin.
 
     Raises:
         InputError: for files and frames that cannot be used, and if no frame is left.
     """
-    everything = read_frames(path)
+    everything = read_frames(path, keys=keys)
     require_angstrom(everything)
     numbers = {frame.where: n for n, frame in enumerate(everything)}
-    selected = everything if index == ":" else read_frames(path, index)
-    held_out = StructureIndex(f.structure for file in excluded for f in read_frames(file))
+    selected = everything if index == ":" else read_frames(path, index, keys)
+    held_out = StructureIndex(
+        f.structure for file in excluded for f in read_frames(file, keys=keys)
+    )
     frames: dict[int, Frame] = {}
     seen = StructureIndex()
     n_single = n_repeated = n_held_out = 0

@@ -86,7 +86,15 @@ def build_parser() -> argparse.ArgumentParser:
         "--fresh", action="store_true", help="compute finished parts of an earlier run again"
     )
     groups = {
-        "data": ("energy_key", "forces_key", "stress_key", "max_frames", "fit_energy_offset"),
+        "data": (
+            "energy_key",
+            "forces_key",
+            "stress_key",
+            "charge_key",
+            "spin_key",
+            "max_frames",
+            "fit_energy_offset",
+        ),
         "models": ("device", "dtype"),
         "what is measured": (
             *("parts", "epsilons", "consistency_frames", "draws", "stretch", "scan_points"),

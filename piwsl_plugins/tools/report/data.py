@@ -78,7 +78,7 @@ def spread(items: Sequence[Any], number: int) -> list[int]:
 
 
 def _keys(settings: ReportSettings) -> Keys:
-    return Keys(settings.energy_key, settings.forces_key, settings.stress_key)
+    return settings.keys(Keys(settings.energy_key, settings.forces_key, settings.stress_key))
 
 
 def _is_isolated(frame: Frame) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...core.options import option
-from ..options import CheckedSettings
+from ..states import StateNames
 
 #: what can be computed for a model, in this order
 PARTS = {
@@ -22,7 +22,7 @@ _DTYPES = {"float64": "", "float32": "", "model": "as stored"}
 
 
 @dataclasses.dataclass(frozen=True)
-class ReportSettings(CheckedSettings):
+class ReportSettings(StateNames):
     """Choices of one report; each says in its help what it is."""
 
     energy_key: str = option("REF_energy", "key of the energy label (eV)", kind=str)

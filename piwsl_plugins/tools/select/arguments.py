@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .. import workers
+from .. import states, workers
 from ..errors import InputError
 from ..outputs import check_file, check_new
 
@@ -94,6 +94,7 @@ def build_parser() -> argparse.ArgumentParser:
     described.add_argument("--head", help="head of a multihead MACE model")
     described.add_argument("--device", default="cpu", help="of the model (default: cpu)")
     workers.add_options(described)
+    states.add_names(parser)
     return parser
 
 

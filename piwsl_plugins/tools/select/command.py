@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from .. import states
 from ..errors import InputError
 from ..outputs import alone
 from .arguments import build_parser, check, outputs_of
@@ -40,7 +41,7 @@ def _select(options: argparse.Namespace) -> None:
     from .soap import CUTOFF
     from .summary import summarise
 
-    pool = read_pool(options.pool, options.given)
+    pool = read_pool(options.pool, options.given, states.named(options))
     if options.n > pool.candidates:
         raise InputError(
             f"--n={options.n}: {options.pool} has {pool.candidates} structures to choose from "

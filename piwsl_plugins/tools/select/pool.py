@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ...frames.identity import StructureIndex
-from ...frames.reading import Frame, iterate_frames
+from ...frames.reading import NO_LABELS, Frame, Keys, iterate_frames
 from ..units import require_angstrom
 
 
@@ -38,18 +38,19 @@ class Pool:
         return len(self.indices)
 
 
-def read_pool(pool: Path, given: Sequence[Path]) -> Pool:
+def read_pool(pool: Path, given: Sequence[Path], keys: Keys = NO_LABELS) -> Pool:
     """Read all structures, and find those that are identical.
 
     Raises:
         InputError: for files that cannot be read, and positions that are not in Å.
     """
-    labelled, known = _each_once(frame for path in given for frame in iterate_frames(path))
+    every = (frame for path in given for frame in iterate_frames(path, keys))
+    labelled, known = _each_once(every)
     candidates: dict[int, int] = {}
     frames: list[Frame] = []
     index, size, met = StructureIndex(), 0, set()
     already_given = 0
-    for number, frame in enumerate(iterate_frames(pool)):
+    for number, frame in enumerate(iterate_frames(pool, keys)):
         size += 1
         same = known.find(frame.structure)
         if same is not None:

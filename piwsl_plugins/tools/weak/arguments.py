@@ -79,7 +79,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--corrections", nargs="+", metavar="MODEL", help="correction models trained before"
     )
     add(correction, WeakSettings, "models", "held_out", "seed")
-    keys = ("energy_key", "forces_key", "stress_key")
+    keys = ("energy_key", "forces_key", "stress_key", "charge_key", "spin_key")
     add(parser.add_argument_group("names of the labels"), WeakSettings, *keys)
     return parser
 

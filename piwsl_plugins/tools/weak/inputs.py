@@ -54,7 +54,8 @@ def read_inputs(training: Path, pool: Path, keys: Keys, labelled: bool) -> Input
     if labelled:
         _require_energies(given, training, keys.energy)
         notes += _forces_unread(given, training, keys.forces)
-    candidates = _each_once(read_frames(pool), pool, notes)
+    structures_alone = dataclasses.replace(keys, energy=None, forces=None, stress=None)
+    candidates = _each_once(read_frames(pool, keys=structures_alone), pool, notes)
     known = StructureIndex(frame.structure for frame in given)
     structures = [frame for frame in candidates if known.find(frame.structure) is None]
     if len(structures) < len(candidates):

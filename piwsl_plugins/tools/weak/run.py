@@ -49,7 +49,7 @@ def label(options: argparse.Namespace, settings: WeakSettings, environment: dict
     command = HostCommand.parse(options.train) if options.train else None
     for path in options.corrections or ():
         CalculatorSource.parse(path).require_package()
-    keys = Keys(settings.energy_key, settings.forces_key, settings.stress_key)
+    keys = settings.keys(Keys(settings.energy_key, settings.forces_key, settings.stress_key))
     inputs = read_inputs(options.training, options.pool, keys, labelled=settings.models > 0)
     stages = Stages(folder_of(options), options.out, options.overwrite)
     if options.until is None:

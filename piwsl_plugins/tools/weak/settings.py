@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from ...core.options import option
-from ..options import CheckedSettings
+from ..states import StateNames
 
 #: the stages in order, each with what it leaves in the folder
 STAGES = {
@@ -17,7 +17,7 @@ STAGES = {
 
 
 @dataclasses.dataclass(frozen=True)
-class WeakSettings(CheckedSettings):
+class WeakSettings(StateNames):
     """Choices of one run, by which its folder is recognised; each says what it is."""
 
     models: int = option(
