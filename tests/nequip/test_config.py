@@ -119,3 +119,12 @@ def test_importing_nequip_loads_neither_loss_nor_callback():
         "piwsl_plugins.nequip._command_line",
         "piwsl_plugins.nequip._extension",
     }
+
+
+def test_frames_of_a_file_are_there(tmp_path):
+    path = tmp_path / "pool.xyz"
+    path.touch()
+    for given in (path, f"{path}@:100"):
+        config.check_files(config.check({"pool_file": str(given)}))
+    with pytest.raises(SettingsError, match="there is no such file"):
+        config.check_files(config.check({"pool_file": f"{tmp_path}/other.xyz@:100"}))
