@@ -72,8 +72,8 @@ class MaceOptions(Group):
     )
     heads: tuple[str, ...] | None = option(
         None,
-        "Heads whose structures carry PIWSL terms, separated by commas; with Hessian labels it must be "
-        "given if there are several, as these are of one method.",
+        "Heads whose structures carry PIWSL terms, separated by commas; with Hessian labels it "
+        "must be given if there are several, as these are of one method.",
         derived="every head but the replay head pt_head",
         kind=tuple,
     )
