@@ -309,6 +309,9 @@ def test_trap_e0s_are_copied_where_the_elements_are_the_same(pretrained, train, 
     assert atomic_energies(model) == atomic_energies(torch.load(pretrained, weights_only=False))
     initial = entries(tmp_path / "trap", "eval")[0]
     assert initial["rmse_e_per_atom"] > 1.0, "eV per atom"
+    text = log(tmp_path / "trap")
+    assert "WARNING: PIWSL: --E0s=estimated: before the first step the model's energies" in text
+    assert "MACE keeps the E0s of a pretrained model that has exactly the elements" in text
 
 
 def test_documented_way_out_of_the_trap(pretrained, train, tmp_path, tuned, monkeypatch):
