@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ..core.options import Group, SettingsError, option
-from ..core.settings import Settings, default_text
+from ..core.settings import GONE, Settings, default_text
 
 #: the base loss that is ours
 ENERGY = "energy"
@@ -90,6 +90,11 @@ class MaceSettings(Settings):
                 "there are no Hessian labels; name their file with hessian_file",
             )
 
+    @property
+    def has_pisc(self) -> bool:
+        """Whether PISC has a weight in either stage."""
+        return super().has_pisc or bool(self.mace.swa_pisc_weight)
+
     def stage_two(self) -> MaceSettings:
         """The settings of stage two: the same with stage two's weights."""
         given = {
@@ -153,6 +158,13 @@ def add_arguments(parser: ArgumentParser) -> None:
             metavar="{" + ",".join(described.choices) + "}" if described.choices else None,
             help=text.replace("%", "%%"),
         )
+    for name in GONE:
+        group.add_argument(
+            *_flags(name),
+            type=_refuse(name),
+            default=argparse.SUPPRESS,
+            help=argparse.SUPPRESS,
+        )
 
 
 def _parse_as(name: str) -> Callable[[str], Any]:
@@ -161,6 +173,13 @@ def _parse_as(name: str) -> Callable[[str], Any]:
             return MaceSettings.options()[name].parse(name, text)
         except SettingsError as error:
             raise ArgumentTypeError(f"{error.value!r} cannot be used: {error.remedy}") from None
+
+    return parse
+
+
+def _refuse(name: str) -> Callable[[str], Any]:
+    def parse(text: str) -> Any:
+        raise ArgumentTypeError(GONE[name])
 
     return parse
 

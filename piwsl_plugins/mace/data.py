@@ -56,7 +56,7 @@ def prepare(run: Callable[[], Any], given: dict[str, Any]) -> Any:
     stages = (settings, settings.stage_two()) if args.swa else (settings,)
     _check_heads(settings, given["heads"])
     heads = carrying_heads(settings.mace.heads, given["heads"])
-    _check_force_labels(args, settings, loader.dataset)
+    _check_force_labels(args, loader.dataset)
     carrying = [config for config in given["head_configs"] if config.head_name in heads]
     training = files.training_data(carrying)
     labels = pool_file = valid_labels = None
@@ -102,24 +102,15 @@ def _check_heads(settings: MaceSettings, heads: Sequence[str]) -> None:
         )
 
 
-def _check_force_labels(args: Namespace, settings: MaceSettings, dataset: Any) -> None:
-    """End the run if an option needs force labels and no structure has them.
-
-    If the base loss could use them, a warning says so: it then trains on energies alone.
-    """
-    adversarial = settings.consistency.displacement == "adversarial"
-    if not adversarial and args.loss == ENERGY:
+def _check_force_labels(args: Namespace, dataset: Any) -> None:
+    """Warn if the base loss could use force labels and no structure has them."""
+    if args.loss == ENERGY:
         return
     if any(bool(has_label(structure, "forces")) for structure in dataset):
         return
-    absent = f"the training data has no force labels under --forces_key={args.forces_key}"
-    if adversarial:
-        arguments.fail(
-            f"--piwsl_displacement=adversarial needs force labels, but {absent}; correct this key "
-            "or choose another value"
-        )
     logging.warning(
-        f"PIWSL: {absent}: the base loss '{args.loss}' trains on the other labels alone, and every "
+        f"PIWSL: the training data has no force labels under --forces_key={args.forces_key}: the "
+        f"base loss '{args.loss}' trains on the other labels alone, and every "
         "step still pays for the forces. If there are labels, correct --forces_key; if not, choose "
         "--piwsl_base_loss=energy"
     )

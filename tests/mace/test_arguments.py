@@ -37,6 +37,14 @@ def test_stage_two_weight_has_both_of_maces_spellings(capsys, flag):
     assert "at least 0" in refused(capsys, "--loss=piwsl", f"{flag}=-0.5")
 
 
+def test_an_option_that_has_another_name_now(capsys):
+    message = refused(capsys, "--loss=piwsl", "--piwsl_pitc_form=first_order")
+    assert message.splitlines()[-1].endswith(
+        "--piwsl_pitc_form: this option is called consistency_form now, for PITC and PISC together"
+    )
+    assert not any("pitc_form" in name for name in vars(check("--loss=piwsl")))
+
+
 def test_unsupported_mace_version(capsys, monkeypatch):
     monkeypatch.setattr(_hooks.importlib.metadata, "version", lambda name: "0.3.13")
     message = refused(capsys, "--loss=piwsl")
