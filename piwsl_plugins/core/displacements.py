@@ -132,9 +132,10 @@ def bond_warning(options: Consistency, shortest_bond: float, prefix: str = "") -
     allowed = math.floor(1000 * options.max_displacement * BOND_SHARE * shortest_bond / length)
     return (
         f"PIWSL: {prefix}max_displacement={options.max_displacement:g} Å moves atoms by up to "
-        f"{length:.2g} Å, {100 * length / shortest_bond:.0f} % of the shortest distance between two atoms of the "
-        f"training data, {shortest_bond:.2f} Å. Beyond {100 * BOND_SHARE:.0f} % the expansion that "
-        f"PITC and PISC compare with does not hold: choose {allowed / 1000:g} Å or less"
+        f"{length:.2g} Å, {100 * length / shortest_bond:.0f} % of the shortest distance between "
+        f"two atoms of the training data, {shortest_bond:.2f} Å. Beyond {100 * BOND_SHARE:.0f} % "
+        "the expansion that PITC and PISC compare with does not hold: choose "
+        f"{allowed / 1000:g} Å or less"
     )
 
 

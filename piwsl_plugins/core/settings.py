@@ -89,7 +89,8 @@ class Consistency(Group):
         },
         refused={
             "fixed_length": "this is called atom_norm now",
-            "one_sided": "this is gone: the paper does not have it; choose uniform or atom_norm",
+            "one_sided": "this is gone, as nothing says that the paper has it; choose uniform "
+            "or atom_norm",
             "adversarial": "this is gone: F − F_ref is not the gradient of the supervised loss, "
             "which the paper has; choose uniform or atom_norm",
         },
