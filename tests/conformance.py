@@ -496,10 +496,12 @@ class HostConformance:
                     output[key], value, rtol=rtol, atol=atol, equal_nan=True, msg=key
                 )
 
-    def test_no_structure_with_a_term(self, framework):
+    @pytest.mark.parametrize("join", [False, True])
+    def test_no_structure_with_a_term(self, framework, join):
         lone = mixed_structures()[2]
         settings = settings_for({"pitc_weight": 1.0, "pisc_weight": 1.0, "hessian_file": "given"})
-        output = run_step(framework, [lone], settings, labels_of(mixed_structures()[:1]))
+        labels = labels_of(mixed_structures()[:1])
+        output = run_step(framework, [lone], settings, labels, join=join)
         for name in ("pitc", "pisc", "hessian"):
             assert output[f"piwsl_{name}"].shape == (0,)
             assert output[f"piwsl_{name}_residual"].shape == (0,)

@@ -211,9 +211,13 @@ class Selection:
         self._edges = DisplacedEdges(made, self.structures.sizes, lists.r_max, self._device)
 
     def like(self, forces: bool) -> list[str]:
-        """The points where forces are needed, or those where energies alone suffice."""
+        """The points where forces, or energies alone, suffice; none without structures."""
         needed = dict.fromkeys(point for term in self._terms for point in term.points)
-        return [point for point in needed if (point in self.forces_at) == forces]
+        return [
+            point
+            for point in needed
+            if point in self._moved and (point in self.forces_at) == forces
+        ]
 
     def batch_at(self, point: str) -> Batch:
         """The structures at a point, for a model call."""
