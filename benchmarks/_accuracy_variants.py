@@ -38,7 +38,7 @@ def base(name: str = "base", arguments: Arguments | None = None, **changes: Any)
 def zero(weight: float, form: str = "auto", pisc: float = 0) -> Variant:
     """PITC, with PISC or without."""
     name = f"{'symmetric' if form == 'symmetric' else 'zero'} w={weight:g}"
-    options = {"pitc_weight": weight, "pitc_form": form, "pisc_weight": pisc}
+    options = {"pitc_weight": weight, "consistency_form": form, "pisc_weight": pisc}
     return Variant(
         name + (f" pisc w={pisc:g}" if pisc else ""),
         {f"piwsl_{key}": value for key, value in options.items()},
@@ -54,7 +54,11 @@ def hessian(weight: float = 1, **options: str) -> Variant:
 
 BASE = base()
 SAFE = Variant("safe")
+#: the ICML setting, k = ½, and with the form of the submitted version
 PAPER = Variant("paper", {"piwsl_preset": "paper"})
+PAPER_FIRST_ORDER = Variant(
+    "paper k=0", {"piwsl_preset": "paper", "piwsl_consistency_form": "first_order"}
+)
 #: other uses of cheap labels: pretraining, at two learning rates, and as level of theory
 CHEAP_RIVALS = (
     *(
@@ -84,15 +88,26 @@ VARIANTS: Mapping[str, tuple[Variant, ...]] = {
         BASE,
         SAFE,
         PAPER,
+        PAPER_FIRST_ORDER,
         base("lora", {"lora": True}),
         *(zero(weight) for weight in (1e-3, 1e-2, 1e-1, 1)),
         zero(1e-2, pisc=1e-2),
     ),
-    "2-scratch": (BASE, SAFE, PAPER, zero(10), zero(1e2), zero(1e3), zero(1e2, pisc=1)),
+    "2-scratch": (
+        BASE,
+        SAFE,
+        PAPER,
+        PAPER_FIRST_ORDER,
+        zero(10),
+        zero(1e2),
+        zero(1e3),
+        zero(1e2, pisc=1),
+    ),
     "3-forces": (
         BASE,
         SAFE,
         PAPER,
+        PAPER_FIRST_ORDER,
         zero(1),
         zero(1e2),
         zero(1e2, form="symmetric"),

@@ -74,11 +74,14 @@ WITHOUT_MODEL = {9: (None, 32), 60: ((5, 3, 1), 32), 200: ((5, 5, 2), 32), 1000:
 STEPS_IN_A_ROW = 4
 #: Hessian labels are not read from a file here, but without its name they have no weight
 HESSIAN: dict[str, Any] = {"hessian_file": "zeros"}
+TRAPEZOID = {"consistency_form": "trapezoid"}
 #: options of PIWSL by name of the row
 VARIANTS: dict[str, dict[str, Any]] = {
     "base": {"pitc_weight": 0.0},
     "PITC": {"pitc_weight": 0.01},
     "PITC+PISC": {"pitc_weight": 0.01, "pisc_weight": 0.01},
+    "PITC, trapezoid": {"pitc_weight": 0.01, **TRAPEZOID},
+    "PITC+PISC, trapezoid": {"pitc_weight": 0.01, "pisc_weight": 0.01, **TRAPEZOID},
     "Hessian": HESSIAN,
     "Hessian, symmetric": {**HESSIAN, "hessian_form": "symmetric"},
     "Hessian, interval 4": {**HESSIAN, "interval": STEPS_IN_A_ROW},
@@ -87,8 +90,8 @@ ENERGY: dict[str, Any] = {"base_loss": "energy"}
 #: for ``--energies-alone``: steps whose base loss has no forces
 ENERGY_VARIANTS: dict[str, dict[str, Any]] = {
     "base": {**ENERGY, "pitc_weight": 0.0},
-    "PITC, symmetric": {**ENERGY, "pitc_weight": 0.01, "pitc_form": "symmetric"},
-    "PITC, first order": {**ENERGY, "pitc_weight": 0.01, "pitc_form": "first_order"},
+    "PITC, symmetric": {**ENERGY, "pitc_weight": 0.01, "consistency_form": "symmetric"},
+    "PITC, first order": {**ENERGY, "pitc_weight": 0.01, "consistency_form": "first_order"},
     "Hessian, energies": {**ENERGY, **HESSIAN, "hessian_form": "energies"},
     "Hessian": {**ENERGY, **HESSIAN},
 }

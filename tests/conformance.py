@@ -204,32 +204,23 @@ class Reference:
     def at(self, atoms: ase.Atoms, field: Tensor) -> tuple[Tensor, Tensor]:
         return self.framework.alone(moved(atoms, field))
 
-    def consistency(self, atoms: ase.Atoms) -> dict[str, list[Tensor]]:
-        """PITC and PISC in eV, one number per path."""
+    def consistency(self, atoms: ase.Atoms) -> dict[str, Tensor]:
+        """PITC and PISC in eV."""
         options, n, keys = self.settings.consistency, len(atoms), keys_of(atoms)
         energy, forces = self.at(atoms, torch.zeros(n, 3))
-        waypoint = rounded(atoms, displacements.draw(options, "waypoint", keys, [n]))
-        if options.displacement == "adversarial":
-            error = (forces - torch.from_numpy(atoms.arrays["REF_forces"])).detach()
-            delta = options.max_displacement * error / error.norm(dim=1, keepdim=True)
-        else:
-            delta = displacements.draw(options, "displaced", keys, [n])
-        delta = rounded(atoms, delta)
+        delta, waypoint = (
+            rounded(atoms, displacements.draw(options, stream, keys, [n]))
+            for stream in ("displaced", "waypoint")
+        )
         there, there_forces = self.at(atoms, delta)
-        extrapolated = energy - (delta * forces).sum()
-        found = {"pitc": [there - extrapolated]}
-        if options.pitc_form == "symmetric":
-            found["pitc"] = [0.5 * (there + self.at(atoms, -delta)[0]) - energy]
+        if options.consistency_form == "symmetric":
+            return {"pitc": 0.5 * (there + self.at(atoms, -delta)[0]) - energy}
+        k = {"first_order": 0.0, "trapezoid": 0.5}[options.consistency_form]
         via, via_forces = self.at(atoms, waypoint)
-        paths = {
-            "displaced": there - via + ((delta - waypoint) * via_forces).sum(),
-            "extrapolated": extrapolated - via + ((delta - waypoint) * via_forces).sum(),
-            "waypoint": via - there + ((waypoint - delta) * there_forces).sum(),
-            "origin": energy - via - (waypoint * via_forces).sum(),
-        }
-        every = options.pisc_vertex == "all"
-        found["pisc"] = list(paths.values()) if every else [paths[options.pisc_vertex]]
-        return found
+        leg = delta - waypoint
+        along = (delta * ((1 - k) * forces + k * there_forces)).sum()
+        second = (leg * ((1 - k) * via_forces + k * there_forces)).sum()
+        return {"pitc": there - (energy - along), "pisc": there - (via - second)}
 
     def hessian(self, atoms: ase.Atoms, label: HessianLabel) -> Tensor:
         """Penalties of the Hessian term, one per component or structure."""
@@ -259,12 +250,7 @@ class Reference:
     def penalty(self, residual: Tensor, n: int) -> Tensor:
         options = self.settings.consistency
         value = residual / n if options.normalization == "per_atom" else residual
-        if options.metric == "mse":
-            return value**2
-        if options.metric == "mae":
-            return value.abs()
-        delta = options.huber_delta
-        return 0.5 * value**2 if value.abs() < delta else delta * (value.abs() - 0.5 * delta)
+        return value**2
 
     def terms(
         self, structures: list[ase.Atoms], labels: list[HessianLabel] = ()
@@ -274,27 +260,30 @@ class Reference:
         for atoms in structures:
             if len(atoms) == 1:
                 continue
-            for name, residuals in self.consistency(atoms).items():
-                values = [self.penalty(residual, len(atoms)) for residual in residuals]
-                found[name].append((sum(values) / len(values)).view(1))
+            for name, residual in self.consistency(atoms).items():
+                found[name].append(self.penalty(residual, len(atoms)).view(1))
             for label in labels:
                 if np.array_equal(label.positions, atoms.positions):
                     found["hessian"].append(self.hessian(atoms, label))
         return {name: torch.cat(values) for name, values in found.items() if values}
 
 
+TRAPEZOID = {"consistency_form": "trapezoid"}
 CASES: dict[str, dict[str, Any]] = {
     "pitc": {"pitc_weight": 1.0},
-    "symmetric": {"pitc_weight": 1.0, "pitc_form": "symmetric"},
+    "symmetric": {"pitc_weight": 1.0, "consistency_form": "symmetric"},
     "pitc and pisc": {"pitc_weight": 1.0, "pisc_weight": 1.0},
     "pisc": {"pitc_weight": 0.0, "pisc_weight": 1.0},
-    "extrapolated": {"pitc_weight": 0.0, "pisc_weight": 1.0, "pisc_vertex": "extrapolated"},
-    "waypoint": {"pitc_weight": 1.0, "pisc_weight": 1.0, "pisc_vertex": "waypoint"},
-    "all": {"pitc_weight": 1.0, "pisc_weight": 1.0, "pisc_vertex": "all"},
-    "one-sided": {"pitc_weight": 1.0, "displacement": "one_sided", "normalization": "total"},
-    "fixed length": {"pitc_weight": 1.0, "displacement": "fixed_length", "metric": "mae"},
-    "huber": {"pitc_weight": 1.0, "metric": "huber", "huber_delta": 0.005},
-    "adversarial": {"pitc_weight": 1.0, "pisc_weight": 1.0, "displacement": "adversarial"},
+    "trapezoid": {"pitc_weight": 1.0, **TRAPEZOID},
+    "trapezoid, pitc and pisc": {"pitc_weight": 1.0, "pisc_weight": 1.0, **TRAPEZOID},
+    "trapezoid, pisc": {"pitc_weight": 0.0, "pisc_weight": 1.0, **TRAPEZOID},
+    "paper": {"preset": "paper"},
+    "total": {"pitc_weight": 1.0, "normalization": "total"},
+    "norm over the structure": {
+        "pitc_weight": 1.0,
+        "pisc_weight": 1.0,
+        "displacement": "structure_norm",
+    },
 }
 #: with a step at which differences along δ lose few digits
 HESSIAN_CASES: dict[str, dict[str, Any]] = {
@@ -303,6 +292,7 @@ HESSIAN_CASES: dict[str, dict[str, Any]] = {
     "symmetric": {"hessian_form": "symmetric"},
     "energies": {"hessian_form": "energies"},
     "beside PITC and PISC": {"pitc_weight": 1.0, "pisc_weight": 1.0},
+    "beside the trapezoid": {"pitc_weight": 1.0, "pisc_weight": 1.0, **TRAPEZOID},
 }
 
 
@@ -389,22 +379,37 @@ class HostConformance:
         assert max(float(value.abs().max()) for value in found) > 1e-3
         assert_agree(found, gradients(reference.framework, [expected]))
 
-    def test_adversarial_displacements_ask_for_forces_themselves(self, framework):
-        """Also where neither the supervised loss nor PITC does."""
-        given = {"pitc_weight": 0.0, "pisc_weight": 1.0, "displacement": "adversarial"}
-        settings = settings_for(given, forces=False)
+    def test_forces_at_both_ends_are_asked_for_by_the_terms_themselves(self, framework):
+        """Also where the supervised loss has none; and once for both terms."""
+        settings = settings_for({"preset": "paper"}, forces=False)
         structures = mixed_structures()
         output = run_step(framework, structures, settings, base_uses_forces=False)
-        expected = Reference(framework, settings).terms(structures)["pisc"]
-        assert_agree([output["piwsl_pisc"]], [expected])
+        expected = Reference(framework, settings).terms(structures)
+        for name in ("pitc", "pisc"):
+            assert_agree([output[f"piwsl_{name}"]], [expected[name]])
 
+    @pytest.mark.parametrize("case", ["trapezoid", "trapezoid, pitc and pisc", "pitc and pisc"])
+    def test_points_are_evaluated_once(self, framework, case, monkeypatch):
+        evaluate, calls = framework.host.evaluate, []
+
+        def recorded(batch: Batch, forces: bool) -> Evaluated:
+            calls.append(forces)
+            return evaluate(batch, forces)
+
+        monkeypatch.setattr(framework.host, "evaluate", recorded)
+        run_step(framework, mixed_structures()[:2], settings_for(CASES[case]), join=False)
+        expected = {"pitc and pisc": [False, True], "trapezoid": [True]}
+        assert sorted(calls) == expected.get(case, [True, True])
+
+    @pytest.mark.parametrize("form", ["first_order", "trapezoid"])
     @pytest.mark.parametrize("forces", [True, False])
-    def test_joined_calls_give_the_same(self, framework, forces):
+    def test_joined_calls_give_the_same(self, framework, forces, form):
         structures = mixed_structures()
         labels = labels_of(structures[:2])
-        form = "forces" if forces else "energies"
-        options = {"pitc_weight": 1.0, "hessian_file": "given", "hessian_form": form}
-        settings = settings_for(options | ({"pisc_weight": 1.0} if forces else {}), forces)
+        options = {"pitc_weight": 1.0, "hessian_file": "given"}
+        options |= {"hessian_form": "forces" if forces else "energies"}
+        with_pisc = {"pisc_weight": 1.0, "consistency_form": form}
+        settings = settings_for(options | (with_pisc if forces else {}), forces)
         found = [
             run_step(framework, structures, settings, labels, structures[3:], forces, join)
             for join in (False, True)
@@ -415,14 +420,18 @@ class HostConformance:
             assert_agree(*(gradients(framework, values) for values in pair))
 
     @pytest.mark.parametrize("join", [False, True])
-    @pytest.mark.parametrize("form", ["forces", "symmetric", "energies"])
+    @pytest.mark.parametrize("form", ["forces", "symmetric", "energies", "trapezoid"])
     def test_nothing_is_copied_back_from_the_device(self, small_model, form, join, monkeypatch):
         """A step on torch's device without data, where every such copy is an error.
 
         What the model answers there is what it answers on the CPU in the same step.
         """
-        options = {"pitc_weight": 1.0, "hessian_file": "given", "hessian_form": form}
-        settings = settings_for(options | ({} if form == "energies" else {"pisc_weight": 1.0}))
+        options = {"pitc_weight": 1.0, "hessian_file": "given"}
+        if form == "trapezoid":
+            options |= {"pisc_weight": 1.0, **TRAPEZOID}
+        else:
+            options |= {"hessian_form": form} | ({} if form == "energies" else {"pisc_weight": 1.0})
+        settings = settings_for(options)
         structures, host = mixed_structures(), small_model.host
         terms = terms_of(settings, HessianLabels(labels_of(structures[:2])))
         batch, pool = small_model.batch(structures[:3]), small_model.batch(structures[3:])
@@ -476,7 +485,7 @@ class HostConformance:
     @pytest.mark.parametrize("join", [False, True])
     def test_the_output_for_the_batch_is_untouched(self, framework, join):
         structures = mixed_structures()
-        settings = settings_for({"pitc_weight": 1.0, "pisc_weight": 1.0, "pisc_vertex": "all"})
+        settings = settings_for({"pitc_weight": 1.0, "pisc_weight": 1.0, **TRAPEZOID})
         for _ in range(3):  # TorchScript optimises a model during its first calls
             plain = framework.call(framework.batch(structures), True)
         output = run_step(framework, structures, settings, join=join)
@@ -487,13 +496,15 @@ class HostConformance:
                     output[key], value, rtol=rtol, atol=atol, equal_nan=True, msg=key
                 )
 
-    def test_no_structure_with_a_term(self, framework):
+    @pytest.mark.parametrize("join", [False, True])
+    def test_no_structure_with_a_term(self, framework, join):
         lone = mixed_structures()[2]
         settings = settings_for({"pitc_weight": 1.0, "pisc_weight": 1.0, "hessian_file": "given"})
-        output = run_step(framework, [lone], settings, labels_of(mixed_structures()[:1]))
+        labels = labels_of(mixed_structures()[:1])
+        output = run_step(framework, [lone], settings, labels, join=join)
         for name in ("pitc", "pisc", "hessian"):
             assert output[f"piwsl_{name}"].shape == (0,)
-            assert output[f"piwsl_{name}_residual"].shape == (1, 0)
+            assert output[f"piwsl_{name}_residual"].shape == (0,)
 
     @pytest.mark.parametrize("name", ["ethanol_gfn2_train", "periodic_gfn2_train"])
     def test_invariance_under_rotation_and_permutation(self, framework, name, monkeypatch):

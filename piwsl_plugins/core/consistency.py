@@ -1,4 +1,8 @@
-"""PITC and PISC residuals (Takamoto, Zaverkin, Niepert, arXiv 2408.05215, section 3).
+"""PITC and PISC residuals (Takamoto, Zaverkin, Niepert, arXiv 2408.05215, equations 4 to 7).
+
+The paper weights the forces at the two ends of a path with 1 − k and k. Here k is 0 (the form of
+the submitted version: the forces at the beginning) or ½ (the trapezoidal rule, of the settings of
+the ICML version: forces at the end are given, too).
 
 Every function takes any number of structures of any sizes, stacked along the atom axis;
 ``structure_index`` says to which structure each atom belongs. Sums are per structure.
@@ -35,10 +39,13 @@ def pitc_residual(
     displaced_energy: Tensor,
     displacement: Tensor,
     structure_index: Tensor,
+    displaced_forces: Tensor | None = None,
 ) -> Tensor:
-    """Physics-informed Taylor-expansion consistency: E(r+δ) − [E(r) − <δ, F(r)>].
+    """Physics-informed Taylor-expansion consistency: E(r+δ) − [E(r) − <δ, (1−k) F(r) + k F(r+δ)>].
 
-    For a conservative model (F = −∇E) this is ½ δᵀHδ + O(δ³), H being the model's Hessian.
+    k is ½ where the forces at r+δ are given, else 0. For a conservative model (F = −∇E) with the
+    Hessian H and the third derivatives T the residual is (½ − k) δᵀHδ + (1/6 − k/2) T[δ,δ,δ] +
+    O(δ⁴): at k = 0 a measure of curvature, at k = ½ −T[δ,δ,δ]/12.
 
     Args:
         energy: E(r), ``(n_structures,)`` in eV.
@@ -46,10 +53,13 @@ def pitc_residual(
         displaced_energy: E(r+δ), ``(n_structures,)`` in eV.
         displacement: δ, ``(n_atoms, 3)`` in Å.
         structure_index: ``(n_atoms,)``, the structure of each atom.
+        displaced_forces: F(r+δ), ``(n_atoms, 3)`` in eV/Å, for k = ½.
 
     Returns:
         ``(n_structures,)`` in eV.
     """
+    if displaced_forces is not None:
+        forces = 0.5 * (forces + displaced_forces)
     return displaced_energy - (
         energy - work(forces, displacement, structure_index, energy.shape[0])
     )
@@ -58,8 +68,8 @@ def pitc_residual(
 def symmetric_residual(energy: Tensor, displaced_energy: Tensor, mirrored_energy: Tensor) -> Tensor:
     """Symmetric, force-free form of PITC: ½[E(r+δ) + E(r−δ)] − E(r).
 
-    For a conservative model this is ½ δᵀHδ + O(δ⁴): the same as :func:`pitc_residual`, without
-    its third-order term and without forces.
+    Not in the paper. For a conservative model this is ½ δᵀHδ + O(δ⁴): the same as
+    :func:`pitc_residual` with k = 0, without its third-order term and without forces.
 
     Args:
         energy: E(r), ``(n_structures,)`` in eV.
@@ -79,10 +89,11 @@ def pisc_residual(
     displacement: Tensor,
     waypoint_displacement: Tensor,
     structure_index: Tensor,
+    displaced_forces: Tensor | None = None,
 ) -> Tensor:
-    """Physics-informed spatial consistency: E(r+δ) − [E(r+δ') − <δ−δ', F(r+δ')>].
+    """Physics-informed spatial consistency: PITC from r+δ' to r+δ, a second path through r+δ'.
 
-    The point r+δ is reached on a second path, through the waypoint r+δ'.
+    E(r+δ) − [E(r+δ') − <δ−δ', (1−k) F(r+δ') + k F(r+δ)>], k as in :func:`pitc_residual`.
 
     Args:
         waypoint_energy: E(r+δ'), ``(n_structures,)`` in eV.
@@ -91,6 +102,7 @@ def pisc_residual(
         displacement: δ, ``(n_atoms, 3)`` in Å.
         waypoint_displacement: δ', ``(n_atoms, 3)`` in Å.
         structure_index: ``(n_atoms,)``, the structure of each atom.
+        displaced_forces: F(r+δ), ``(n_atoms, 3)`` in eV/Å, for k = ½.
 
     Returns:
         ``(n_structures,)`` in eV.
@@ -101,4 +113,5 @@ def pisc_residual(
         displaced_energy,
         displacement - waypoint_displacement,
         structure_index,
+        displaced_forces,
     )

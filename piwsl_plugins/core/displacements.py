@@ -15,15 +15,22 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..frames.distances import shortest_distance
+from ..frames.structure import Structure
 from .settings import Consistency
 
+#: part of a bond length above which a displacement is long (arXiv 2408.05215)
+BOND_SHARE = 0.3
+#: of all bonds, that of H2, in Å
+SHORTEST_BOND = 0.7
 #: one random key per structure
 Keys = NDArray[np.uint64]
 
@@ -88,8 +95,7 @@ def draw(options: Consistency, stream: str, keys: Keys, sizes: Sequence[int]) ->
     """Random displacements of a batch.
 
     Args:
-        options: ``displacement`` and ``max_displacement`` are used; of "adversarial" ones only
-            the waypoint is random, and uniform.
+        options: ``displacement`` and ``max_displacement`` are used.
         stream: "displaced" for δ or "waypoint" for δ'; the two are independent.
         keys: one per structure, from :func:`epoch_keys`.
         sizes: number of atoms of each structure.
@@ -97,26 +103,48 @@ def draw(options: Consistency, stream: str, keys: Keys, sizes: Sequence[int]) ->
     Returns:
         ``(n_atoms, 3)`` in Å, float64, on the CPU.
     """
-    if options.displacement == "one_sided":
-        return unit(keys, stream, sizes) * options.max_displacement
-    if options.displacement == "fixed_length":
-        vectors = normal(keys, stream, sizes)
+    if options.displacement == "uniform":
+        return uniform(keys, stream, sizes, options.max_displacement)
+    vectors = normal(keys, stream, sizes)
+    if options.displacement == "atom_norm":
         return torch.nn.functional.normalize(vectors, dim=-1) * options.max_displacement
-    return uniform(keys, stream, sizes, options.max_displacement)
+    norms = torch.stack([block.norm() for block in vectors.split(list(sizes))])
+    lengths = torch.repeat_interleave(norms, torch.as_tensor(sizes)).unsqueeze(-1)
+    return vectors / lengths * options.max_displacement
 
 
-def adversarial(options: Consistency, force_error: Tensor) -> Tensor:
-    """Displacements of length ``max_displacement`` along the force error of each atom.
+def longest(options: Consistency) -> float:
+    """How far an atom can be moved, in Å."""
+    diagonal = 3.0**0.5 if options.displacement == "uniform" else 1.0
+    return diagonal * options.max_displacement
+
+
+def bond_warning(
+    options: Consistency, structures: Iterable[Structure], prefix: str = ""
+) -> str | None:
+    """A warning that displacements are long for the bonds of the data, or None.
+
+    The expansion that PITC and PISC compare with holds for small displacements; the paper has at
+    most some 30 % of a bond length.
 
     Args:
-        options: ``max_displacement`` is used.
-        force_error: F − F_ref, ``(n_atoms, 3)`` in eV/Å; taken as a constant.
-
-    Returns:
-        ``(n_atoms, 3)`` in Å, on the device of ``force_error``; 0 for an atom without force error.
+        options: of PITC and PISC.
+        structures: training data; gone through only if some bond may be too short.
+        prefix: what precedes an option's name where the user writes it ("--piwsl_" for MACE).
     """
-    direction = torch.nn.functional.normalize(force_error.detach(), dim=-1)
-    return direction * options.max_displacement
+    length = longest(options)
+    if not (options.pitc_weight or options.pisc_weight) or length <= BOND_SHARE * SHORTEST_BOND:
+        return None
+    bond = shortest_distance(structures, below=length / BOND_SHARE)
+    if bond is None:
+        return None
+    allowed = math.floor(1000 * options.max_displacement * BOND_SHARE * bond / length)
+    return (
+        f"PIWSL: {prefix}max_displacement={options.max_displacement:g} Å moves atoms by up to "
+        f"{length:.2g} Å, {100 * length / bond:.0f} % of the shortest distance between two atoms "
+        f"of the training data, {bond:.2f} Å. Beyond {100 * BOND_SHARE:.0f} % the expansion that "
+        f"PITC and PISC compare with does not hold: choose {allowed / 1000:g} Å or less"
+    )
 
 
 def _digest(data: bytes | memoryview) -> int:

@@ -7,13 +7,12 @@ import dataclasses
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from .consistency import symmetric_residual
 from .displacements import Keys
 from .hessian_lookup import HessianLabels
 from .hessian_targets import draw_targets
-from .host import Evaluated, Structures
+from .host import Structures
 from .penalties import Penalty, Squares
 from .settings import Hessian
 from .terms import Drawn, Points, Residual, Term
@@ -24,8 +23,6 @@ HESSIAN_LENGTH = 0.05
 
 class HessianDisplacements:
     """δ of Hessian labels, of the structures that have one."""
-
-    needs_force_labels = False
 
     def __init__(self, options: Hessian, labels: HessianLabels) -> None:
         self.options = options
@@ -41,7 +38,7 @@ class HessianDisplacements:
         numbers = np.array(self.labels.numbers_of(structures), dtype=np.int64)
         return dataclasses.replace(structures, labels=numbers)
 
-    def choose(self, structures: Structures, force_labels: Tensor | None) -> NDArray[np.bool_]:
+    def choose(self, structures: Structures) -> NDArray[np.bool_]:
         """Those with a label."""
         assert structures.labels is not None
         return structures.labels >= 0
@@ -55,10 +52,6 @@ class HessianDisplacements:
         if self.options.hessian_form != "forces":
             fields["mirrored_probe"] = -fields["probe"]
         return Drawn(fields, targets)
-
-    def late(self, origin: Evaluated, force_labels: Tensor | None) -> dict[str, Tensor]:
-        """None."""
-        return {}
 
 
 class _Hessian(Term):
@@ -116,7 +109,7 @@ class HessianForces(_Hessian):
         value = (change.index_select(0, columns) - demanded) / size.unsqueeze(-1)
         penalty = self.penalty(HESSIAN_LENGTH * value)
         structure = structure.repeat_interleave(penalty.numel() // len(value) if len(value) else 1)
-        return Residual(penalty.reshape(-1), value.detach().reshape(1, -1), structure)
+        return Residual(penalty.reshape(-1), value.detach().reshape(-1), structure)
 
 
 class HessianEnergies(_Hessian):
@@ -142,4 +135,4 @@ class HessianEnergies(_Hessian):
         value = 2.0 * (curvature - demanded) / squares
         penalty = self.penalty(HESSIAN_LENGTH * value.unsqueeze(-1)).reshape(-1)
         structure = torch.arange(len(value), device=value.device)
-        return Residual(penalty, value.detach().unsqueeze(0), structure)
+        return Residual(penalty, value.detach(), structure)

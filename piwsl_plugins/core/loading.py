@@ -6,8 +6,6 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import numpy as np
-
 from .host import STRUCTURES, Batch, Structures
 from .neighbours import NeighbourLists
 from .terms import Term
@@ -46,10 +44,7 @@ class Describing:
         structures = self._describe(batch)
         for displacer in self._displacers:
             structures = displacer.look_up(structures)
-            which = np.ones(len(structures), dtype=bool)
-            if not displacer.needs_force_labels:
-                which = displacer.choose(structures, None)
-            which = structures.carry & which
+            which = structures.carry & displacer.choose(structures)
             structures = structures.with_lists(self._lists, displacer.reach, which)
         batch[STRUCTURES] = structures
         return batch

@@ -16,7 +16,8 @@ from .options import Group, Groups, option
 
 #: the word by which an option's value is found by us
 AUTO = "auto"
-#: PITC's default weight: little enough to do no harm (docs/accuracy.md)
+#: PITC's default weight: little enough to do no harm in the forms that are the default
+#: (docs/accuracy.md), which stay so until 'trapezoid' has been measured at the published weight
 SAFE_WEIGHT = 0.001
 #: of Hessians, relative to their largest element: beyond, no noise explains it
 LARGEST_NOISE = 0.2
@@ -26,10 +27,18 @@ PRESETS: dict[str, dict[str, Any]] = {
     "paper": {
         "pitc_weight": 1.2,
         "pisc_weight": 0.01,
+        "consistency_form": "trapezoid",
         "max_displacement": 0.05,
-        "displacement": "one_sided",
+        "displacement": "atom_norm",
         "normalization": "total",
     },
+}
+#: options of earlier versions, and what to do
+GONE: dict[str, str] = {
+    "pitc_form": "this option is called consistency_form now, for PITC and PISC together",
+    "pisc_vertex": "this option is gone: PISC is checked at r+δ; leave it out",
+    "metric": "this option is gone: the penalty is the square of a residual; leave it out",
+    "huber_delta": "this option is gone: the penalty is the square of a residual; leave it out",
 }
 
 
@@ -43,39 +52,30 @@ class Consistency(Group):
         derived=f"{SAFE_WEIGHT:g}, with hessian_file 0",
         minimum=0.0,
     )
-    pitc_form: str = option(
-        AUTO,
-        "How PITC measures the curvature.",
-        kind=str,
-        choices={
-            "first_order": "E(r+δ) − [E(r) − <δ, F(r)>], as published",
-            "symmetric": "½[E(r+δ) + E(r−δ)] − E(r), without forces and without the third-order "
-            "term",
-            AUTO: "'symmetric' where nothing else needs forces, else 'first_order'",
-        },
-    )
     pisc_weight: float = option(
         0.0,
         "Weight of the spatial consistency (PISC); 0 switches it off and saves about one more "
         "force evaluation per step.",
         minimum=0.0,
     )
-    pisc_vertex: str = option(
-        "displaced",
-        "Where the second path, over the waypoint r+δ', is checked.",
+    consistency_form: str = option(
+        AUTO,
+        "Which forces PITC and PISC compare energy differences with; written for PITC.",
         kind=str,
         choices={
-            "displaced": "at r+δ, against the model's energy",
-            "extrapolated": "at r+δ, against PITC's extrapolation from r",
-            "waypoint": "back at r+δ', coming from r+δ",
-            "origin": "back at r, coming from r+δ'",
-            "all": "the mean of the four",
+            "first_order": "E(r+δ) − [E(r) − <δ, F(r)>], those at the beginning: k = 0, the "
+            "paper's submitted form",
+            "trapezoid": "E(r+δ) − [E(r) − ½<δ, F(r) + F(r+δ)>], those at both ends: k = ½, the "
+            "paper's ICML setting",
+            "symmetric": "½[E(r+δ) + E(r−δ)] − E(r), none, and without the third-order term of "
+            "'first_order'; PITC alone",
+            AUTO: "'symmetric' where nothing else needs forces, else 'first_order'",
         },
     )
     max_displacement: float = option(
         0.05,
-        "Bound of the displacements: per Cartesian component for 'uniform' and 'one_sided', length "
-        "per atom for the others.",
+        "Size ε of the displacements, as 'displacement' says; some 30 % of the shortest bond at "
+        "most.",
         unit="Å",
         minimum=0.0,
         exclusive=True,
@@ -86,32 +86,25 @@ class Consistency(Group):
         "How displacements are drawn.",
         kind=str,
         choices={
-            "uniform": "each component uniform in [-max, max]",
-            "one_sided": "each component uniform in [0, max), as published",
-            "fixed_length": "random direction, length max",
-            "adversarial": "length max along F - F_ref (structures without force labels carry no "
-            "PITC and PISC); the waypoint of PISC is drawn as 'uniform'",
+            "uniform": "each component uniform in [−ε, ε]",
+            "atom_norm": "ε g/‖g‖ with the norm over each atom, g Gaussian: every atom moves by ε",
+            "structure_norm": "the same with the norm over the structure: of N atoms, one moves by "
+            "some ε/√N",
         },
-    )
-    metric: str = option(
-        "mse",
-        "Penalty of a residual of PITC and PISC.",
-        kind=str,
-        choices={"mse": "its square", "mae": "its magnitude", "huber": "Huber loss"},
-    )
-    huber_delta: float = option(
-        0.01,
-        "Residual above which the Huber penalty grows linearly (per atom or total, as "
-        "'normalization' says).",
-        unit="eV",
-        minimum=0.0,
-        exclusive=True,
+        refused={
+            "fixed_length": "this is called atom_norm now",
+            "one_sided": "this is gone, as nothing says that the paper has it; choose uniform "
+            "or atom_norm",
+            "adversarial": "this is gone: F − F_ref is not the gradient of the supervised loss, "
+            "which the paper has; choose uniform or atom_norm",
+        },
     )
     normalization: str = option(
         "per_atom",
-        "Whether residuals of PITC and PISC are divided by the number of atoms before the penalty.",
+        "Whether residuals of PITC and PISC are divided by the number of atoms before they are "
+        "squared.",
         kind=str,
-        choices={"per_atom": "divided", "total": "as published"},
+        choices={"per_atom": "divided", "total": "not divided"},
     )
 
 
@@ -229,11 +222,10 @@ class Run(Group):
     preset: str = option(
         "safe",
         "Values of all options that are not given. 'safe' is weak enough to do no harm; 'paper' "
-        "is the published setting for ANI-1x, meant for models whose forces are not the gradient "
-        "of the energy: with MACE and NequIP it can flatten the potential, most of all in "
-        "fine-tuning.",
+        "is the ICML setting for ANI-1x (k = ½), whose tables are most of models that predict "
+        "forces directly: what its weights do to MACE and NequIP has not been measured over seeds.",
         kind=str,
-        choices={"safe": "the defaults", "paper": "arXiv 2408.05215, ANI-1x"},
+        choices={"safe": "the defaults", "paper": "arXiv 2408.05215, ANI-1x, ICML version"},
     )
     softening_guard: str = option(
         "warn",
@@ -278,22 +270,24 @@ class Settings(Groups):
                 hessian.hessian_weight,
                 "there are no Hessian labels; name their file with hessian_file",
             )
-        adversarial = consistency.displacement == "adversarial"
-        if adversarial and consistency.pitc_form == "symmetric":
+        if consistency.consistency_form == "symmetric" and self.has_pisc:
             raise SettingsError(
-                "pitc_form", "symmetric", "displacement 'adversarial' needs forces; leave it out"
+                "consistency_form",
+                "symmetric",
+                "PISC follows the forces along its path; choose 'first_order' or 'trapezoid', or "
+                "leave pisc_weight out",
             )
-        if adversarial and consistency.pisc_vertex in ("waypoint", "all"):
-            raise SettingsError(
-                "pisc_vertex",
-                consistency.pisc_vertex,
-                "with displacement 'adversarial', r+δ is known only after the model's forces, so "
-                "PISC cannot start there; choose 'displaced', 'extrapolated' or 'origin'",
-            )
+
+    @property
+    def has_pisc(self) -> bool:
+        """Whether PISC has a weight at some time of the training."""
+        return self.consistency.pisc_weight > 0
 
     @classmethod
     def create(cls, given: Mapping[str, Any]) -> Settings:
         """Settings from the options a user gave; the preset fills in the others."""
+        for name in GONE.keys() & given.keys():
+            raise SettingsError(name, given[name], GONE[name])
         preset = given.get("preset", Run.preset)
         cls.options()["preset"].parse("preset", preset)
         return super().create({**PRESETS[preset], **given})
@@ -308,14 +302,13 @@ class Settings(Groups):
         changes: dict[str, Any] = {}
         if self.hessian.hessian_file is not None and self.hessian.hessian_weight is None:
             changes["hessian_weight"] = forces_weight
-        if self.consistency.pitc_form == AUTO:
+        if self.consistency.consistency_form == AUTO:
             free = not (
                 base_uses_forces
-                or self.consistency.pisc_weight > 0
-                or self.consistency.displacement == "adversarial"
+                or self.has_pisc
                 or (self.hessian.hessian_file and self.hessian.hessian_form != "energies")
             )
-            changes["pitc_form"] = "symmetric" if free else "first_order"
+            changes["consistency_form"] = "symmetric" if free else "first_order"
         return self.replace(**changes)
 
 

@@ -3,7 +3,7 @@
 A trainer calls its model once in a step. A framework's hooks hand the batch of this call to
 :class:`Step` before it, and the output after it; all else happens here, for every framework.
 Displacements and edges are worked out on the CPU, from what the loader left there, and copied to
-the model's device; nothing is copied back, but for adversarial displacements.
+the model's device; nothing is copied back.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Step:
     carry it, those of the pool last:
 
     - ``piwsl_<term>``: penalties, ``(n,)``, each with its structure's weight;
-    - ``piwsl_<term>_residual``: ``(n_paths, n)``, in the term's unit.
+    - ``piwsl_<term>_residual``: ``(n,)``, in the term's unit.
 
     Attributes:
         inputs: what the model is to be called with.
@@ -115,7 +115,7 @@ class Step:
             name = f"piwsl_{term.name}"
             if term.name not in found:
                 result[name] = energy.new_zeros(0)
-                result[f"{name}_residual"] = energy.new_zeros(1, 0)
+                result[f"{name}_residual"] = energy.new_zeros(0)
                 continue
             residual, selection = found[term.name]
             weight = selection.of_structures(selection.weight).to(energy)
@@ -159,7 +159,7 @@ class Selection:
             seed: of the displacements.
             epoch: current epoch.
         """
-        self._host, self._displacer, self._terms = host, displacer, terms
+        self._host, self._terms = host, terms
         self.weight, self.shares_calls = weight, False
         self.forces_at = frozenset().union(*(term.forces_at for term in terms))
         self.targets: Targets | None = None
@@ -167,8 +167,7 @@ class Selection:
         self._energies: dict[str, Tensor] = {}
         self._forces: dict[str, Tensor] = {}
         structures = displacer.look_up(structures)
-        self._labels = host.force_labels(batch) if displacer.needs_force_labels else None
-        keep = structures.carry & displacer.choose(structures, self._labels)
+        keep = structures.carry & displacer.choose(structures)
         self.structures = structures.some(keep)
         if not len(self):
             return
@@ -183,7 +182,7 @@ class Selection:
         self.structure_index = self._to_device(np.repeat(np.arange(len(sizes)), sizes))
         drawn = displacer.draw(self.structures, epoch_keys(self.structures.keys, seed, epoch))
         self.targets = drawn.targets
-        self._displace(drawn.fields)
+        self._displace(drawn.fields, displacer.reach)
 
     def __len__(self) -> int:
         return len(self.structures)
@@ -199,15 +198,12 @@ class Selection:
         """Likewise of their atoms."""
         return values if self._atoms is None else values.index_select(0, self._atoms)
 
-    def _displace(self, fields: dict[str, Tensor]) -> None:
+    def _displace(self, fields: dict[str, Tensor], reach: float) -> None:
         """Move the atoms, and see to it that the neighbour lists reach so far."""
-        if not fields:
-            return
         for point, field in fields.items():
             positions = self.structures.positions
             self._moved[point] = positions + field.to(positions)
-        longest = max(map(_longest, fields.values()))
-        reach = max(longest, self._displacer.reach)
+        reach = max(reach, *map(_longest, fields.values()))
         lists = self._host.lists
         every = np.ones(len(self), dtype=bool)
         self.structures = self.structures.with_lists(lists, reach, every)
@@ -215,7 +211,7 @@ class Selection:
         self._edges = DisplacedEdges(made, self.structures.sizes, lists.r_max, self._device)
 
     def like(self, forces: bool) -> list[str]:
-        """The points whose displacement is known, and where forces, or energies alone, suffice."""
+        """The points where forces, or energies alone, suffice; none without structures."""
         needed = dict.fromkeys(point for term in self._terms for point in term.points)
         return [
             point
@@ -270,8 +266,6 @@ class Selection:
         forces = None if origin.forces is None else self.of_atoms(origin.forces)
         here = Evaluated(self.of_structures(origin.energy), forces)
         self.know("origin", here)
-        labels = None if self._labels is None else self.of_atoms(self._labels)
-        self._displace(self._displacer.late(here, labels))
         return [(term, term.residual(self)) for term in self._terms]
 
 

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from . import displacements
-from .consistency import pisc_residual, pitc_residual, symmetric_residual, work
+from .consistency import pisc_residual, pitc_residual, symmetric_residual
 from .displacements import Keys
 from .hessian_targets import Targets
-from .host import Evaluated, Structures
+from .host import Structures
 from .settings import Consistency
 
 
@@ -53,7 +53,7 @@ class Residual:
 
     Attributes:
         penalty: ``(n,)``, whose mean is the term; differentiable.
-        value: ``(n_paths, n)``, the residuals in the term's unit, for the log.
+        value: ``(n,)``, the residuals in the term's unit, for the log.
         structure: ``(n,)``, the structure to which each belongs.
     """
 
@@ -80,22 +80,15 @@ class Displacer(Protocol):
 
     Attributes:
         reach: how far it will move an atom, in Å; neighbour lists are made for that at once.
-        needs_force_labels: whether it asks for them.
     """
 
     reach: float
-    needs_force_labels: bool
 
     def look_up(self, structures: Structures) -> Structures:
         """With what it knows of them; asked for where they are loaded."""
 
-    def choose(self, structures: Structures, force_labels: Tensor | None) -> NDArray[np.bool_]:
-        """``(n_structures,)``.
-
-        Args:
-            structures: all that the model is called with, looked up.
-            force_labels: theirs, ``(n_atoms, 3)`` in eV/Å, if they are needed.
-        """
+    def choose(self, structures: Structures) -> NDArray[np.bool_]:
+        """``(n_structures,)``, of all that the model is called with, looked up."""
 
     def draw(self, structures: Structures, keys: Keys) -> Drawn:
         """Displacements of the chosen structures.
@@ -104,9 +97,6 @@ class Displacer(Protocol):
             structures: the chosen ones.
             keys: random keys, one per structure.
         """
-
-    def late(self, origin: Evaluated, force_labels: Tensor | None) -> dict[str, Tensor]:
-        """Displacements that depend on the model's own forces at r, on the CPU."""
 
 
 class Term(abc.ABC):
@@ -138,41 +128,26 @@ class RandomDisplacements:
 
     def __init__(self, options: Consistency) -> None:
         self.options = options
-        self.adversarial = self.needs_force_labels = options.displacement == "adversarial"
-        self.symmetric = options.pitc_form == "symmetric"
         self.reach = 3.0**0.5 * options.max_displacement
 
     def look_up(self, structures: Structures) -> Structures:
         """Nothing is known of them."""
         return structures
 
-    def choose(self, structures: Structures, force_labels: Tensor | None) -> NDArray[np.bool_]:
-        """All; with displacement "adversarial" those with force labels."""
-        if not self.adversarial:
-            return np.ones(len(structures), dtype=bool)
-        if force_labels is None:
-            return np.zeros(len(structures), dtype=bool)
-        known = force_labels.isfinite().all(dim=-1).cpu()
-        return np.array([bool(block.all()) for block in known.split(structures.sizes)])
+    def choose(self, structures: Structures) -> NDArray[np.bool_]:
+        """All."""
+        return np.ones(len(structures), dtype=bool)
 
     def draw(self, structures: Structures, keys: Keys) -> Drawn:
-        """δ ("displaced") unless it is adversarial, −δ ("mirrored"), δ' ("waypoint")."""
-        streams = ["waypoint"] if self.options.pisc_weight > 0 else []
+        """δ ("displaced"), −δ ("mirrored") and δ' ("waypoint"), those that are needed."""
+        streams = ["displaced", *(["waypoint"] if self.options.pisc_weight > 0 else [])]
         fields = {
             stream: displacements.draw(self.options, stream, keys, structures.sizes)
-            for stream in (streams if self.adversarial else ["displaced", *streams])
+            for stream in streams
         }
-        if self.symmetric:
+        if self.options.consistency_form == "symmetric":
             fields["mirrored"] = -fields["displaced"]
         return Drawn(fields)
-
-    def late(self, origin: Evaluated, force_labels: Tensor | None) -> dict[str, Tensor]:
-        """δ along F − F_ref, if it is adversarial."""
-        if not self.adversarial:
-            return {}
-        assert origin.forces is not None and force_labels is not None
-        error = origin.forces - force_labels
-        return {"displaced": displacements.adversarial(self.options, error).cpu()}
 
 
 class _Consistency(Term):
@@ -184,59 +159,51 @@ class _Consistency(Term):
         self.displacer: Displacer = displacer
         self.options = displacer.options
 
+    def _ends(self, start: str) -> frozenset[str]:
+        """Where a path from a point to r+δ needs forces."""
+        form = self.options.consistency_form
+        ends = {"first_order": {start}, "trapezoid": {start, "displaced"}, "symmetric": set[str]()}
+        return frozenset(ends[form])
+
     def _penalised(self, residual: Tensor, n_atoms: Tensor) -> Residual:
-        """ℓ of residuals ``(n_paths, n_structures)`` in eV, as the options say."""
+        """The squares of residuals ``(n_structures,)`` in eV, per atom or in total."""
         per_atom = residual / n_atoms.to(residual)
         value = per_atom if self.options.normalization == "per_atom" else residual
-        if self.options.metric == "mse":
-            penalty = value.square()
-        elif self.options.metric == "mae":
-            penalty = value.abs()
-        else:
-            penalty = torch.nn.functional.huber_loss(
-                value, torch.zeros_like(value), reduction="none", delta=self.options.huber_delta
-            )
         structure = torch.arange(len(n_atoms), device=residual.device)
-        return Residual(penalty.mean(dim=0), per_atom.detach(), structure)
+        return Residual(value.square(), per_atom.detach(), structure)
+
+    def _at_the_end(self, at: Points) -> tuple[Tensor, Tensor | None]:
+        """Energy at r+δ, and forces where the form needs them there."""
+        if "displaced" in self.forces_at:
+            return at.with_forces("displaced")
+        return at.energy("displaced"), None
 
 
 class PITC(_Consistency):
-    """Taylor-expansion consistency, E(r+δ) − [E(r) − <δ, F(r)>], or its symmetric form."""
+    """Taylor-expansion consistency: the way from r to r+δ (:mod:`.consistency`)."""
 
     name = "pitc"
     flattens = True
 
     def __init__(self, displacer: RandomDisplacements) -> None:
         super().__init__(displacer)
-        symmetric = displacer.symmetric
-        self.points = ("displaced", "mirrored") if symmetric else ("displaced",)
-        self.forces_at = frozenset() if symmetric else frozenset({"origin"})
+        self.forces_at = self._ends("origin")
+        self.points = ("displaced",) if self.forces_at else ("displaced", "mirrored")
 
     def residual(self, at: Points) -> Residual:
         """One residual per structure."""
         if self.forces_at:
             energy, forces = at.with_forces("origin")
+            displaced, displaced_forces = self._at_the_end(at)
+            field = at.displacement("displaced").to(energy)
             residual = pitc_residual(
-                energy,
-                forces,
-                at.energy("displaced"),
-                at.displacement("displaced").to(energy),
-                at.structure_index,
+                energy, forces, displaced, field, at.structure_index, displaced_forces
             )
         else:
             residual = symmetric_residual(
                 at.energy("origin"), at.energy("displaced"), at.energy("mirrored")
             )
-        return self._penalised(residual.unsqueeze(0), at.n_atoms)
-
-
-#: points at which the end of PISC's path needs forces
-_FORCES = {
-    "displaced": ("waypoint",),
-    "extrapolated": ("waypoint", "origin"),
-    "waypoint": ("displaced",),
-    "origin": ("waypoint",),
-}
+        return self._penalised(residual, at.n_atoms)
 
 
 class PISC(_Consistency):
@@ -247,32 +214,19 @@ class PISC(_Consistency):
 
     def __init__(self, displacer: RandomDisplacements) -> None:
         super().__init__(displacer)
-        vertex = self.options.pisc_vertex
-        self.vertices = tuple(_FORCES) if vertex == "all" else (vertex,)
-        # an adversarial δ follows from the forces at r, whatever the paths need
-        first = {"origin"} if displacer.adversarial else set()
-        self.forces_at = frozenset(first.union(*(_FORCES[end] for end in self.vertices)))
+        self.forces_at = self._ends("waypoint")
 
     def residual(self, at: Points) -> Residual:
-        """One residual per structure and path."""
-        paths = torch.stack([self._path(at, vertex) for vertex in self.vertices])
-        return self._penalised(paths, at.n_atoms)
-
-    def _path(self, at: Points, vertex: str) -> Tensor:
-        first = "displaced" if vertex == "waypoint" else "waypoint"
-        last = "displaced" if vertex == "extrapolated" else vertex
-        energy, forces = at.with_forces(first)
-        displacement = at.displacement("displaced").to(energy)
-        if vertex == "extrapolated":
-            start, slope = at.with_forces("origin")
-            last_energy = start - work(slope, displacement, at.structure_index, len(start))
-        else:
-            last_energy = at.energy(last)
-        shifts = {
-            "origin": torch.zeros_like(displacement),
-            "displaced": displacement,
-            "waypoint": at.displacement("waypoint").to(energy),
-        }
-        return pisc_residual(
-            energy, forces, last_energy, shifts[last], shifts[first], at.structure_index
+        """One residual per structure."""
+        energy, forces = at.with_forces("waypoint")
+        displaced, displaced_forces = self._at_the_end(at)
+        residual = pisc_residual(
+            energy,
+            forces,
+            displaced,
+            at.displacement("displaced").to(energy),
+            at.displacement("waypoint").to(energy),
+            at.structure_index,
+            displaced_forces,
         )
+        return self._penalised(residual, at.n_atoms)

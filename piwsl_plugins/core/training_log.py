@@ -36,7 +36,7 @@ class EpochStatistics:
         self.add(f"{name}_rms", values.double().square().sum(), values.numel())
 
     def add_term(self, term: str, weighted: Tensor, residual: Tensor) -> None:
-        """Add a step's weighted term and its residuals, ``(n_paths, n)``."""
+        """Add a step's weighted term and its residuals, ``(n,)``."""
         self.add(term, weighted)
         self.add_squares(term, residual)
 
@@ -114,13 +114,13 @@ def dominance_warning(
             smaller = weights[term.name] * DOMINANT_SHARE / share
             remedy = f"{option}={smaller:.1g}" if share < math.inf else f"a smaller {option}"
             return (
-                f"PIWSL: the term {term.name} is {100 * share:.0f} % of the base loss. A true "
-                "potential has curvature, so its residual is not zero; at this weight training can "
+                f"PIWSL: the term {term.name} is {100 * share:.0f} % of the base loss. The "
+                "residual of a true potential is not zero; at this weight training can "
                 "flatten the potential to make it so, and forces then become too small "
                 "(softening), above all in fine-tuning and without force labels. Watch the force "
                 f"error on validation data. Remedy: {remedy}, or a smaller "
-                f"{prefix}max_displacement (the term grows with its fourth power); see "
-                "docs/method.md"
+                f"{prefix}max_displacement (the term grows with its fourth power, as trapezoid "
+                "with its sixth); see docs/method.md"
             )
     return None
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ..core.options import Group, option
-from ..core.settings import Settings, default_text
+from ..core.settings import GONE, Settings, default_text
 from ..errors import SettingsError
 
 #: the base loss that is ours
@@ -100,6 +100,11 @@ class MaceSettings(Settings):
                 "there are no Hessian labels; name their file with hessian_file",
             )
 
+    @property
+    def has_pisc(self) -> bool:
+        """Whether PISC has a weight in either stage."""
+        return super().has_pisc or bool(self.mace.swa_pisc_weight)
+
     def stage_two(self) -> MaceSettings:
         """The settings of stage two: the same with stage two's weights."""
         given = {
@@ -180,6 +185,13 @@ def add_arguments(parser: ArgumentParser) -> None:
             metavar="{" + ",".join(described.choices) + "}" if described.choices else None,
             help=text.replace("%", "%%"),
         )
+    for name in GONE:
+        group.add_argument(
+            *_flags(name),
+            dest=destination(name),
+            default=argparse.SUPPRESS,
+            help=argparse.SUPPRESS,
+        )
 
 
 def resolve(args: Namespace) -> list[tuple[str, int]]:
@@ -197,7 +209,7 @@ def resolve(args: Namespace) -> list[tuple[str, int]]:
         return []
     given = {
         name: getattr(args, destination(name))
-        for name in MaceSettings.options()
+        for name in (*MaceSettings.options(), *GONE)
         if hasattr(args, destination(name))
     }
     os.environ.pop(_SELECTED, None)

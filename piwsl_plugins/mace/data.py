@@ -8,6 +8,7 @@ from argparse import Namespace
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ..core.displacements import bond_warning
 from ..core.hessian_lookup import HessianLabels
 from ..core.hessian_matching import matched_labels
 from ..core.neighbours import NeighbourLists
@@ -58,7 +59,7 @@ def prepare(run: Callable[[], Any], given: dict[str, Any]) -> Any:
     settings = arguments.settings_of(args)
     stages = (settings, settings.stage_two()) if args.swa else (settings,)
     _check_heads(settings, given["heads"])
-    _check_force_labels(args, settings, loader.dataset)
+    _check_force_labels(args, loader.dataset)
     _check_validation(args, configs)
     heads = carrying_heads(settings.mace.heads, given["heads"])
     carrying = [config for config in configs if config.head_name in heads]
@@ -97,6 +98,11 @@ def prepare(run: Callable[[], Any], given: dict[str, Any]) -> Any:
                 settings, "hessian_valid_file", in_validation, (), in_others_validation
             )
         pool = None if of_pool is None else of_pool.pool()
+        for stage in stages:
+            every = (entry.structure for entry in in_training or sets.training(carrying))
+            warning = bond_warning(stage.consistency, every, "--piwsl_")
+            if warning:
+                logging.warning(warning)
     except SettingsError as error:
         arguments.refuse(error)
     except InputError as error:
@@ -195,24 +201,15 @@ def _check_heads(settings: MaceSettings, heads: Sequence[str]) -> None:
         )
 
 
-def _check_force_labels(args: Namespace, settings: MaceSettings, dataset: Any) -> None:
-    """End the run if an option needs force labels and no structure has them.
-
-    If the base loss could use them, a warning says so: it then trains on energies alone.
-    """
-    adversarial = settings.consistency.displacement == "adversarial"
-    if not adversarial and args.loss == ENERGY:
+def _check_force_labels(args: Namespace, dataset: Any) -> None:
+    """Warn if the base loss could use force labels and no structure has them."""
+    if args.loss == ENERGY:
         return
     if any(bool(has_label(structure, "forces")) for structure in dataset):
         return
-    absent = f"the training data has no force labels under --forces_key={args.forces_key}"
-    if adversarial:
-        arguments.fail(
-            f"--piwsl_displacement=adversarial needs force labels, but {absent}; correct this key "
-            "or choose another value"
-        )
     logging.warning(
-        f"PIWSL: {absent}: the base loss '{args.loss}' trains on the other labels alone, and every "
+        f"PIWSL: the training data has no force labels under --forces_key={args.forces_key}: the "
+        f"base loss '{args.loss}' trains on the other labels alone, and every "
         "step still pays for the forces. If there are labels, correct --forces_key; if not, choose "
         "--piwsl_base_loss=energy"
     )

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nequip.train import NequIPLightningModule
 from nequip.utils import RankedLogger
 
+from ..core.displacements import bond_warning
 from ..core.hessian_lookup import HessianLabels
 from ..core.hessian_matching import matched_labels
 from ..core.pool import Pool
 from ..errors import SettingsError
+from ..frames.structure import Structure
 from .data import Datasets
 from .labels import Reads
 from .levels import Levels
@@ -83,7 +86,18 @@ def prepare(trainer: Any, module: Any, loss: PIWSLLoss, datasets: Datasets, seed
         labels = _matched(settings, "hessian_file", train, in_pool)
     if valid_file is not None:
         valid_labels = _matched(settings, "hessian_valid_file", valid, [])
+    known = [entry.structure for entry in train.entries] or train.carrying
+    given = known or _structures(reader, datasets)
+    warning = bond_warning(settings.consistency, given) if loss.is_on else None
+    if warning:
+        logger.warning(warning)
     return Prepared(labels, valid_labels, pool)
+
+
+def _structures(reader: Reader, datasets: Datasets) -> Iterator[Structure]:
+    """Those of the training data, read when they are asked for."""
+    table = reader.read(datasets["train"], Reads(""), entries=True)
+    yield from (entry.structure for entry in table.entries)
 
 
 def reads_of(trainer: Any, module: Any, loss: PIWSLLoss) -> dict[str, Reads]:

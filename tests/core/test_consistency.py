@@ -97,6 +97,82 @@ def test_pisc_of_a_harmonic_potential_is_half_the_curvature_along_the_second_leg
     )
 
 
+@pytest.fixture
+def anharmonic():
+    """E = Σ a exp(b·r) over some vectors b of each structure: every derivative is known."""
+    generator = torch.Generator().manual_seed(7)
+    parts = []
+    for size in SIZES:
+        amplitudes = torch.randn(4, generator=generator, dtype=torch.float64)
+        slopes = torch.randn(4, 3 * size, generator=generator, dtype=torch.float64)
+        parts.append((amplitudes, slopes))
+
+    def moments(positions, fields, power):
+        """Σ a exp(b·r) (b·δ)ⁿ, the n-th derivative along δ."""
+        return torch.stack(
+            [
+                (a * torch.exp(b @ x.reshape(-1)) * (b @ d.reshape(-1)) ** power).sum()
+                for (a, b), x, d in zip(parts, blocks(positions), blocks(fields), strict=True)
+            ]
+        )
+
+    def evaluate(positions):
+        forces = [
+            -((a * torch.exp(b @ x.reshape(-1))) @ b).reshape(-1, 3)
+            for (a, b), x in zip(parts, blocks(positions), strict=True)
+        ]
+        return moments(positions, positions, 0), torch.cat(forces)
+
+    evaluate.moments = moments
+    return evaluate
+
+
+def residuals_of(potential, positions, displacement, waypoint, form):
+    """PITC and PISC of a potential."""
+    energy, forces = potential(positions)
+    displaced, displaced_forces = potential(positions + displacement)
+    via, via_forces = potential(positions + waypoint)
+    end = displaced_forces if form == "trapezoid" else None
+    pitc = pitc_residual(energy, forces, displaced, displacement, INDEX, end)
+    return pitc, pisc_residual(via, via_forces, displaced, displacement, waypoint, INDEX, end)
+
+
+@pytest.mark.parametrize(("form", "exponent"), [("first_order", 2), ("trapezoid", 3)])
+def test_exponent_of_the_residual_with_the_displacement(anharmonic, form, exponent):
+    positions, field, other = random_field(1, 0.3), random_field(2), random_field(3)
+    scales = (4e-3, 2e-3)
+    large, small = (
+        residuals_of(anharmonic, positions, scale * field, scale * other, form) for scale in scales
+    )
+    for first, second in zip(large, small, strict=True):
+        found = torch.log2(first.abs() / second.abs())
+        torch.testing.assert_close(found, torch.full_like(found, exponent), atol=0.05, rtol=0)
+
+
+def test_trapezoid_is_the_third_derivative_by_twelve(anharmonic):
+    """−T[δ,δ,δ]/12, for PITC at r along δ, for PISC at the waypoint along the second leg."""
+    positions, displacement = random_field(1, 0.3), random_field(2, 1e-3)
+    waypoint = random_field(3, 1e-3)
+    found = residuals_of(anharmonic, positions, displacement, waypoint, "trapezoid")
+    starts = (positions, positions + waypoint)
+    fields = (displacement, displacement - waypoint)
+    for residual, start, field in zip(found, starts, fields, strict=True):
+        series = -anharmonic.moments(start, field, 3) / 12
+        torch.testing.assert_close(residual, series, rtol=0.05, atol=0)
+        # with the next term of the series, −Q[δ,δ,δ,δ]/24, what is left is smaller
+        better = series - anharmonic.moments(start, field, 4) / 24
+        assert torch.all((residual - better).abs() < 0.05 * (residual - series).abs())
+
+
+def test_trapezoid_of_a_harmonic_potential_has_no_residual(harmonic):
+    """Where the target of the first order, zero, would need a flat potential."""
+    positions, displacement, waypoint = random_field(1), random_field(2, 0.1), random_field(3, 0.1)
+    flat = residuals_of(harmonic, positions, displacement, waypoint, "first_order")
+    assert all(values.abs().max() > 0.01 for values in flat)
+    for values in residuals_of(harmonic, positions, displacement, waypoint, "trapezoid"):
+        torch.testing.assert_close(values, torch.zeros_like(values), atol=1e-12, rtol=0)
+
+
 def test_a_linear_potential_has_no_residual():
     forces = random_field(1)
     displacement, waypoint = random_field(2), random_field(3)
@@ -121,6 +197,10 @@ def test_gradients_flow_through_every_energy_and_force():
     )
     assert torch.autograd.gradcheck(
         lambda e, f, d: pisc_residual(e, f, d, displacement, waypoint, INDEX).square(), inputs
+    )
+    inputs.append(random_field(4).requires_grad_())
+    assert torch.autograd.gradcheck(
+        lambda e, f, d, g: pitc_residual(e, f, d, displacement, INDEX, g).square(), inputs
     )
 
 

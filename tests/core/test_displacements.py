@@ -6,7 +6,7 @@ import torch
 from scipy.stats import kstest
 
 from piwsl_plugins.core.displacements import (
-    adversarial,
+    bond_warning,
     draw,
     epoch_keys,
     geometry_keys,
@@ -14,8 +14,9 @@ from piwsl_plugins.core.displacements import (
     unit,
 )
 from piwsl_plugins.core.settings import Consistency
+from piwsl_plugins.frames.structure import Structure
 
-KINDS = ("uniform", "one_sided", "fixed_length")
+KINDS = ("uniform", "atom_norm", "structure_norm")
 EPSILON = 0.07
 MANY = 20_000
 ONE = np.array([1], dtype=np.uint64)
@@ -40,33 +41,34 @@ def structures():
     return torch.randn(sum(sizes), 3, generator=generator, dtype=torch.float64), sizes
 
 
-@pytest.mark.parametrize("kind", ["uniform", "one_sided"])
-def test_components_stay_within_the_maximum(kind):
-    drawn = sample(kind)
+def test_components_stay_within_the_maximum():
+    drawn = sample("uniform")
     assert drawn.abs().max() <= EPSILON
     assert drawn.abs().max() > 0.98 * EPSILON
-    assert (drawn.min() >= 0) == (kind == "one_sided")
 
 
 @pytest.mark.parametrize(
-    ("kind", "mean", "variance"),
-    [
-        ("uniform", 0.0, 1 / 3),
-        ("one_sided", 0.5, 1 / 12),
-        ("fixed_length", 0.0, 1 / 3),
-    ],
+    ("kind", "variance"),
+    [("uniform", 1 / 3), ("atom_norm", 1 / 3), ("structure_norm", 1 / (3 * MANY))],
 )
-def test_moments_per_component(kind, mean, variance):
+def test_moments_per_component(kind, variance):
     scaled = sample(kind) / EPSILON
     standard_error = (variance / MANY) ** 0.5
-    assert torch.all((scaled.mean(dim=0) - mean).abs() < 5 * standard_error)
+    assert torch.all(scaled.mean(dim=0).abs() < 5 * standard_error)
     assert torch.all((scaled.var(dim=0) / variance - 1).abs() < 5 * (2 / MANY) ** 0.5)
 
 
-def test_lengths():
-    torch.testing.assert_close(
-        sample("fixed_length").norm(dim=-1), torch.full((MANY,), EPSILON, dtype=torch.float64)
-    )
+def test_norms_over_atoms_and_over_structures(structures):
+    positions, sizes = structures
+    keys = keys_of(positions, sizes, seed=3, epoch=2)
+    atoms, whole = (draw(settings(kind), "displaced", keys, sizes) for kind in KINDS[1:])
+    expected = torch.full((sum(sizes),), EPSILON, dtype=torch.float64)
+    torch.testing.assert_close(atoms.norm(dim=-1), expected)
+    norms = torch.stack([block.norm() for block in whole.split(sizes)])
+    torch.testing.assert_close(norms, expected[: len(sizes)])
+    # the same directions: g is the same
+    cosines = torch.nn.functional.cosine_similarity(atoms, whole)
+    torch.testing.assert_close(cosines, torch.ones_like(cosines))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -114,10 +116,25 @@ def test_waypoint_and_displaced_point_are_uncorrelated():
     assert abs(torch.corrcoef(torch.stack([first.flatten(), second.flatten()]))[0, 1]) < 0.02
 
 
-def test_adversarial_displacement_follows_the_force_error():
-    error = torch.tensor([[0.0, 3.0, 4.0], [0.0, 0.0, 0.0], [-1e-3, 0.0, 0.0]])
-    error.requires_grad_()
-    drawn = adversarial(settings("adversarial"), error)
-    expected = EPSILON * torch.tensor([[0.0, 0.6, 0.8], [0.0, 0.0, 0.0], [-1.0, 0.0, 0.0]])
-    torch.testing.assert_close(drawn, expected)
-    assert not drawn.requires_grad
+@pytest.mark.parametrize(("kind", "reach"), [("uniform", 3**0.5), ("atom_norm", 1.0)])
+def test_long_displacements_are_warned_of(kind, reach):
+    """Above 30 % of the shortest bond, also across a face of the cell; what is advised is not."""
+    bond, long = 0.96, 1.4
+    chain = Structure.of(
+        [1, 8], [[0, 0, 0.1], [0, 0, 3.0 - bond + 0.1]], np.diag([9, 9, 3]), [0, 0, 1]
+    )
+    structures = [Structure.of([6, 6], [[0, 0, 0], [0, 0, long]]), chain]
+    limit = 0.3 * bond / reach
+
+    def warning(epsilon, **weights):
+        options = Consistency(displacement=kind, max_displacement=epsilon, **weights)
+        return bond_warning(options, structures, "--piwsl_")
+
+    assert warning(0.99 * limit, pitc_weight=1.0) is None
+    assert warning(1.5 * limit, pitc_weight=0.0) is None
+    for weights in ({"pitc_weight": 1.0}, {"pitc_weight": 0.0, "pisc_weight": 1.0}):
+        words = warning(1.5 * limit, **weights)
+        assert words.startswith("PIWSL: --piwsl_max_displacement=") and "45 %" in words
+        advised = float(words.split("choose ")[1].split()[0])
+        assert 0.9 * limit < advised <= limit
+        assert warning(advised, **weights) is None

@@ -25,10 +25,13 @@ from piwsl_plugins.errors import SettingsError
         ("pitc_weight", True, "a number"),
         ("max_displacement", 0.0, "above 0"),
         ("max_displacement", 0.51, "at most 0.5 Å"),
-        ("displacement", "random", "one of uniform, one_sided"),
-        ("metric", "rmse", "one of mse, mae, huber"),
+        ("displacement", "random", "one of uniform, atom_norm, structure_norm"),
+        ("displacement", "fixed_length", "atom_norm now"),
+        ("displacement", "adversarial", "not the gradient of the supervised loss"),
+        ("pitc_form", "first_order", "called consistency_form now"),
+        ("metric", "mse", "leave it out"),
         ("normalization", "none", "per_atom"),
-        ("pisc_vertex", "somewhere", "extrapolated"),
+        ("consistency_form", "half", "first_order, trapezoid, symmetric, auto"),
         ("start_epoch", -1, "at least 0"),
         ("interval", 0, "at least 1"),
         ("interval", 1.5, "a whole number"),
@@ -57,11 +60,9 @@ def test_an_unknown_option_suggests_the_right_one():
         Settings.create({"pitc_wieght": 1.0})
 
 
-def test_adversarial_displacements_cannot_start_a_path_or_do_without_forces():
-    with pytest.raises(SettingsError, match="pisc_vertex"):
-        Settings.create({"displacement": "adversarial", "pisc_vertex": "all"})
-    with pytest.raises(SettingsError, match="pitc_form"):
-        Settings.create({"displacement": "adversarial", "pitc_form": "symmetric"})
+def test_pisc_has_no_form_without_forces():
+    with pytest.raises(SettingsError, match=r"consistency_form.*PISC follows the forces"):
+        Settings.create({"pisc_weight": 1.0, "consistency_form": "symmetric"})
 
 
 @pytest.mark.parametrize(
@@ -70,15 +71,16 @@ def test_adversarial_displacements_cannot_start_a_path_or_do_without_forces():
         ({}, True, "first_order"),
         ({}, False, "symmetric"),
         ({"pisc_weight": 1.0}, False, "first_order"),
-        ({"displacement": "adversarial"}, False, "first_order"),
         ({"hessian_file": "labels.npz"}, False, "first_order"),
         ({"hessian_file": "labels.npz", "hessian_form": "energies"}, False, "symmetric"),
-        ({"pitc_form": "first_order"}, False, "first_order"),
+        ({"consistency_form": "first_order"}, False, "first_order"),
+        ({"consistency_form": "symmetric"}, True, "symmetric"),
+        ({"preset": "paper"}, False, "trapezoid"),
     ],
 )
 def test_the_form_that_is_chosen(given, base_uses_forces, form):
     settings = Settings.create(given).decided(base_uses_forces, 1.0)
-    assert settings.consistency.pitc_form == form
+    assert settings.consistency.consistency_form == form
 
 
 def test_weights_that_follow_from_others():
@@ -95,7 +97,8 @@ def test_weights_that_follow_from_others():
 def test_the_paper_preset_is_the_published_setting():
     paper = Settings.create({"preset": "paper"}).consistency
     assert (paper.pitc_weight, paper.pisc_weight) == (1.2, 0.01)
-    assert (paper.max_displacement, paper.displacement) == (0.05, "one_sided")
+    assert (paper.consistency_form, paper.max_displacement) == ("trapezoid", 0.05)
+    assert paper.displacement == "atom_norm"
     assert paper.normalization == "total"
 
 

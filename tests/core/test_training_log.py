@@ -23,11 +23,11 @@ TERMS = terms_of(SETTINGS, HessianLabels([]))
 
 def test_means_over_an_epoch():
     statistics = EpochStatistics()
-    for base, term, residual in ((2.0, 0.5, [[0.03]]), (4.0, 1.5, [[0.04, 0.0]])):
+    for base, term, residual in ((2.0, 0.5, [0.03]), (4.0, 1.5, [0.04, 0.0])):
         statistics.add("base", torch.tensor(base))
         statistics.add_term("pitc", torch.tensor(term), torch.tensor(residual))
-    statistics.add_term("hessian", torch.tensor(3.0), torch.tensor([[2.0, -2.0]]))
-    statistics.add_term("pisc", torch.tensor(0.0), torch.zeros(1, 0))
+    statistics.add_term("hessian", torch.tensor(3.0), torch.tensor([2.0, -2.0]))
+    statistics.add_term("pisc", torch.tensor(0.0), torch.zeros(0))
     means = statistics.take(reduce=False)
     assert means["base"] == 3.0
     assert means["pitc"] == 1.0

@@ -48,6 +48,15 @@ def test_other_ranks_leave_it_to_the_first_to_say_what_is_wrong(rank, waits, cap
     assert waited == waits
 
 
+def test_an_option_that_has_another_name_now(capsys):
+    message = refused(capsys, "--loss=piwsl", "--piwsl_pitc_form=first_order")
+    assert message.splitlines()[-1].endswith(
+        "--piwsl_pitc_form=first_order: this option is called consistency_form now, for PITC and "
+        "PISC together"
+    )
+    assert not any("pitc_form" in name for name in vars(check("--loss=piwsl")))
+
+
 def test_unsupported_mace_version(capsys, monkeypatch):
     monkeypatch.setattr(_hooks.importlib.metadata, "version", lambda name: "0.3.13")
     message = refused(capsys, "--loss=piwsl")

@@ -55,7 +55,9 @@ def test_config_of_the_paper(tmp_path):
     arguments = ["--piwsl_base_loss=energy", *(f"--{option}" for option in shorter)]
     config = ROOT / "configs" / "paper" / "mace.yaml"
     done = run_command([f"--config={config}", *arguments], tmp_path)
-    options = "pitc_weight=1.2, pitc_form=first_order, pisc_weight=0.01, displacement=one_sided"
+    options = (
+        "pitc_weight=1.2, pisc_weight=0.01, consistency_form=trapezoid, displacement=atom_norm"
+    )
     assert options in done.stdout
     assert "Error-table" in done.stdout
     assert (tmp_path / "piwsl.model").exists()

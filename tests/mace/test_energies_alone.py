@@ -256,10 +256,10 @@ def test_the_baseline_computes_no_forces_and_force_labels_do_not_matter(tmp_path
 def test_terms_train_on_energies_alone(tmp_path, energies, form, monkeypatch):
     calls = count_force_calls(monkeypatch)
     options = {"piwsl_base_loss": "energy", "piwsl_softening_guard": "off", "max_num_epochs": 1}
-    given = {} if form == "symmetric" else {"piwsl_pitc_form": form}
+    given = {} if form == "symmetric" else {"piwsl_consistency_form": form}
     train(tmp_path, energies, piwsl_pitc_weight=1e3, **given, **options)
     assert calls == ([] if form == "symmetric" else [True, True])
-    assert f"pitc_form={form}" in log(tmp_path)
+    assert f"consistency_form={form}" in log(tmp_path)
     assert entries(tmp_path, "piwsl")[0]["pitc"] > 0
 
 

@@ -45,9 +45,10 @@ TOGETHER = {
     "without the loss": ({"loss": "huber", "piwsl_pitc_weight": 1}, "add --loss=piwsl"),
     "an unknown loss": ({"loss": "piwls"}, "'piwsl'"),
     "an unknown option": ({"piwsl_pitc_wieght": 1}, "--piwsl_pitc_wieght"),
-    "adversarial without forces": (
-        {"piwsl_displacement": "adversarial", "forces_key": "missing"},
-        "--forces_key=missing",
+    "an option of earlier versions": ({"piwsl_pitc_form": "first_order"}, "consistency_form now"),
+    "PISC without forces": (
+        {"piwsl_consistency_form": "symmetric", "swa_piwsl_pisc_weight": 1},
+        "PISC follows the forces",
     ),
 }
 

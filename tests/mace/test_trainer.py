@@ -109,8 +109,8 @@ def test_log_and_results_file(tmp_path, files):
     assert "Epoch 1: PIWSL: base_loss" not in text, "MACE reports in every second epoch"
     for line in (
         "===========PIWSL===========",
-        "PIWSL options: seed=1, pitc_weight=30.0, pitc_form=first_order, pisc_weight=10.0, "
-        "start_epoch=1, ramp_epochs=1",
+        "PIWSL options: seed=1, pitc_weight=30.0, pisc_weight=10.0, "
+        "consistency_form=first_order, start_epoch=1, ramp_epochs=1",
         "PIWSL: first training step: RMS pitc residual",
         "Epoch 2: PIWSL: base_loss=",
     ):
@@ -390,7 +390,7 @@ def test_wandb_gets_arguments_terms_and_slope(tmp_path, files, monkeypatch):
     )
     dumped = json.loads(recorded["summary"]["params"])
     assert dumped["piwsl_pitc_weight"] == 0.001
-    assert dumped["piwsl_pitc_form"] == "first_order"
+    assert dumped["piwsl_consistency_form"] == "first_order"
     assert dumped["loss"] == "weighted"
     epochs = [entry for entry in steps if "Default" in entry and "epoch" in entry["Default"]]
     terms = {entry["epoch"]: entry for entry in entries(tmp_path, "piwsl")}

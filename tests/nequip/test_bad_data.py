@@ -118,8 +118,8 @@ def test_files_that_cannot_be_read(content, message, tmp_path):
 
 @pytest.mark.slow
 def test_wrong_options_in_a_run(tmp_path):
-    loss = "${piwsl:{metric: rmse}}"
-    assert "allowed is one of mse, mae, huber" in failing(tmp_path, config(loss=loss))
+    loss = "${piwsl:{normalization: none}}"
+    assert "allowed is one of per_atom, total" in failing(tmp_path, config(loss=loss))
     assert not (tmp_path / "out").exists()
 
 

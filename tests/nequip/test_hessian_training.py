@@ -116,7 +116,7 @@ def test_energies_alone_with_a_compiled_allegro(files, tmp_path, monkeypatch):
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     log = train(tmp_path, made, "trainer.max_epochs=1", "+trainer.limit_val_batches=0")
-    assert "pitc_form=symmetric" in log and "hessian_weight=100.0" in log
+    assert "consistency_form=symmetric" in log and "hessian_weight=100.0" in log
     columns = metrics(tmp_path / "out")
     for name in ("pool", "hessian", "pitc", "weighted_sum"):
         values = torch.tensor(columns[f"train_loss_step/{name}"])

@@ -72,7 +72,7 @@ def test_small_batches_are_joined(limit, sizes, mixed_frames, monkeypatch):
         return forward(data)
 
     monkeypatch.setattr(framework.model, "forward", counted)
-    options = {"pitc_weight": 0.0, "pisc_weight": 1.0, "pisc_vertex": "origin"}
+    options = {"pitc_weight": 1.0, "consistency_form": "trapezoid"}
     run_step(framework, mixed_frames[:1], settings_for(options))
     assert calls == sizes
 

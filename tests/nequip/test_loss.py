@@ -142,16 +142,6 @@ def test_batch_without_any_displaced_structure(model, mixed_frames, attached):
     assert values["weighted_sum"].isfinite()
 
 
-def test_adversarial_terms_need_force_labels(model, mixed_frames, attached):
-    batch = reference.as_batch(mixed_frames[:3], TYPE_NAMES, 3.0)
-    batch["forces"][3, 1] = float("nan")
-    batch["total_energy"][2] = float("nan")
-    attached(PIWSLLoss(displacement="adversarial"))
-    output = model(batch)
-    assert len(output["piwsl_pitc"]) == 2
-    assert output["piwsl_pitc"].isfinite().all()
-
-
 def test_not_attached(model, batch):
     with pytest.raises(RuntimeError, match=r"PIWSLCallback.*trainer\.callbacks"):
         PIWSLLoss()(model(batch.copy()), batch)
@@ -243,7 +233,8 @@ def test_weight_of_hessian_labels_follows_the_forces(coeffs, weight):
         ({"pitc_weight": -1}, "at least 0"),
         ({"max_displacement": 0.6}, "at most 0.5 Å"),
         ({"max_displacement": 0}, "above 0"),
-        ({"displacement": "cube"}, "one of uniform, one_sided"),
+        ({"displacement": "cube"}, "one of uniform, atom_norm"),
+        ({"pitc_form": "symmetric"}, "called consistency_form now"),
         ({"base_loss": "weighted"}, "there is no such option"),
         ({"coeffs": {"total_energy": -1.0}}, "at least 0"),
         ({"coeffs": {"forces": 1.0}}, "total_energy"),

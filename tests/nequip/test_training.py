@@ -67,7 +67,7 @@ def test_stock_losses_are_left_alone(stock, tmp_path):
 def test_log(strong):
     directory, log = strong
     lines = [line.partition("PIWSL: ")[2] for line in log.splitlines() if "PIWSL: " in line]
-    assert lines[0] == "pitc_weight=50.0, pitc_form=first_order, pisc_weight=5.0"
+    assert lines[0] == "pitc_weight=50.0, pisc_weight=5.0, consistency_form=first_order"
     assert lines[1].startswith("coefficients in the loss: per_atom_energy_mse 0.5, forces_mse 0.5")
     assert lines[1].endswith("pitc 25, pisc 2.5")
     assert lines[2].startswith("first training step: RMS pitc residual")
