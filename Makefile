@@ -13,8 +13,9 @@ export MPLBACKEND := Agg
 export PYTHONWARNINGS := ignore
 
 .PHONY: quickstart quickstart-mace mace-begin mace-baseline mace-hessians mace-weak quickstart-nequip
-.PHONY: nequip-begin nequip-baseline nequip-hessians nequip-weak test test-mace test-nequip test-alone host-tests host-tests-mace
-.PHONY: host-tests-nequip lint docs environments clean
+.PHONY: nequip-begin nequip-baseline nequip-hessians nequip-weak test test-mace test-nequip test-alone
+.PHONY: test-fast test-fast-mace test-fast-nequip test-fast-alone host-tests host-tests-mace host-tests-nequip
+.PHONY: lint docs environments clean
 
 # two trainings side by side: each takes one core
 quickstart: environments
@@ -29,6 +30,10 @@ quickstart: environments
 # two at a time: each takes one core
 test: environments
 	@$(MAKE) --no-print-directory -j 2 test-mace test-nequip test-alone
+
+# all but what is slow, for every change: under three minutes
+test-fast: environments
+	@$(MAKE) --no-print-directory -j 2 test-fast-mace test-fast-nequip test-fast-alone
 
 environments: $(MACE)/ready $(NEQUIP)/ready
 
@@ -114,7 +119,16 @@ test-nequip: $(NEQUIP)/ready
 
 # what no framework takes part in is the same in both environments
 test-alone: $(MACE)/ready
-	$(MACE)/bin/python -m pytest tests/core tests/tools -m "not framework"
+	$(MACE)/bin/python -m pytest tests/core tests/frames tests/tools -m "not framework"
+
+test-fast-mace: $(MACE)/ready
+	$(MACE)/bin/python -m pytest -q tests/mace tests/tools -m "framework and not slow"
+
+test-fast-nequip: $(NEQUIP)/ready
+	$(NEQUIP)/bin/python -m pytest -q tests/nequip tests/tools -m "framework and not slow"
+
+test-fast-alone: $(MACE)/ready
+	$(MACE)/bin/python -m pytest -q tests/core tests/frames tests/tools -m "not framework and not slow"
 
 # MACE's and NequIP's own tests without and with this package (hours): the package index has MACE's, of
 # NequIP a checkout is needed. HOST_TESTS="tests/test_cg.py" runs some of them.

@@ -13,6 +13,7 @@ import importlib
 import json
 import os
 import runpy
+import signal
 import subprocess
 import sys
 import tempfile
@@ -73,6 +74,8 @@ class CommandServer:
 
 def _become(request: dict) -> str:
     """Make this process the one that a shell would start; returns the script's path."""
+    # ignored where a shell began the tests in the background, which this process inherits
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.clear()
     os.environ.update(request["environment"])
     os.chdir(request["folder"])

@@ -18,6 +18,7 @@ VERBS = {
     "hessian": ("hessian.command", "Hessian labels of structures that you own"),
     "weak": ("weak.command", "labels of a cheap method plus a learned correction"),
     "report": ("report.command", "judge trained models side by side"),
+    "configs": ("configs.command", "commented configs for mace_run_train and nequip-train"),
 }
 #: those whose ``--overwrite`` throws an unfinished run away
 _RESUMED = ("pool", "hessian", "weak")
@@ -65,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ToolError as error:
         return _end(f"piwsl {verb}: {_again(str(error), verb, given)}", error.exit_code)
     except KeyboardInterrupt:
-        goes_on = "begins anew" if verb == "select" else "goes on where it stopped"
+        goes_on = "begins anew" if verb in ("select", "configs") else "goes on where it stopped"
         words = _again(f"interrupted; the same command {goes_on}", verb, given)
         return _end(f"\npiwsl {verb}: {words}", 130)
     except OSError as error:

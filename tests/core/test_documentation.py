@@ -14,7 +14,7 @@ from piwsl_plugins.tools.option_table import markdown_table
 from piwsl_plugins.tools.report.arguments import merge_parser, training_parser
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
 CONFIGS = [*ROOT.glob("configs/*/*.yaml")]
 
 

@@ -3,11 +3,14 @@
 Those of fine-tuning do so in ``test_fine_tuning.py`` and ``test_hessian_fine_tuning.py``.
 """
 
+import re
 from pathlib import Path
 
 import ase.io
 import pytest
+import yaml
 
+from ..alloys import write_alloys
 from .conftest import frames, isolated_atoms, run_command
 
 ROOT = Path(__file__).parents[2]
@@ -30,7 +33,6 @@ def test_config(config, tmp_path):
         "eval_interval": 1,
         "num_channels": 4,
         "r_max": 3.5,
-        "device": "cpu",
         "name": "run",
     }
     if "start_swa" in config.read_text():
@@ -47,11 +49,48 @@ def test_config(config, tmp_path):
     assert (tmp_path / "run.model").exists()
 
 
+@pytest.mark.parametrize("name", ["correction", "energy_heavy", "weak"])
+def test_other_elements(name, tmp_path):
+    """With files of the user's, without isolated atoms, and no other change."""
+    write_alloys(tmp_path)
+    options = [f"{part}_file={part}.xyz" for part in ("train", "valid", "test")]
+    options += ["max_num_epochs=1", "num_channels=4", "max_L=0", "r_max=3"]
+    if name == "weak":
+        options.append("piwsl_pool_file=train.xyz")
+    config = ROOT / "configs" / "mace" / f"{name}.yaml"
+    arguments = [f"--config={config}", "--name=run", *(f"--{option}" for option in options)]
+    assert "Error-table" in run_command(arguments, tmp_path).stdout
+    assert (tmp_path / "run.model").exists()
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "configs" / "mace").glob("*.yaml")), ids=lambda path: path.stem
+)
+def test_what_a_config_needs_is_there_or_made_by_the_commands_in_its_comment(path):
+    """On a CPU, and without options that name elements unless the comment names them."""
+    text = path.read_text()
+    comment = "".join(re.findall(r"^#.*\n", text, re.MULTILINE))
+    settings = yaml.safe_load(text)
+    assert settings["device"] == "cpu"
+    made = {
+        "finetune/pretrained.model": "finetune_pretrain.yaml",
+        "finetune/cool.model": "--name=cool",
+    }
+    for option, file in settings.items():
+        if option.endswith("_file") or option == "foundation_model":
+            command = made.get(file, f"ase convert --force --image-number .* {file}\n")
+            assert (ROOT / file).is_file() or re.search(command, comment), f"{option}: {file}"
+    given = {"atomic_numbers", "foundation_model"} & settings.keys()
+    given |= {"E0s"} if "{" in settings.get("E0s", "") else set()
+    advice = "".join(re.findall(r"[Oo]ther elements: (.*)", text))
+    assert given == set(re.findall(r"--(\w+)=", advice))
+
+
 def test_config_of_the_paper(tmp_path):
     """In the folder of the data, on energies alone, as docs/paper.md has it."""
     for part in ("train", "valid", "test"):
         ase.io.write(tmp_path / f"{part}.xyz", frames(f"ethanol_gfn2_{part}", 6))
-    shorter = ["max_num_epochs=1", "num_channels=4", "max_L=0", "r_max=3", "device=cpu"]
+    shorter = ["max_num_epochs=1", "num_channels=4", "max_L=0", "r_max=3"]
     arguments = ["--piwsl_base_loss=energy", *(f"--{option}" for option in shorter)]
     config = ROOT / "configs" / "paper" / "mace.yaml"
     done = run_command([f"--config={config}", *arguments], tmp_path)

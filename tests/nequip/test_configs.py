@@ -5,10 +5,14 @@ Those of fine-tuning do so in ``test_fine_tuning.py``.
 
 from __future__ import annotations
 
+import re
+import shlex
+
 import ase.io
 import pytest
 import yaml
 
+from ..alloys import write_alloys
 from .command_line import ROOT, metrics, run
 
 pytestmark = pytest.mark.slow
@@ -34,6 +38,46 @@ def test_config(name, tmp_path):
     # the correction between two methods is trained by NequIP alone
     term = next((t for t in ("hessian", "pool") if f"{t}_file" in loss), "pitc")
     assert found == (set() if name == "correction" else {term})
+
+
+def named(node):
+    """Every key and value of a config."""
+    if isinstance(node, dict):
+        return {*node, *(name for value in node.values() for name in named(value))}
+    if isinstance(node, list):
+        return {name for value in node for name in named(value)}
+    return {node}
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_other_elements_need_the_one_override_that_is_named(path):
+    text = path.read_text()
+    (words,) = re.findall(r"# other elements.*?: (.*)", text)
+    (override,) = (word for word in shlex.split(words) if "=" in word)
+    config = yaml.safe_load(text)
+    assert config.pop(override.partition("=")[0]) is not None
+    config.pop("ethanol", None)  # what that is, if it is not given
+    assert not named(config) & {"C", "H", "O"}
+
+
+@pytest.mark.parametrize(
+    ("name", "override"),
+    [
+        ("correction", "type_names=[Cu,Au]"),
+        ("sparse_data", "type_names=[Cu,Au]"),
+        ("weak", "type_names=[Cu,Au]"),
+        ("finetune_pretrain", "shifts={Cu: 0.1, Au: 0.2}"),
+    ],
+)
+def test_other_elements(name, override, tmp_path):
+    write_alloys(tmp_path)
+    files = {"train": "train", "val": "valid", "test": "test"}
+    arguments = [f"data.{part}_file_path={file}.xyz" for part, file in files.items()]
+    if name == "weak":
+        arguments.append("training_module.loss.pool_file=train.xyz")
+    config = str(CONFIGS / f"{name}.yaml")
+    command = ["nequip-train", config, "hydra.run.dir=out", override, *arguments, *SHORT]
+    assert "TEST RUN END" in run(*command, directory=tmp_path).stdout
 
 
 def test_config_of_the_paper(tmp_path):

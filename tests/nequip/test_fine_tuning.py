@@ -74,8 +74,7 @@ def tuned(pretrained, tmp_path_factory):
 
 
 def new_shifts(mode):
-    (modifier,) = settings(mode)["training_module"]["model"]["modifiers"]
-    return modifier["shifts"]
+    return settings(mode)["ethanol"]
 
 
 def settings(mode):

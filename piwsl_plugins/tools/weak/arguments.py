@@ -25,8 +25,9 @@ then train an ordinary model on both with
 or, in the loss of a config of nequip-train, with
   pool_file: weak.xyz
 
-configs/*/correction.yaml and configs/*/weak.yaml are commented configs for both trainings. Every
-stage is kept in the folder beside OUT; an interrupted run goes on with the same command.
+piwsl configs mace/correction (or nequip/correction, and weak) copies a commented config for each
+training. Every stage is kept in the folder beside OUT; an interrupted run goes on with the same
+command.
 """
 
 

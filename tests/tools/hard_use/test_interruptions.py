@@ -68,6 +68,7 @@ def started(command, limit=None):
         return process, reading
     code = 70
     try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         if limit is not None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
         os.dup2(writing, 2)
@@ -128,6 +129,15 @@ def test_killed_at_random_moments(run, seed):
     assert code or left() == []
 
 
+@pytest.fixture
+def in_the_background():
+    """What a shell does to ``pytest &``: the process and those that it starts ignore Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("in_the_background")
 @pytest.mark.parametrize("run", ["pool", "hessian", "weak"], indirect=True)
 def test_an_overwriting_run_that_is_interrupted_goes_on_without_the_option(run, monkeypatch):
     """What is to be replaced stays until then."""

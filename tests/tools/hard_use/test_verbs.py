@@ -13,6 +13,7 @@ GOOD = {
     "hessian": "hessian train.xyz --calculator wrong_factories:emt --out new.npz",
     "weak": "weak train.xyz pool.xyz --calculator wrong_factories:emt --models 0 --out new.xyz",
     "report": "report --model a=wrong_factories:emt --data train.xyz --out new",
+    "configs": "configs mace/weak --out new.yaml",
 }
 
 
@@ -20,7 +21,7 @@ GOOD = {
     "call",
     [
         wrong("a misspelt verb", "reprot", "did you mean 'report'?"),
-        wrong("no verb of ours", "xyz", "pool, select, hessian, weak, report"),
+        wrong("no verb of ours", "xyz", "pool, select, hessian, weak, report, configs"),
         wrong("an option as verb", "--model a=b", "there is no such verb"),
         *(
             wrong(f"{verb}: a misspelt option", f"{GOOD[verb]} --wrokers 2", "--wrokers")
@@ -29,12 +30,12 @@ GOOD = {
         *(
             wrong(f"{verb}: without its option", command.rpartition(" --out")[0], "--out")
             for verb, command in GOOD.items()
-            if verb != "hessian"
+            if verb not in ("hessian", "configs")
         ),
         *(
             wrong(f"{verb}: {value} workers", f"{GOOD[verb]} --workers {value}", "--workers", value)
             for verb in VERBS
-            if verb != "report"
+            if verb not in ("report", "configs")
             for value in ("0", "-2", "nan", "two", "1.5")
         ),
         wrong("an unknown executor", f"{GOOD['pool']} --executor slurm", "--executor=slurm", "mpi"),

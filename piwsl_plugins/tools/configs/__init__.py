@@ -1,0 +1,1 @@
+"""The commented configs of both frameworks, listed and copied: ``piwsl configs``."""
