@@ -12,8 +12,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ..errors import InputError
 from . import mace_names
-from .errors import InputError
 from .factories import FactoryCall
 from .model_files import ENDINGS, kind_by_content, kind_by_name
 from .states import READ

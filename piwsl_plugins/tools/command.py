@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-from .errors import InputError, ToolError
+from ..errors import InputError, PIWSLError
 
 #: each verb: the module beside this one whose ``main`` takes its arguments, and its line of help
 VERBS = {
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _run(verb, given)
         _flush()
-    except ToolError as error:
+    except PIWSLError as error:
         return _end(f"piwsl {verb}: {_again(str(error), verb, given)}", error.exit_code)
     except KeyboardInterrupt:
         goes_on = "begins anew" if verb in ("select", "configs") else "goes on where it stopped"

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from .errors import InputError, reason_of
+from ..errors import InputError, reason_of
 
 #: parameters of a factory that are a structure's charge (e) and multiplicity (2S + 1); one called
 #: "spin" is none of them, as it is 2S in some programs

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import InputError, RunError, reason_of
 from ..frames.reading import Frame
-from .errors import InputError, RunError, reason_of
 from .parallel import Outcome, outcomes
 from .progress import Progress
 from .storage import read_json, write_json, write_npz

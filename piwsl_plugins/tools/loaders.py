@@ -7,9 +7,9 @@ import functools
 from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..errors import InputError
 from . import mace_names
 from .calculators import XTB_ACCURACY, CalculatorSource
-from .errors import InputError
 from .states import NAMES
 
 if TYPE_CHECKING:

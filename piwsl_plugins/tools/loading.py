@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..errors import InputError, PIWSLError, RunError, reason_of
 from ..frames.reading import Frame, elements_of
 from . import loaders, mace_names
 from .calculators import CalculatorSource
-from .errors import InputError, RunError, ToolError, reason_of
 from .states import IGNORED, NAMES, READ, in_words, not_told, say, told
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ def load(
                 loaded = loaders.factory(source)
             else:
                 loaded = loaders.nequip(source, device)
-    except ToolError:
+    except PIWSLError:
         raise
     except (Exception, SystemExit) as error:  # a factory's module may be a script that exits
         raise _cannot(source, error) from error
@@ -191,7 +191,7 @@ def prepare(source: CalculatorSource, frames: Sequence[Frame], device: str = "cp
         try:
             with contextlib.redirect_stdout(sys.stderr), _quiet(output=True):
                 mace_names.raw_model(source.source, device)
-        except ToolError:
+        except PIWSLError:
             raise
         except Exception as error:
             raise _cannot(source, error) from error

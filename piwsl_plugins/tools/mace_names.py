@@ -6,7 +6,7 @@ import importlib.metadata
 import re
 from typing import Any
 
-from .errors import InputError
+from ..errors import InputError
 
 #: functions of mace.calculators.foundations_models
 FAMILIES = ("mace_mp", "mace_off", "mace_omol", "mace_polar", "mace_anicc")

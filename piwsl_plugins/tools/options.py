@@ -7,8 +7,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..errors import SettingsError
-from .errors import InputError
+from ..errors import InputError, SettingsError
 
 
 class CheckedSettings:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, NoReturn
 
-from .errors import InputError, RunError
+from ..errors import InputError, RunError
 
 try:
     import fcntl

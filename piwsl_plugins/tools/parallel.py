@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
+from ..errors import InputError, PIWSLError, RunError, reason_of
 from ..frames.reading import Frame
-from .errors import InputError, RunError, ToolError, reason_of
 from .workers import MPI, PROCESSES
 
 #: seconds to wait for a scheduler of dask
@@ -41,13 +41,13 @@ def outcomes(
 
     Args:
         function: can be pickled, and has what is slow to load loaded at its first call. Its
-            exceptions are failures of one structure, but a :class:`ToolError` ends everything.
+            exceptions are failures of one structure, but a :class:`PIWSLError` ends everything.
         frames: the structures.
         workers: number of processes of this machine; 1 is this one.
         executor: "processes", "mpi" or "dask://host:port".
 
     Raises:
-        ToolError: of ``function``.
+        PIWSLError: of ``function``.
         InputError: for an executor that cannot be reached.
         RunError: if worker processes die again and again.
     """
@@ -67,7 +67,7 @@ def _attempt(function: Function, frame: Frame) -> Outcome:
     result, failure = None, ""
     try:
         result = function(frame)
-    except ToolError:
+    except PIWSLError:
         raise
     except Exception as error:
         failure = reason_of(error)

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from ..errors import InputError
 from ..frames.element_energies import ElementEnergies
 from ..frames.reading import Frame
-from .errors import InputError
 
 #: what a number in eV or eV/Å is in other units
 _ENERGIES = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 
-from .errors import InputError
+from ..errors import InputError
 
 PROCESSES, MPI = "processes", "mpi"
 _DASK = re.compile(r"dask://([^\s:/]+):(\d+)")

@@ -8,9 +8,9 @@ from ase.build import molecule
 from ase.io import write
 
 from piwsl_plugins import __version__
+from piwsl_plugins.errors import InputError, RunError
 from piwsl_plugins.tools import command
 from piwsl_plugins.tools.command import VERBS, main
-from piwsl_plugins.tools.errors import InputError, RunError
 
 
 @pytest.fixture

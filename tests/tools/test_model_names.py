@@ -12,9 +12,9 @@ pytest.importorskip("mace", reason="needs the mace extra")
 
 from mace.calculators import MACECalculator, foundations_models  # noqa: E402
 
+from piwsl_plugins.errors import InputError  # noqa: E402
 from piwsl_plugins.tools.calculators import CalculatorSource  # noqa: E402
 from piwsl_plugins.tools.command import main  # noqa: E402
-from piwsl_plugins.tools.errors import InputError  # noqa: E402
 from piwsl_plugins.tools.loading import load  # noqa: E402
 from piwsl_plugins.tools.mace_names import canonical  # noqa: E402
 

@@ -10,8 +10,8 @@ from nequip.data import AtomicDataDict  # noqa: E402
 from nequip.model.saved_models import load_utils  # noqa: E402
 from nequip.nn import GraphModel, GraphModuleMixin  # noqa: E402
 
+from piwsl_plugins.errors import InputError, RunError  # noqa: E402
 from piwsl_plugins.tools.calculators import CalculatorSource  # noqa: E402
-from piwsl_plugins.tools.errors import InputError, RunError  # noqa: E402
 from piwsl_plugins.tools.loading import load  # noqa: E402
 
 pytestmark = pytest.mark.framework

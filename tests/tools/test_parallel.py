@@ -11,9 +11,9 @@ from ase import Atoms
 from ase.io import write
 
 from piwsl_plugins.core.hessian_labels import read_labels
+from piwsl_plugins.errors import InputError, RunError
 from piwsl_plugins.frames.reading import Frame
 from piwsl_plugins.tools.command import main
-from piwsl_plugins.tools.errors import InputError, RunError
 from piwsl_plugins.tools.parallel import outcomes
 
 from .frame_functions import Distance

@@ -13,9 +13,9 @@ from ase.calculators.calculator import Calculator
 from ase.calculators.emt import EMT
 from ase.io import read, write
 
+from piwsl_plugins.errors import InputError
 from piwsl_plugins.tools.calculators import CalculatorSource
 from piwsl_plugins.tools.command import main
-from piwsl_plugins.tools.errors import InputError
 from piwsl_plugins.tools.loading import load
 from piwsl_plugins.tools.states import not_told
 

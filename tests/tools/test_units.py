@@ -5,9 +5,9 @@ import pytest
 from ase.build import bulk, molecule
 from ase.io import write
 
+from piwsl_plugins.errors import InputError
 from piwsl_plugins.frames.reading import Frame
 from piwsl_plugins.tools.command import main
-from piwsl_plugins.tools.errors import InputError
 from piwsl_plugins.tools.units import require_angstrom, require_one_unit
 
 NAMES = ("the cheap method", ("training frames", "cheap labels"))

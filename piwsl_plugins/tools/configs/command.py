@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..errors import InputError
+from ...errors import InputError
 from ..outputs import alone, check_file, check_new
 from .arguments import build_parser
 from .shipped import bundled_files, find, first_sentence, read_configs

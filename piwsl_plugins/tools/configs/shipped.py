@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from ..errors import InputError
+from ...errors import InputError
 
 _PACKAGE = Path(__file__).parents[2]
 #: in an installed wheel, and in a checkout

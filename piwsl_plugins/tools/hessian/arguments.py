@@ -7,10 +7,9 @@ import dataclasses
 from pathlib import Path
 
 from ...core.settings import Hessian
-from ...errors import SettingsError
+from ...errors import InputError, SettingsError
 from .. import states, workers
 from ..calculators import FORMS
-from ..errors import InputError
 from ..options import add, chosen
 from ..outputs import check_file
 from .settings import HessianSettings

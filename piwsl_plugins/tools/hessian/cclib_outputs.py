@@ -12,7 +12,7 @@ import numpy as np
 from ase import units
 from ase.data import chemical_symbols
 
-from ..errors import InputError, reason_of
+from ...errors import InputError, reason_of
 from .advice import advice_for, remedy_for
 from .fitting import fitted
 from .frequency_jobs import FrequencyJob, from_lower_triangle

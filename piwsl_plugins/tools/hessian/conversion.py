@@ -12,8 +12,8 @@ import numpy as np
 from ...core.hessian_checks import problem_of, unit_problem_of, units_problem_of
 from ...core.hessian_labels import HessianLabel
 from ...core.settings import Hessian
+from ...errors import InputError
 from ...frames.reading import atoms_of, read_frames, structure_of
-from ..errors import InputError
 from .label_file import read
 from .sanity import malformed
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from ase import units
 
-from ..errors import InputError, reason_of
+from ...errors import InputError, reason_of
 from .frequency_jobs import FrequencyJob, from_lower_triangle
 
 _HEADER = re.compile(r"^(\S[^\n]{0,39}?) {2,}([IR])(?: +N= +(\d+)| +(\S+)) *$", re.MULTILINE)

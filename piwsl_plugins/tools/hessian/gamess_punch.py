@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from ase import units
 
-from ..errors import InputError
+from ...errors import InputError
 from .frequency_jobs import FrequencyJob
 from .rigid_motions import rotation_between
 from .states import state_beside

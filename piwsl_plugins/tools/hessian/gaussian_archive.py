@@ -11,7 +11,7 @@ import numpy as np
 from ase import units
 from ase.data import atomic_numbers
 
-from ..errors import InputError, reason_of
+from ...errors import InputError, reason_of
 from .frequency_jobs import FrequencyJob, from_lower_triangle
 from .rigid_motions import rotation_between, rotational_residue
 

@@ -10,8 +10,7 @@ import h5py
 import numpy as np
 
 from ...core.hessian_labels import HDF5, HessianLabel, read_labels, write_labels
-from ...errors import SettingsError
-from ..errors import InputError
+from ...errors import InputError, SettingsError
 from ..labelling import Arrays, Labelled
 from ..storage import written_whole
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ...errors import InputError
 from ...frames.reading import Frame
 from ..calculators import CalculatorSource
-from ..errors import InputError
 from ..loading import LoadedCalculator, load
 from .differences import curvatures, force_changes, hessian
 from .probes import draw_probes

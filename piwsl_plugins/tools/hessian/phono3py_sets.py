@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InputError, reason_of
+from ...errors import InputError, reason_of
 from .phonopy_files import check_order, refuse_tags, require_phonopy, spelt_as_now, text_of
 
 

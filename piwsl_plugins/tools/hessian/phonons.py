@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import InputError, reason_of
+from ...errors import InputError, reason_of
 from .conversion import Converted, label_of
 from .selection import select
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import InputError, reason_of
+from ...errors import InputError, reason_of
 
 if TYPE_CHECKING:
     from ase import Atoms

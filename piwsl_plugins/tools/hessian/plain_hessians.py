@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms, units
 
-from ..errors import InputError, reason_of
+from ...errors import InputError, reason_of
 from .fitting import fitted
 from .frequency_jobs import FrequencyJob, from_lower_triangle
 from .rigid_motions import rotation_between

@@ -10,7 +10,7 @@ import numpy as np
 from ase import units
 from ase.data import atomic_numbers
 
-from ..errors import InputError, reason_of
+from ...errors import InputError, reason_of
 from .frequency_jobs import FrequencyJob
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..errors import InputError
+from ...errors import InputError
 from .cclib_outputs import read_with_cclib
 from .formatted_checkpoint import is_formatted_checkpoint, read_formatted_checkpoint
 from .frequency_jobs import FrequencyJob

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+from ...errors import InputError
 from ...frames.identity import StructureIndex
 from ...frames.reading import NO_LABELS, Frame, Keys, read_frames
-from ..errors import InputError
 from ..units import require_angstrom
 
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...core.hessian_labels import HessianLabel
+from ...errors import InputError, reason_of
 from ...frames.reading import Frame, Keys
-from ..errors import InputError, reason_of
 from .conversion import Converted, label_of
 from .selection import select
 

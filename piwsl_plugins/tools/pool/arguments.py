@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ...errors import InputError
 from .. import states, workers
 from ..calculators import FORMS
-from ..errors import InputError
 from ..options import add
 from ..outputs import check_file, check_new
 from .settings import PoolSettings

@@ -9,7 +9,7 @@ import numpy as np
 from ase import Atoms, units
 from ase.md.langevin import Langevin
 
-from ..errors import InputError
+from ...errors import InputError
 from .settings import PoolSettings
 
 #: of a relaxation: largest force left (eV/Å), and steps

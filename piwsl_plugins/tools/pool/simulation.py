@@ -10,10 +10,10 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import PropertyNotImplementedError
 
+from ...errors import PIWSLError
 from ...frames.reading import Frame
 from ..calculators import CalculatorSource
 from ..dynamics import draw_velocities
-from ..errors import ToolError
 from ..labelling import Arrays
 from ..loading import LoadedCalculator, load
 from .integrators import integrator, relax
@@ -94,7 +94,7 @@ class Simulation:
             try:
                 dynamics.run(min(interval, n_steps - done))
                 problem = sound.problem(atoms)
-            except ToolError:
+            except PIWSLError:
                 raise
             except Exception as error:
                 return f"the calculator failed ({type(error).__name__})"

@@ -6,10 +6,10 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from ...errors import InputError
 from ...frames.identity import StructureIndex
 from ...frames.reading import NO_LABELS, Frame, Keys, read_frames
 from ...frames.structure import Structure
-from ..errors import InputError
 from ..units import require_angstrom
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import collections
 import dataclasses
 
+from ...errors import RunError
 from ...frames.reading import elements_of
 from ..calculators import CalculatorSource
-from ..errors import RunError
 from ..labelling import Store
 from ..parallel import outcomes
 from ..progress import Progress

@@ -6,9 +6,9 @@ import argparse
 import dataclasses
 from pathlib import Path
 
+from ...errors import InputError
 from .. import states
 from ..calculators import FORMS, CalculatorSource
-from ..errors import InputError
 from ..options import add, chosen, pairs
 from .settings import PARTS, QUICK, ReportSettings
 

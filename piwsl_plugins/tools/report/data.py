@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from ...errors import InputError
 from ...frames.reading import Frame, Keys, read_frames
-from ..errors import InputError
 from ..label_names import say_candidates, unread_stress
 from ..units import require_angstrom
 from .settings import ReportSettings

@@ -10,8 +10,8 @@ import numpy as np
 from ase import Atoms
 
 from ...core.hessian_labels import HessianLabel
+from ...errors import InputError
 from ...frames.reading import Frame, atoms_of
-from ..errors import InputError
 from ..hessian.label_file import read
 from ..hessian.sanity import problem_of
 from .data import spread

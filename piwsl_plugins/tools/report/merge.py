@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError
+from ...errors import InputError
 from .parts import Store, read_index, read_part
 
 #: parts of a key that differ from model to model

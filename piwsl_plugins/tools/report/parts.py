@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError
+from ...errors import InputError
 from ..storage import plain, read_json, write_json
 
 #: changes when the content of the parts changes

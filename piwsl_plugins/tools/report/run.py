@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...errors import InputError
 from ...frames.reading import elements_of
 from ..calculators import CalculatorSource
-from ..errors import InputError
 from ..loading import LoadedCalculator, load, prepare
 from .data import Frames, read_labelled, read_path
 from .measure import consistency, dynamics, labels, phonons, scans, vibrations

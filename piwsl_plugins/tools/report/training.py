@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from ..errors import InputError, reason_of
+from ...errors import InputError, reason_of
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ...errors import InputError
 from .. import states, workers
-from ..errors import InputError
 from ..outputs import check_file, check_new
 
 METHODS = {

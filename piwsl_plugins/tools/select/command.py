@@ -7,8 +7,8 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ...errors import InputError
 from .. import states
-from ..errors import InputError
 from ..outputs import alone
 from .arguments import build_parser, check, outputs_of
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from ...errors import InputError
 from ...frames.reading import Frame
-from ..errors import InputError
 from ..loading import prepare
 from ..states import distinct
 from .model_features import MaceFeatures, ModelFeatures, ModelSource, NequipFeatures

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
+from ...errors import PIWSLError, RunError, reason_of
 from ...frames.reading import Frame
-from ..errors import RunError, ToolError, reason_of
 from ..parallel import outcomes
 from .descriptors import Descriptor
 from .reduction import Reduction
@@ -144,7 +144,7 @@ def _size(frame: Frame, descriptor: Descriptor) -> int:
     """Numbers that describe an atom."""
     try:
         return max(1, descriptor([frame])[0].shape[1])
-    except ToolError:
+    except PIWSLError:
         raise
     except Exception as error:
         raise RunError(f"{frame.where}: no descriptors ({reason_of(error)})") from error

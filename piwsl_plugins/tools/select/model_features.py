@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from ...errors import InputError
 from ...frames.reading import Frame
 from ..calculators import CalculatorSource
-from ..errors import InputError
 from ..loading import LoadedCalculator, load
 
 #: atoms that a model takes together

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ...errors import InputError
 from ...frames.reading import iterate_atoms
-from ..errors import InputError
 from ..storage import written_whole
 
 

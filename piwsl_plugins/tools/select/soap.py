@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...errors import InputError
 from ...frames.reading import Frame
-from ..errors import InputError
 
 if TYPE_CHECKING:
     from ase import Atoms

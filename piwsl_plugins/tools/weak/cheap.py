@@ -7,10 +7,10 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
+from ...errors import InputError
 from ...frames.identity import StructureIndex
 from ...frames.reading import Frame, Keys, elements_of, read_frames
 from ..calculators import CalculatorSource
-from ..errors import InputError
 from ..labelling import Arrays
 from ..loading import load, prepare
 from .evaluation import Evaluated, evaluate

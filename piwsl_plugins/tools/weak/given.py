@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from ...errors import InputError
 from ...frames.reading import Frame, elements_of
 from ..calculators import CalculatorSource
-from ..errors import InputError
 from ..labelling import Arrays
 from ..loading import load
 from .labels import difference, root_mean_squares

@@ -12,8 +12,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from ...errors import InputError, RunError
 from ...nequip._command_line import with_config_options
-from ..errors import InputError, RunError
 
 _PLACEHOLDER = re.compile(r"\{(train|valid|seed|folder|name)\}")
 #: without these, models would learn something else, all the same, or be found nowhere

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ...errors import InputError
 from ...frames.identity import StructureIndex
 from ...frames.reading import Frame, Keys, elements_of, read_frames
-from ..errors import InputError
 from ..label_names import say_candidates
 from ..units import require_angstrom
 

@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ...errors import InputError
 from ...frames.reading import Frame, Keys, elements_of
 from ..calculators import CalculatorSource
-from ..errors import InputError
 from ..labelling import Arrays
 from ..loading import prepare
 from ..states import IGNORED, distinct

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ...errors import InputError
 from ...frames.reading import Frame, elements_of
-from ..errors import InputError
 from .offsets import compositions
 
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from ..errors import RunError
+from ...errors import RunError
 from ..storage import read_json, write_json
 from .corrections import Correction
 from .hosts import HostCommand, Training, model_of

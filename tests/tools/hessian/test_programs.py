@@ -8,7 +8,7 @@ import pytest
 from ase.io import read
 from ase.units import Bohr, Hartree
 
-from piwsl_plugins.tools.errors import InputError
+from piwsl_plugins.errors import InputError
 from piwsl_plugins.tools.hessian.cclib_outputs import _at_hessian, _qchem_energy, _state
 from piwsl_plugins.tools.hessian.fitting import fitted
 from piwsl_plugins.tools.hessian.frequency_jobs import FrequencyJob

@@ -16,8 +16,8 @@ from phonopy.file_IO import write_FORCE_CONSTANTS, write_FORCE_SETS  # noqa: E40
 from phonopy.structure.atoms import PhonopyAtoms  # noqa: E402
 
 from piwsl_plugins.core.hessian_labels import HessianLabel, write_labels  # noqa: E402
+from piwsl_plugins.errors import InputError  # noqa: E402
 from piwsl_plugins.tools.command import main  # noqa: E402
-from piwsl_plugins.tools.errors import InputError  # noqa: E402
 from piwsl_plugins.tools.hessian.differences import hessian  # noqa: E402
 from piwsl_plugins.tools.report.analysis.phonons import analyse, ratios  # noqa: E402
 from piwsl_plugins.tools.report.arguments import build_parser, settings_from  # noqa: E402

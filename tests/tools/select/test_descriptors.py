@@ -9,8 +9,8 @@ from ase import Atoms
 from ase.build import bulk, fcc111
 from ase.io import write
 
+from piwsl_plugins.errors import InputError
 from piwsl_plugins.frames.reading import Frame
-from piwsl_plugins.tools.errors import InputError
 from piwsl_plugins.tools.select.descriptors import descriptor
 from piwsl_plugins.tools.select.model_features import MaceFeatures, ModelSource
 from piwsl_plugins.tools.select.soap import Soap

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from ase import Atoms
 
+from piwsl_plugins.errors import RunError
 from piwsl_plugins.frames.reading import Frame
-from piwsl_plugins.tools.errors import RunError
 from piwsl_plugins.tools.select import features as features_module
 from piwsl_plugins.tools.select.design import Information, d_optimal
 from piwsl_plugins.tools.select.features import Features, compute

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from piwsl_plugins.tools.errors import InputError, RunError
+from piwsl_plugins.errors import InputError, RunError
 from piwsl_plugins.tools.weak.hosts import HostCommand, Training, model_of
 
 CHEAP = ("--cheap_labels", "cheap.xyz")

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from ase.build import molecule
 
+from piwsl_plugins.errors import InputError
 from piwsl_plugins.frames.reading import Frame
-from piwsl_plugins.tools.errors import InputError
 from piwsl_plugins.tools.weak.corrections import divide
 from piwsl_plugins.tools.weak.offsets import Offsets
 from piwsl_plugins.tools.weak.shares import draw_shares

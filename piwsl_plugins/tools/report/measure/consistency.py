@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from ....errors import InputError
 from ....frames.reading import Frame
-from ...errors import InputError
 from ...loading import LoadedCalculator
 from ..data import Frames, spread
 from ..settings import ReportSettings

@@ -15,8 +15,8 @@ from ase.md.verlet import VelocityVerlet
 from ase.neighborlist import neighbor_list
 
 from ....core.bonds import bonds
+from ....errors import RunError, reason_of
 from ...dynamics import COLLAPSE_FACTOR, RUNAWAY_FACTOR, draw_velocities
-from ...errors import RunError, reason_of
 from ...loading import LoadedCalculator
 from ..data import Frames, spread
 from ..settings import ReportSettings

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ...errors import RunError, reason_of
+from ....errors import RunError, reason_of
 from ...hessian.differences import hessian
 from ...loading import LoadedCalculator
 
