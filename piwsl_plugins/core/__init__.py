@@ -1,1 +1,1 @@
-"""The physics of PIWSL and its options; torch only, no framework."""
+"""The physics of PIWSL and its options, of no framework: on torch, NumPy, SciPy and ASE."""

@@ -115,7 +115,7 @@ class Frame:
         Args:
             atoms: these instead of the frame's own, in its state.
         """
-        copy = (self.atoms if atoms is None else atoms).copy()
+        copy: Atoms = (self.atoms if atoms is None else atoms).copy()
         for name in ("charge", "spin"):
             copy.info.pop(name, None)
         copy.info |= self.state.written()
@@ -274,7 +274,7 @@ def check_exists(path: Path | str, option: str) -> None:
 
 
 def _selection(index: str) -> slice | int:
-    from ase.io.formats import string2index
+    from ase.io.formats import string2index  # type: ignore[attr-defined]
 
     try:
         chosen = string2index(index)

@@ -5,7 +5,7 @@ import pytest
 from .test_verbs import GOOD
 from .wrong_calls import table, wrong
 
-POOL, SELECT, HESSIAN, WEAK, REPORT = GOOD.values()
+POOL, SELECT, HESSIAN, WEAK, REPORT, _ = GOOD.values()
 CHEAP = "weak train.xyz pool.xyz --cheap_labels cheap.xyz --out new.xyz"
 DIVIDED = f"{CHEAP} --until correction"
 #: values that an option does not take; of lists the first one is to be named

@@ -6,7 +6,7 @@ from .test_options import CHEAP
 from .test_verbs import GOOD
 from .wrong_calls import table, wrong
 
-POOL, SELECT, _, WEAK, REPORT = GOOD.values()
+POOL, SELECT, _, WEAK, REPORT, _ = GOOD.values()
 #: where each option that names a file stands, and the ending of the name
 FILES = {
     "pool train.xyz --calculator wrong_factories:emt --out": "xyz",
