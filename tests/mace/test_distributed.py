@@ -107,6 +107,7 @@ def on_rank(rank, case):
     return gradient(model, mine, case, 2, wrapped, rank)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_two_ranks_give_the_gradient_of_one(case, tmp_path):
     expected = gradient(make(), structures(CASES[case]), case)

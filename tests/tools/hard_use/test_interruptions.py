@@ -18,6 +18,8 @@ from piwsl_plugins.tools.command import main
 
 from .wrong_calls import contents
 
+pytestmark = pytest.mark.slow
+
 #: each verb: a run of a second or two, and what it writes
 RUNS = {
     "pool": (
