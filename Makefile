@@ -31,7 +31,7 @@ quickstart: environments
 test: environments
 	@$(MAKE) --no-print-directory -j 2 test-mace test-nequip test-alone
 
-# all but what is slow, for every change: under three minutes
+# all but what is slow, for every change
 test-fast: environments
 	@$(MAKE) --no-print-directory -j 2 test-fast-mace test-fast-nequip test-fast-alone
 
