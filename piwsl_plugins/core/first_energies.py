@@ -16,6 +16,8 @@ N_LOOKED_AT = 16
 RIGHT_SIZE = 3.0
 #: Å; energies that forces of the labels' size change over this distance prove nothing
 FAR = 3.0
+#: of structures on another scale than the others, from which on they are no accident
+SHARE = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,11 +31,13 @@ class FirstEnergies:
         error: median of the absolute errors, in eV per atom.
         force_error: RMS error of the forces in eV/Å; None without labels.
         force_size: RMS of their labels.
+        share: of the structures whose energies no bonds explain.
     """
 
     error: float
     force_error: float | None
     force_size: float | None
+    share: float = 0.0
 
     @classmethod
     def of(
@@ -57,6 +61,7 @@ class FirstEnergies:
             float(np.nanmedian(errors)),
             _rms(force_errors) if size else None,
             _rms(force_labels) if size else None,
+            float(np.mean(errors[np.isfinite(errors)] > IMPOSSIBLE)),
         )
 
     @property
@@ -79,7 +84,16 @@ class FirstEnergies:
     @property
     def unlikely(self) -> bool:
         """Whether a pretrained model should not begin like this."""
-        return self._forces_fit and self.error > UNLIKELY
+        return self._forces_fit and (self.error > UNLIKELY or self.share >= SHARE)
+
+    @property
+    def _some(self) -> str:
+        if self.share < SHARE or self.error > IMPOSSIBLE:
+            return ""
+        return (
+            f"; those of {self.share:.0%} of the structures lie more than {IMPOSSIBLE:g} eV/atom "
+            "from them, as if of another method"
+        )
 
     def __str__(self) -> str:
         forces = (
@@ -90,7 +104,7 @@ class FirstEnergies:
         )
         return (
             f"before the first step the model's energies lie {self.error:.4g} eV/atom from the "
-            f"labels{forces}"
+            f"labels{forces}{self._some}"
         )
 
 

@@ -76,7 +76,7 @@ class _Matches:
 
     def __init__(self, labels: HessianLabels) -> None:
         self._index = labels.index
-        self._used: set[int] = set()
+        self._used: Counter[int] = Counter()
         self._near: dict[int, str] = {}
 
     def count(self, structures: Iterable[Structure]) -> tuple[int, int]:
@@ -87,7 +87,7 @@ class _Matches:
             if number is None:
                 self._near = {**self._index.near_misses(structure), **self._near}
             else:
-                self._used.add(number)
+                self._used[number] += 1
                 n_found += 1
             n += 1
         return n_found, n
@@ -104,9 +104,16 @@ class _Matches:
     def used(self) -> str:
         """How many labels are used, in words."""
         n, n_used = len(self._index), len(self._used)
+        words = f"{n_used} of {n} labels are used, {n - n_used} belong to none of them"
         if n_used == n:
-            return f"all {n} labels are used" if n > 1 else "the one label is used"
-        return f"{n_used} of {n} labels are used, {n - n_used} belong to none of them"
+            words = f"all {n} labels are used" if n > 1 else "the one label is used"
+        n_shared = sum(count > 1 for count in self._used.values())
+        if n_shared:
+            words += (
+                f"; WARNING: {n_shared} of them belong to several structures each, which are the "
+                "same; if their other labels are of several methods, say which one Hessians are of"
+            )
+        return words
 
     def near_misses(self, split: str) -> str:
         """The unused labels that have the geometry of a structure, in words."""

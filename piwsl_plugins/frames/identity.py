@@ -57,11 +57,23 @@ class StructureIndex:
 
     def find(self, structure: Structure) -> int | None:
         """Number of the same structure, the nearest one if there are several; None if none is."""
-        group = self._same.get(structure.numbers.tobytes() + structure.pbc.tobytes())
-        for number in () if group is None else group.near(structure):
-            if not structure.difference(self._structures[number]):
-                return number
+        for group in self._groups(structure):
+            for number in group.near(structure):
+                if not structure.difference(self._structures[number]):
+                    return number
         return None
+
+    def _groups(self, structure: Structure) -> list[_Group]:
+        """Where it may be: modulo the cell, then as it stands.
+
+        Of atoms many cells away from the first one, small differences of the cell change the place
+        within it.
+        """
+        elements = structure.numbers.tobytes()
+        same = self._same.get(elements + structure.pbc.tobytes())
+        if same is None or not structure.pbc.any():
+            return [] if same is None else [same]
+        return [same, self._placed[elements]]
 
     def find_or_add(self, structure: Structure) -> tuple[int, bool]:
         """Number of the same structure, which is added if it is new, and whether it was."""

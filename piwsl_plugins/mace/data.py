@@ -17,7 +17,9 @@ from ..core.progress import shown
 from ..core.term_table import weights_of
 from ..errors import InputError, SettingsError
 from ..frames.entries import Entry
-from . import arguments, structures
+from ..frames.state import CHARGE_KEYS
+from ..frames.unread import unread_state
+from . import arguments, files, structures
 from .arguments import ENERGY, MaceSettings
 from .first_energies import Expected, expected_energies
 from .host import REPLAY_HEAD, carrying_heads
@@ -79,6 +81,8 @@ def prepare(run: Callable[[], Any], given: dict[str, Any]) -> Any:
     in_others_validation: list[Entry] = []
     try:
         _check_levels(settings, heads, with_hessians)
+        if with_pool or with_hessians or with_valid_hessians:
+            _check_states(configs, settings.pool.pool_file)
         sets = Sets(configs)
         if with_pool:
             of_pool = PoolFile(settings, given, heads[0], read_by(args, args.loss))
@@ -99,8 +103,7 @@ def prepare(run: Callable[[], Any], given: dict[str, Any]) -> Any:
             )
         pool = None if of_pool is None else of_pool.pool()
         for stage in stages:
-            every = (entry.structure for entry in in_training or sets.training(carrying))
-            warning = bond_warning(stage.consistency, every, "--piwsl_")
+            warning = bond_warning(stage.consistency, sets.structures(carrying), "--piwsl_")
             if warning:
                 logging.warning(warning)
     except SettingsError as error:
@@ -169,6 +172,30 @@ def _check_levels(settings: MaceSettings, heads: Sequence[str], with_hessians: b
                 path,
                 f"this run has the heads {', '.join(heads)}, and Hessians are of one method; say "
                 "which heads have these, and the PIWSL terms, with --piwsl_heads",
+            )
+
+
+def _check_states(heads: Sequence[Any], pool_file: str | None) -> None:
+    """Refuse files with charges or spins that MACE does not read: they tell structures apart.
+
+    Raises:
+        InputError: naming file, frame and options.
+    """
+    for head in heads:
+        names = head.key_specification.info_keys
+        read = {key: names.get(key, key) for key in ("total_charge", "total_spin")}
+        paths = files.data_files(vars(head), files.TRAINING + files.HELD_OUT)
+        for path in [*paths, *([] if pool_file is None else [pool_file])]:
+            found = unread_state(path, read.values())
+            if found is None:
+                continue
+            number, given = found
+            name = given.partition("=")[0]
+            option = "total_charge" if name in CHARGE_KEYS else "total_spin"
+            raise InputError(
+                f"{path}: frame {number} (from 0) has {given}, but MACE reads '{read[option]}', so "
+                "that ions and neutral structures would be taken for the same; give "
+                f"--{option}_key={name} (a model that does not embed it stays as it is)"
             )
 
 

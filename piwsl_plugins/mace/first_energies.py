@@ -51,8 +51,8 @@ class Expected:
 def expected_energies(given: dict[str, Any], model: torch.nn.Module) -> list[Expected]:
     """The heads whose first energies can be judged, in the order of the training data.
 
-    Without a weight of the energies nothing can; E0s that come from the data of a new model are
-    right by themselves.
+    Without a weight of the energies nothing can; E0s that are fitted to the data are right by
+    themselves.
 
     Args:
         given: the arguments of MACE's ``configure_model`` by name.
@@ -65,16 +65,14 @@ def expected_energies(given: dict[str, Any], model: torch.nn.Module) -> list[Exp
     expected = []
     for name in given["heads"]:
         config = configs[name]
-        if foundation is None and (
-            config.atomic_energies_dict or str(config.E0s).lower() == "average"
-        ):
+        of_atoms = bool(config.atomic_energies_dict)
+        if foundation is None and not of_atoms and str(config.E0s).lower() == "average":
             continue
         remedy = _SCRATCH
         if foundation is not None:
             remedy = _KEPT if _keeps_E0s(model, foundation) else _FOUNDATION
         # without its readouts a pretrained model begins anew
         pretrained = foundation is not None and args.foundation_filter_elements
-        of_atoms = bool(config.atomic_energies_dict)
         E0s = "E0s of the isolated atoms in the data" if of_atoms else f"--E0s={config.E0s}"
         expected.append(Expected(name, E0s, bool(pretrained), remedy))
     return expected

@@ -36,6 +36,11 @@ class Sets:
         """
         return [entry for head in heads for entry in self._training(head, energies)]
 
+    def structures(self, heads: Iterable[Any]) -> Iterator[Structure]:
+        """The training structures of some heads, read when they are asked for."""
+        for head in heads:
+            yield from (entry.structure for entry in self._training(head, energies=False))
+
     def validation(self, heads: Iterable[Any]) -> list[Entry]:
         """The validation structures of some heads."""
         sets = ((head, one) for head in heads for one in _validation(head))

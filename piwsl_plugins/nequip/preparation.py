@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nequip.train import NequIPLightningModule
@@ -14,7 +14,9 @@ from ..core.hessian_matching import matched_labels
 from ..core.pool import Pool
 from ..errors import SettingsError
 from ..frames.structure import Structure
-from .data import Datasets
+from ..frames.unread import unread_state
+from .config import DataError
+from .data import Datasets, paths_of
 from .labels import Reads
 from .levels import Levels
 from .pool import make_pool
@@ -25,6 +27,13 @@ if TYPE_CHECKING:
     from .loss import PIWSLLoss
 
 logger = RankedLogger(__name__, rank_zero_only=True)
+
+#: what says which data there is
+_CONFIGS = tuple(f"{split}_dataset_config" for split in ("train", "val", "test"))
+_READ_THEM = (
+    "let it read those of its files by include_keys: [charge, spin], or by key_mapping: "
+    "{total_charge: charge, total_spin: spin}"
+)
 
 
 class Prepared(NamedTuple):
@@ -76,6 +85,8 @@ def prepare(trainer: Any, module: Any, loss: PIWSLLoss, datasets: Datasets, seed
     if valid_file is not None:
         valid_levels.check("hessian_valid_file", valid_file, "validation data")
 
+    if file or valid_file is not None or has_pool:
+        _check_states([*train.seen, *(entry.structure for entry in train.entries)], trainer, loss)
     pool = None
     if has_pool:
         held_out = [*valid.entries, *test.entries]
@@ -92,6 +103,29 @@ def prepare(trainer: Any, module: Any, loss: PIWSLLoss, datasets: Datasets, seed
     if warning:
         logger.warning(warning)
     return Prepared(labels, valid_labels, pool)
+
+
+def _check_states(known: Sequence[Structure], trainer: Any, loss: PIWSLLoss) -> None:
+    """Refuse files with charges or spins that the data does not read: they tell structures apart.
+
+    Raises:
+        DataError: naming file, frame and remedy.
+    """
+    if any(one.charge or one.spin is not None for one in known):
+        return
+    paths = [
+        path for name in _CONFIGS for path in paths_of(getattr(trainer.datamodule, name, None))
+    ]
+    if loss.is_on and loss.settings.pool.pool_file is not None:
+        paths.append(loss.settings.pool.pool_file)
+    for path in dict.fromkeys(paths):
+        found = unread_state(path.partition("@")[0], ())
+        if found is not None:
+            number, given = found
+            raise DataError(
+                f"{path}, frame {number} (from 0) has {given}, which the data does not read, so "
+                f"that ions and neutral structures would be taken for the same; {_READ_THEM}"
+            )
 
 
 def _structures(reader: Reader, datasets: Datasets) -> Iterator[Structure]:
@@ -131,7 +165,4 @@ def _charges_hint(table: Table, words: str) -> str:
     charged = any(one.charge or one.spin is not None for one in table.seen)
     if charged or not ("another charge" in words or "another spin" in words):
         return ""
-    return (
-        "; NequIP's data has no charges: let it read those of its files by include_keys: [charge, "
-        "spin], or by key_mapping: {total_charge: charge, total_spin: spin}"
-    )
+    return f"; NequIP's data has no charges: {_READ_THEM}"

@@ -41,6 +41,15 @@ def test_one_wrong_label_and_missing_ones_count_for_nothing():
     assert FirstEnergies.of(LABELS + 0.2, labels).error == pytest.approx(0.2)
 
 
+def test_some_structures_of_another_method_are_pointed_out():
+    predicted = np.tile(LABELS, 2)
+    labels = predicted.copy()
+    labels[: len(labels) // 3] += 150.0
+    found = FirstEnergies.of(predicted, labels)
+    assert found.unlikely and not found.impossible
+    assert f"those of {found.share:.0%} of the structures lie more than 10 eV/atom" in str(found)
+
+
 @pytest.mark.parametrize("n", [1, 2, 16, 17, 1000])
 def test_structures_are_evenly_spaced(n):
     chosen = evenly_spaced(n)

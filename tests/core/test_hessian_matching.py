@@ -64,6 +64,13 @@ def test_a_neutral_hessian_is_no_label_of_a_cation(tmp_path):
     assert "for 5 of 10 training structures; all 5 labels are used" in text
 
 
+def test_a_label_of_several_structures_is_pointed_out(tmp_path):
+    """Two methods' frames in one data set, without a word on which is which."""
+    text = match(tmp_path, labels_of(MOLECULES[:2]), [*MOLECULES[:2], MOLECULES[1]])
+    assert "for 3 of 3 training structures; all 2 labels are used" in text
+    assert "WARNING: 1 of them belong to several structures each" in text
+
+
 def test_another_spin_and_another_level_are_near_misses(tmp_path):
     triplets = state(MOLECULES[:2], spin=3)
     text = match(tmp_path, labels_of(MOLECULES), [MOLECULES[4], *triplets], others=MOLECULES[2:4])

@@ -183,6 +183,21 @@ def test_the_same_positions_with_other_periodic_directions(pbc):
     assert not misses if same else "other periodic directions (a c, and" in misses[0]
 
 
+@pytest.mark.parametrize("cells", [3, 30])
+def test_unwrapped_atoms_in_a_cell_of_few_digits(cells):
+    """A trajectory that nobody wrapped, in a file that rounds the cell to 0.001 Å."""
+    random = np.random.default_rng(4)
+    pbc = np.ones(3, dtype=bool)
+    far = [
+        dataclasses.replace(one, positions=one.positions + shift @ one.cell)
+        for one in (crystal(pbc, seed) for seed in range(60))
+        for shift in [random.integers(-cells, cells + 1, (8, 3))]
+    ]
+    index = StructureIndex(far)
+    for number, one in enumerate(far):
+        assert index.find(dataclasses.replace(one, cell=np.round(one.cell, 3))) == number
+
+
 def test_a_rotated_structure_is_another():
     one = crystal(np.ones(3, dtype=bool))
     turn = Rotation.from_euler("z", 10.0, degrees=True).as_matrix()

@@ -70,26 +70,33 @@ def test_a_batch_is_looked_up_by_charge_and_spin():
     assert HessianLabels(labels).numbers_of(described) == [0, -1, -1, 1, -1]
 
 
-def test_charges_under_names_that_mace_does_not_read(tmp_path, capfd):
+@pytest.mark.parametrize("labelled", [0, 1])
+def test_charges_under_names_that_mace_does_not_read(labelled, tmp_path, capfd):
+    """... make cations of neutral labels, and neutral structures of those of cations."""
     molecules = frames("ethanol_gfn2_train", 4)
     training = cations(molecules, "charge", "spin")
-    files, options = written(tmp_path, training, molecules, charge=1.0, spin=2.0)
+    state = {"charge": 1.0, "spin": 2.0} if labelled else {}
+    files, options = written(tmp_path, training, molecules, **state)
     message = refused(capfd, tmp_path / "run", files, **options)
-    assert "another charge (1, and 0)" in message and "--total_charge_key" in message
+    assert "train.xyz: frame 0 (from 0) has charge=1, but MACE reads 'total_charge'" in message
+    assert "--total_charge_key=charge" in message
+    if not labelled:
+        return
     options |= {"total_charge_key": "charge", "total_spin_key": "spin"}
     train(tmp_path / "named", files, **options)
     assert "for 4 of 4 training structures; all 4 labels are used" in log(tmp_path / "named")
     mixed = [molecules[0], *training[1:]]
     ase.io.write(files["train_file"], mixed)
-    _, options = written(tmp_path, mixed, molecules[:1])
+    _, labelled = written(tmp_path, mixed, molecules[:1])
+    options |= labelled
     write_labels(
         tmp_path / "labels.npz",
-        [springs(molecules[0]), dataclasses.replace(springs(molecules[1]), charge=1.0)],
+        [springs(molecules[0]), dataclasses.replace(springs(molecules[1]), charge=-1.0)],
         "springs",
     )
     train(tmp_path / "mixed", files, **options)
     text = log(tmp_path / "mixed")
-    assert "1 label has the geometry of a training frame, and another charge (1, and 0)" in text
+    assert "1 label has the geometry of a training frame, and another charge (-1, and 1)" in text
     assert "--total_charge_key" in text
 
 

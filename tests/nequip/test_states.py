@@ -12,6 +12,7 @@ from nequip.data import AtomicDataDict
 
 from piwsl_plugins.core.hessian_labels import write_labels
 from piwsl_plugins.errors import SettingsError
+from piwsl_plugins.nequip.config import DataError
 from piwsl_plugins.nequip.host import Describe
 
 from .. import conformance
@@ -88,9 +89,19 @@ def test_data_without_charges_and_labels_of_ions(frames):
     ase.io.write("valid.xyz", frames)
     labels = [dataclasses.replace(one, charge=1.0) for one in conformance.labels_of(frames)]
     write_labels("labels.npz", labels, "random numbers")
-    with pytest.raises(SettingsError, match=r"another charge \(1, and 0\).*include_keys: \[charge"):
+    words = r"train.xyz, frame 0 \(from 0\) has .*charge=1.*does not read.*include_keys: \[charge"
+    with pytest.raises(DataError, match=words):
         fit(HESSIAN)
     fit(HESSIAN, include=["charge"])
+
+
+def test_neutral_labels_and_ions_that_the_data_does_not_read(frames):
+    ase.io.write("train.xyz", [*frames, *ions(frames)])
+    ase.io.write("valid.xyz", frames)
+    write_labels("labels.npz", conformance.labels_of(frames), "random numbers")
+    with pytest.raises(DataError, match=r"frame 2 \(from 0\) has .*does not read"):
+        fit(HESSIAN)
+    fit({})  # without labels and pool nobody asks
 
 
 def boxes():
