@@ -180,5 +180,7 @@ def test_frames_of_a_file_that_an_option_names(data):
     with pytest.raises(SettingsError, match=r"'pool' = '.*other.xyz': there is no such file"):
         read(path.with_name("other.xyz@0"))
     for index in ("7", "5:"):
-        with pytest.raises(SettingsError, match=f"there is no frame {index}; it has 3"):
+        with pytest.raises(
+            SettingsError, match=f"the index '{index}' selects no frame; the file has 3"
+        ):
             read(f"{path}@{index}")
