@@ -250,6 +250,13 @@ def iterate_atoms(path: Path, **arguments: Any) -> Iterator[Atoms]:
         reason = " ".join(str(error).split()) or type(error).__name__
         problem = f"ASE cannot read this ({reason})"
         raise FrameError(path, number or None, problem) from error
+    if number == 0 and arguments.get("index", ":") != ":":
+        n_frames = sum(1 for _ in iterate_atoms(path, **{**arguments, "index": ":"}))
+        problem = (
+            f"the index '{arguments['index']}' selects no frame; the file has {n_frames}, counted "
+            "from 0"
+        )
+        raise FrameError(path, None, problem)
     if number == 0:
         raise FrameError(path, None, "there is no structure in this file")
 

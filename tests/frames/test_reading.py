@@ -179,3 +179,8 @@ def test_frames_of_a_file_that_an_option_names(data):
     assert read(at_sign) == whole
     with pytest.raises(SettingsError, match=r"'pool' = '.*other.xyz': there is no such file"):
         read(path.with_name("other.xyz@0"))
+    for index in ("7", "5:"):
+        with pytest.raises(
+            SettingsError, match=f"the index '{index}' selects no frame; the file has 3"
+        ):
+            read(f"{path}@{index}")

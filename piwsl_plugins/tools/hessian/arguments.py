@@ -14,6 +14,8 @@ from ..options import add, chosen
 from ..outputs import check_file
 from .settings import HessianSettings
 
+#: endings of files of structures
+_STRUCTURES = (".xyz", ".extxyz", ".traj", ".db", ".cif", ".vasp")
 _EPILOG = """\
 examples:
   piwsl hessian train.xyz --calculator GFN2-xTB
@@ -193,6 +195,12 @@ def check(options: argparse.Namespace) -> None:
         )
     inputs = [options.data, options.from_phonopy, *(options.from_output or ())]
     inputs += [*(options.from_vibrations or ()), *(options.geometry or ())]
+    out = out_path(options)
+    if out is not None and out.suffix.lower() in _STRUCTURES:
+        raise InputError(
+            f"--out={out}: labels are no file of structures; give a name that ends in .npz, or in "
+            ".h5 for very many labels (--frames writes structures)"
+        )
     outputs = outputs_of(options)
     for path in outputs:
         check_file(path, inputs)

@@ -39,9 +39,11 @@ def main(given: list[str]) -> None:
 
         if options.expect:
             notes += unexpected_modes(read(out), where, options.expect)
-        print(summarise(out, settings.max_displacement, notes))
+        training = chosen(options, Hessian)
+        tolerance = Hessian(**training).hessian_tolerance
+        print(summarise(out, settings.max_displacement, notes, tolerance))
         of_supercells = bool(options.from_phonopy or options.from_phonons)
-        print(how_to_train(out, of_supercells, options.frames, chosen(options, Hessian)))
+        print(how_to_train(out, of_supercells, options.frames, training))
 
 
 def _measure(

@@ -79,6 +79,11 @@ def _at_gamma(text: str, n_atoms: int) -> np.ndarray:
             continue
         # the numbers of two atoms, and three rows of three complex numbers
         values = np.array(block[found.end() :].split()[: n_atoms**2 * 20], dtype=float)
+        if len(values) < n_atoms**2 * 20:
+            raise ValueError(
+                "its dynamical matrix at q = 0 is not whole; did the run end? Give the file of one "
+                "that has ended"
+            )
         pairs = values.reshape(n_atoms**2, 20)
         first, second = pairs[:, :2].astype(int).T - 1
         hessian = np.empty((n_atoms, 3, n_atoms, 3))

@@ -9,7 +9,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from ...core.hessian_labels import HDF5, HessianLabel, read_labels, write_labels
+from ...core.hessian_labels import FORMAT, HDF5, HessianLabel, read_labels, write_labels
 from ...errors import InputError, SettingsError
 from ..labelling import Arrays, Labelled
 from ..storage import written_whole
@@ -25,6 +25,20 @@ def read(path: Path) -> Sequence[HessianLabel]:
         return read_labels(path)
     except SettingsError as error:
         raise InputError(f"{path}: {error.remedy}") from error
+
+
+def is_label_file(path: Path) -> bool:
+    """Whether this file was written by :func:`write`."""
+    try:
+        if h5py.is_hdf5(path):
+            with h5py.File(path) as file:
+                return bool(file.attrs.get("format") == FORMAT)
+        if not zipfile.is_zipfile(path):
+            return False
+        (form,) = _arrays(path, ("format",))
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return False
+    return _text(form) == FORMAT
 
 
 def read_finished(path: Path) -> tuple[str, dict[str, Arrays]]:

@@ -14,11 +14,13 @@ from ...frames.reading import Keys
 from .conversion import Converted, label_of
 from .fitting import DISPLACED, fitted
 from .frequency_jobs import FrequencyJob
+from .label_file import is_label_file
 from .plain_hessians import is_plain
 from .readers import read_jobs, text_of
 from .rigid_motions import rotation_between, turned
 from .selection import select
 from .solid_outputs import placed, read_solid_output
+from .summary import how_to_train
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -44,6 +46,8 @@ def from_outputs(
     single = 0
     named = _geometries_of(paths, geometries)
     for path in paths:
+        if path.is_file() and is_label_file(path):
+            raise InputError(f"{path}: this is a label file already. {how_to_train(path)}")
         solid = read_solid_output(path)
         if solid is not None:
             label, frame = solid if targets is None else _placed(path, targets, *solid)

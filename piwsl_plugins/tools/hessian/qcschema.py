@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,13 @@ from .frequency_jobs import FrequencyJob
 
 
 def is_qcschema(text: str) -> bool:
-    """Whether this is JSON, of which no other kind is read."""
-    return text.lstrip()[:1] in ("{", "[")
+    """Whether this is JSON with a result of QCSchema, or a list of them."""
+    return is_json(text) and re.search(r'"(schema_name|molecule|driver)"\s*:', text) is not None
+
+
+def is_json(text: str) -> bool:
+    """Whether this begins as an object of JSON, or a list of objects, does."""
+    return re.match(r"\s*(\[\s*)?\{\s*[\"}]", text) is not None
 
 
 def read_qcschema(path: Path, text: str) -> list[FrequencyJob]:

@@ -13,7 +13,10 @@ from .gamess_punch import is_punch, read_punch
 from .gaussian_archive import is_gaussian, read_gaussian
 from .orca_hessian import is_orca_hessian, read_orca_hessian
 from .plain_hessians import is_plain, read_plain
-from .qcschema import is_qcschema, read_qcschema
+from .qcschema import is_json, is_qcschema, read_qcschema
+
+#: endings of inputs, of Gaussian and of others
+_INPUTS = (".gjf", ".com", ".inp")
 
 
 def read_jobs(path: Path, text: str, geometry: Path | None) -> Sequence[FrequencyJob]:
@@ -41,6 +44,16 @@ def read_jobs(path: Path, text: str, geometry: Path | None) -> Sequence[Frequenc
         raise InputError(f"{path}: not a whole .hess file of ORCA, NWChem or Psi4")
     if is_gaussian(text):
         return read_gaussian(path, text)
+    if is_json(text):
+        raise InputError(
+            f"{path}: JSON without a result of QCSchema; give one of driver 'hessian', or a file "
+            "of ASE's VibrationsData to --from_vibrations"
+        )
+    if path.suffix.lower() in _INPUTS:
+        raise InputError(
+            f"{path}: this is an input; give what the job has written (of Gaussian its output or "
+            "its .fchk file)"
+        )
     return [read_with_cclib(path, text)]
 
 

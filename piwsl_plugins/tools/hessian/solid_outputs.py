@@ -19,7 +19,7 @@ from .castep_hessian import read_phonon
 from .cp2k_hessian import read_cp2k_output
 from .espresso_hessian import read_dynamical_matrix
 from .phonopy_files import text_of
-from .vasp_hessian import read_outcar, read_vasprun
+from .vasp_hessian import REMEDY, read_outcar, read_vasprun
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -32,6 +32,20 @@ _READERS: dict[str, Callable[[Path], tuple[HessianLabel, Atoms]]] = {
     r"\A *BEGIN header\s+Number of ions": read_phonon,
     r"CP2K\| version": read_cp2k_output,
 }
+#: what to give instead of a file that its reader cannot read
+_WHOLE = {
+    read_vasprun: REMEDY,
+    read_outcar: REMEDY,
+    read_dynamical_matrix: "give the dynamical matrix of Γ (fildyn) of a run that has ended",
+    read_phonon: "give the .phonon file of a run that has ended",
+    read_cp2k_output: "give the output of a run of VIBRATIONAL_ANALYSIS that has ended",
+    read_aims_hessian: "give hessian.NAME.dat and masses.NAME.dat of its scripts for vibrations "
+    "beside geometry.in, all of them whole",
+}
+_DISPLACED = (
+    "give displaced supercells through phonopy (--from_phonopy), or displaced structures through "
+    "ASE's Vibrations (--from_vibrations)"
+)
 #: how it tells a program whose file holds no Hessian, or one that is not read
 _INSTEAD = {
     r"Program PHONON": "give the dynamical matrix of Γ that ph.x wrote (fildyn)",
@@ -43,8 +57,11 @@ _INSTEAD = {
     r"Invoking FHI-aims": "give hessian.NAME.dat of its scripts for vibrations beside geometry.in, "
     "or displaced supercells through phonopy (--from_phonopy)",
     r"\A.HDF\r\n": "of VASP, vasprun.xml and OUTCAR are read",
-    r"DERIVATIVE DATABASE": "anaddb's force constants are not read; give displaced supercells "
-    "through phonopy (--from_phonopy)",
+    r"DERIVATIVE DATABASE": f"anaddb's force constants are not read; {_DISPLACED}",
+    r"^\.Version +\S+ +of ABINIT": _DISPLACED,
+    r"^Siesta Version\b|\* +WELCOME TO SIESTA +\*|\AForce constants matrix": _DISPLACED,
+    r"\|__ \|  _\|___\|_____\||(?i:\A- of UlmGPAW)": _DISPLACED,
+    r"(?i)\A\s*\[Molden Format\]": "give the file of the job itself that holds its Hessian",
 }
 #: what is read of a file to tell its program
 _HEAD = 20_000
@@ -69,7 +86,10 @@ def read_solid_output(path: Path) -> tuple[HessianLabel, Atoms] | None:
     except ValueError as error:
         raise InputError(f"{path}: {error}") from error
     except Exception as error:  # whatever a truncated file leads to
-        raise InputError(f"{path}: this file cannot be read ({reason_of(error)})") from error
+        raise InputError(
+            f"{path}: this file cannot be read ({reason_of(error)}); did the run end? "
+            + _WHOLE[reader]
+        ) from error
     return label, _training_frame(atoms)
 
 
@@ -82,7 +102,7 @@ def _reader_of(path: Path) -> Callable[[Path], tuple[HessianLabel, Atoms]] | Non
         if re.search(sign, head):
             return reader
     for sign, remedy in _INSTEAD.items():
-        if re.search(sign, head):
+        if re.search(sign, head, re.MULTILINE):
             raise InputError(f"{path}: no Hessian is read from this file; {remedy}")
     return None
 

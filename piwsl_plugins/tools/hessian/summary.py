@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,12 @@ _SHOWN = 5
 NEGATIVE = -0.05
 
 
-def summarise(path: Path, max_displacement: float, notes: Sequence[str] = ()) -> str:
+def summarise(
+    path: Path,
+    max_displacement: float,
+    notes: Sequence[str] = (),
+    tolerance: float = Hessian.hessian_tolerance,
+) -> str:
     """Lines on a label file for the end of a run.
 
     Args:
@@ -35,6 +40,7 @@ def summarise(path: Path, max_displacement: float, notes: Sequence[str] = ()) ->
         max_displacement: ε in Å, for the mean curvature of Hessians: of δ uniform in [−ε, ε],
             ½ ⟨δᵀHδ⟩ = ε²/6 · tr H.
         notes: lines to add.
+        tolerance: ``hessian_tolerance`` with which the labels were accepted.
     """
     labels = read(path)
     whole = [label for label in labels if label.hessian is not None]
@@ -47,12 +53,12 @@ def summarise(path: Path, max_displacement: float, notes: Sequence[str] = ()) ->
     ]
     if whole:
         lines += _hessians(whole, max_displacement) + _asymmetry(path, whole)
-        for problem_with in (unit_problem_of, problem_of):
-            problems = [problem for problem in map(problem_with, whole) if problem]
-            if problems:
-                lines.append(
-                    f"  WARNING, {len(problems)} structures, which training refuses: {problems[0]}"
-                )
+        lines += _warning("refuses", map(unit_problem_of, whole))
+        refused = [problem_of(label, tolerance) for label in whole]
+        lines += _warning("refuses", refused)
+        accepted = [label for label, problem in zip(whole, refused, strict=True) if not problem]
+        with_it = f"accepts with hessian_tolerance {tolerance:g}"
+        lines += _warning(with_it, map(problem_of, accepted))
     if probed:
         mean = np.mean([_curvatures(label).mean() / len(label.numbers) for label in probed])
         size = max(np.abs(label.displacements).max() for label in probed)
@@ -114,6 +120,14 @@ def unexpected_modes(
     ]
     more = len(lines) - _SHOWN
     return lines[:_SHOWN] + ([f"  WARNING: and {more} more"] if more > 0 else [])
+
+
+def _warning(what: str, problems: Iterable[str | None]) -> list[str]:
+    """A line on what training does with structures that have a problem, with the first of them."""
+    found = [problem for problem in problems if problem]
+    if not found:
+        return []
+    return [f"  WARNING, {len(found)} structures, which training {what}: {found[0]}"]
 
 
 def _hessians(labels: Sequence[HessianLabel], max_displacement: float) -> list[str]:

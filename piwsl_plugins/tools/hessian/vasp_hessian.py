@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 #: VASP 6 writes eigenvalues of the Hessian in THz²; in eV/(Å² u)
 _THZ2 = (2 * np.pi * 1e12) ** 2 * units._amu * 1e-20 / units._e
-_REMEDY = (
+#: what to give instead of a file without a Hessian, or a truncated one
+REMEDY = (
     "give the file of a run with IBRION = 5, 6, 7 or 8 that has ended (in OUTCAR with NWRITE of 2 "
     "or more), or displaced supercells through phonopy (--from_phonopy)"
 )
@@ -37,7 +38,7 @@ def read_vasprun(path: Path) -> tuple[HessianLabel, Atoms]:
     dynamics = next(tree.iter("dynmat"), None)
     rows = [] if dynamics is None else dynamics.findall("varray[@name='hessian']/v")
     if dynamics is None or not rows:
-        raise ValueError(f"this run of VASP has no Hessian; {_REMEDY}")
+        raise ValueError(f"this run of VASP has no Hessian; {REMEDY}")
     hessian = np.array([(row.text or "").split() for row in rows], dtype=float)
     selective = tree.findall("structure[@name='initialpos']/varray[@name='selective']/v")
     moved = np.array([(row.text or "").split() for row in selective]) != "F"
@@ -67,7 +68,7 @@ def read_outcar(path: Path) -> tuple[HessianLabel, Atoms]:
         r"SECOND DERIVATIVES \(NOT SYMMETRIZED\)\s*\n *-+ *\n(.*)\n((?: *\d+[XYZ] .*\n)+)", text
     )
     if found is None:
-        raise ValueError(f"this run of VASP has no Hessian; {_REMEDY}")
+        raise ValueError(f"this run of VASP has no Hessian; {REMEDY}")
     atoms = _first_step(path, "vasp-out")
     components = re.findall(r"(\d+)([XYZ])", found[1])
     moved = np.zeros((len(atoms), 3), dtype=bool)

@@ -42,6 +42,12 @@ def from_vibrations(
     """
     folders = [path for path in paths if path.is_dir()]
     structures: list[tuple[Frame, Frame]] = []
+    for folder in folders:
+        if not any(folder.glob("cache.*.json")) and not (folder / "combined.json").exists():
+            raise InputError(
+                f"{folder}: this folder holds no forces of ASE's Vibrations (cache.*.json or "
+                "combined.json); give the one that Vibrations was named (name, 'vib' by default)"
+            )
     if folders:
         if data is None or delta is None:
             raise InputError(

@@ -120,7 +120,10 @@ def test_indices_in_any_order(labelled, ethanol, tmp_path):
 def test_vibrations_that_are_incomplete_or_something_else(refused, ethanol, tmp_path):
     data = tmp_path / "ethanol.traj"
     (tmp_path / "empty").mkdir()
+    (tmp_path / "other").mkdir()
     (tmp_path / "odd.json").write_text('{"a": 1}')
+    assert "holds no forces" in refused("--from_vibrations", tmp_path / "other")
+    (tmp_path / "empty" / "cache.0x+.json").touch()
     folder = ("--from_vibrations", tmp_path / "empty")
     assert "not a finished folder" in refused(data, *folder, "--delta", 0.01)
     assert "--delta" in refused(data, *folder)

@@ -179,6 +179,21 @@ def test_files_without_hessians_name_the_file_to_give(refused, fchk, tmp_path):
     assert "no such file" in refused("--from_output", tmp_path / "absent.out")
 
 
+@pytest.mark.parametrize("name", ["labels.npz", "labels.h5"])
+def test_label_files_are_no_outputs(labelled, refused, fchk, tmp_path, name):
+    labelled("--from_output", fchk(), out=name)
+    error = refused("--from_output", tmp_path / name, out="none.npz")
+    assert f"{name}: this is a label file already" in error
+    assert f"--piwsl_hessian_file={tmp_path / name}" in error
+
+
+@pytest.mark.parametrize("ending", ["xyz", "extxyz", "traj", "db", "CIF", "vasp"])
+def test_labels_are_no_file_of_structures(refused, fchk, tmp_path, ending):
+    error = refused("--from_output", fchk(), out=f"labels.{ending}")
+    assert ".npz" in error and ".h5" in error
+    assert not (tmp_path / f"labels.{ending}").exists()
+
+
 def test_a_missing_cclib_is_named(labelled, refused, fchk, tmp_path, monkeypatch):
     """Formatted checkpoints do without."""
     find = importlib.util.find_spec

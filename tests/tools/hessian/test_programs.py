@@ -109,6 +109,8 @@ def test_qcschema(labelled, refused, tmp_path, version):
     }.items():
         path.write_text(json.dumps([result(**changes)]))
         assert words in refused("--from_output", path, out="none.npz")
+    path.write_text('[{"__ase_objtype__": "vibrationsdata"}]')
+    assert "VibrationsData to --from_vibrations" in refused("--from_output", path, out="none.npz")
 
 
 STATE = (
@@ -264,6 +266,8 @@ def test_outputs_of_known_programs_get_the_advice_of_that_program(refused, tmp_p
 def test_files_that_are_no_text(refused, tmp_path):
     (tmp_path / "job.chk").write_bytes(b"\x01\x00\x02")
     (tmp_path / "empty.out").write_text("\n")
+    (tmp_path / "job.gjf").write_text("%chk=job.chk\n#p b3lyp/6-31g* freq\n\njob\n\n0 1\nH 0 0 0\n")
+    assert "this is an input" in refused("--from_output", tmp_path / "job.gjf")
     assert "formchk" in refused("--from_output", tmp_path / "job.chk")
     assert "the file is empty" in refused("--from_output", tmp_path / "empty.out")
     assert "is a folder" in refused("--from_output", tmp_path)

@@ -145,6 +145,9 @@ def test_conversion_and_training_judge_alike(labelled, refused, tmp_path, kind):
     option = ("--hessian_tolerance", needed)
     (label,), printed = labelled(tmp_path / "data.xyz", "--from_frames", *option)
     assert f"--piwsl_hessian_tolerance={needed}" in printed.splitlines()[-1]
+    assert "which training refuses" not in printed
+    if kind != "not symmetric":  # that is mended in what is written
+        assert f"which training accepts with hessian_tolerance {needed}: " in printed
     assert np.array_equal(label.hessian, label.hessian.T)
     assert len(train(tmp_path / "labels.npz", hessian_tolerance=needed)[0]) == 1
     assert len(train(tmp_path / "data.xyz", hessian_tolerance=needed)[0]) == 1

@@ -130,6 +130,29 @@ def test_a_run_without_hessian(refused, tmp_path, crystal, second):
     assert "cannot be read" in refused("--from_output", tmp_path / "vasprun.xml")
 
 
+@pytest.mark.parametrize(
+    ("program", "part", "words"),
+    [
+        ("vasp", 0.02, "IBRION = 5, 6, 7 or 8"),
+        ("vasp", 0.9, "IBRION = 5, 6, 7 or 8"),
+        ("espresso", 0.8, "at q = 0 is not whole"),
+        ("castep", 0.8, "give the .phonon file of a run that has ended"),
+    ],
+)
+def test_a_run_that_was_cut_off(refused, tmp_path, crystal, second, program, part, words):
+    path = tmp_path / "output"
+    if program == "vasp":
+        write_vasprun(path, crystal, second)
+    elif program == "espresso":
+        write_dyn(path, crystal, second, (0, 7.0, 0, 0, 0, 0, 0))
+    else:
+        write_phonon(path, crystal, second, [""])
+    text = path.read_text()
+    path.write_text(text[: int(part * len(text))])
+    error = refused("--from_output", path)
+    assert "did the run end?" in error and words in error
+
+
 def test_structures_that_are_given(labelled, refused, tmp_path, crystal, second):
     """The same atoms in other cells of the lattice get the label; in another order they do not."""
     write_vasprun(tmp_path / "vasprun.xml", crystal, second)
@@ -382,6 +405,11 @@ def test_output_of_cp2k(labelled, refused, tmp_path, crystal, second):
         ("          Invoking FHI-aims ...\n", "hessian.NAME.dat"),
         ("\x89HDF\r\n\x1a\n", "vasprun.xml"),
         (" **** DERIVATIVE DATABASE ****\n", "phonopy"),
+        ("\n.Version 9.6.2 of ABINIT \n", "(--from_phonopy), or displaced structures"),
+        ("Siesta Version  : 4.1.5\n", "ASE's Vibrations (--from_vibrations)"),
+        ("           *  WELCOME TO SIESTA  *\n", "ASE's Vibrations (--from_vibrations)"),
+        (" | | | | | . | | | | \n |__ |  _|___|_____|  22.8.0\n", "(--from_vibrations)"),
+        ("[Molden Format]\n[Title]\n\n[Atoms] AU\n", "give the file of the job itself"),
     ],
 )
 def test_files_without_a_hessian_get_the_advice_of_their_program(refused, tmp_path, text, advice):
