@@ -14,6 +14,7 @@ from ..core.hessian_matching import matched_labels
 from ..core.pool import Pool
 from ..errors import SettingsError
 from ..frames.structure import Structure
+from .cutoffs import check_cutoffs
 from .data import Datasets
 from .labels import Reads
 from .levels import Levels
@@ -71,6 +72,8 @@ def prepare(trainer: Any, module: Any, loss: PIWSLLoss, datasets: Datasets, seed
         datasets["val"], of["val"], has_pool, valid_file is not None
     )
     test = Reader(names, Levels(None)).read(datasets["test"], of["test"], has_pool)
+    for one in module.model.values() if loss.is_on else ():
+        check_cutoffs(datasets, one)
     if file or by_levels:
         levels.check("hessian_file", file, "training data")
     if valid_file is not None:
