@@ -75,7 +75,7 @@ def test_cutoffs_of_the_model_by_types(ethanol):
 
 def test_a_lower_cutoff_at_which_no_frame_differs(ethanol):
     ase.io.write("pair.xyz", ase.Atoms("CO", [[0, 0, 0], [0, 0, 1.2]]))
-    with pytest.raises(DataError, match="it has edges up to 2.9 Å, where .* r_max 3 Å"):
+    with pytest.raises(DataError, match=r"it has edges up to 2\.9 Å, where .* r_max 3 Å"):
         check(dataset(NeighborListTransform(2.9), file="pair.xyz"))
 
 
