@@ -8,8 +8,8 @@ import sys
 import hydra.conf  # noqa: F401  (which stores Hydra's own configuration)
 from hydra.core.config_store import ConfigStore
 
-from ._command_line import with_config_options
-from ._errors import shortened
+from ._command_line import absent_config, with_config_options
+from ._errors import fail, shortened
 
 #: name of the callback in Hydra's configuration
 CALLBACK = "piwsl"
@@ -23,6 +23,9 @@ def attach() -> None:
     and Hydra's own configuration, to which the user's is then added, has one more callback.
     """
     given = sys.argv[1:]
+    absent = absent_config(given)
+    if absent is not None:
+        fail(f"{absent}: there is no such config file")
     sys.argv[1:] = with_config_options(given)
     _undo.callback(sys.argv.__setitem__, slice(1, None), given)
     _shorten_errors()

@@ -38,16 +38,55 @@ def with_config_options(arguments: list[str]) -> list[str]:
     """
     if any(argument.split("=")[0] in _CONFIG_OPTIONS for argument in arguments):
         return arguments
-    files = [
-        argument
-        for argument in arguments
-        if argument.endswith((".yaml", ".yml")) and "=" not in argument and os.path.isfile(argument)
-    ]
+    files = [path for path in _paths(arguments) if os.path.isfile(path)]
     if len(files) != 1:
         return arguments
     directory, name = os.path.split(os.path.abspath(files[0]))
     others = [argument for argument in arguments if argument != files[0]]
     return ["-cp", directory, "-cn", name, *others]
+
+
+def absent_config(arguments: list[str]) -> str | None:
+    """The path of a YAML file that an argument is, and that does not exist, or None.
+
+    Hydra says of it that an override lacks its ``=``. Names after ``-cn`` and the like are its own
+    to find.
+    """
+    if any(argument.split("=")[0] in _CONFIG_OPTIONS for argument in arguments):
+        return None
+    return next((path for path in _paths(arguments) if not os.path.exists(path)), None)
+
+
+def _paths(arguments: list[str]) -> list[str]:
+    """The arguments that are paths of YAML files, and neither options nor overrides."""
+    return [
+        argument
+        for argument in arguments
+        if argument.endswith((".yaml", ".yml")) and "=" not in argument and argument[0] not in "-~"
+    ]
+
+
+def config_file(arguments: list[str]) -> tuple[Path, list[str], bool]:
+    """The file of Hydra's primary config, which may not exist, and what is beside it.
+
+    Args:
+        arguments: of the command line.
+
+    Returns:
+        the file, the overrides, and whether an option names more configs than this one.
+
+    Raises:
+        argparse.ArgumentError: for options that cannot be understood.
+    """
+    parser = argparse.ArgumentParser(add_help=False, exit_on_error=False)
+    parser.add_argument("--config-path", "-cp", default=".")
+    parser.add_argument("--config-name", "-cn", default="config")
+    for option in (("--config-dir", "-cd"), ("--experimental-rerun",)):
+        parser.add_argument(*option, dest="more")
+    options, others = parser.parse_known_args(with_config_options(arguments))
+    name = options.config_name
+    name = name if name.endswith((".yaml", ".yml")) else f"{name}.yaml"
+    return Path(options.config_path, name), others, bool(options.more)
 
 
 def may_be_ours(arguments: list[str]) -> bool:
@@ -60,20 +99,13 @@ def may_be_ours(arguments: list[str]) -> bool:
     Args:
         arguments: of the command line.
     """
-    parser = argparse.ArgumentParser(add_help=False, exit_on_error=False)
-    parser.add_argument("--config-path", "-cp", default=".")
-    parser.add_argument("--config-name", "-cn", default="config")
-    for option in (("--config-dir", "-cd"), ("--experimental-rerun",)):
-        parser.add_argument(*option, dest="more")
     try:
-        options, others = parser.parse_known_args(with_config_options(arguments))
-        folder, name = Path(options.config_path), options.config_name
-        name = name if name.endswith((".yaml", ".yml")) else f"{name}.yaml"
-        text = (folder / name).read_text()
+        path, others, more = config_file(arguments)
+        text = path.read_text()
     except (argparse.ArgumentError, OSError, ValueError):  # the last for a file that is no text
         return True
     names_us = any("piwsl" in words.lower() for words in (*arguments, text))
-    elsewhere = options.more or _MORE.search(text) or any(_is_more(word, folder) for word in others)
+    elsewhere = more or _MORE.search(text) or any(_is_more(word, path.parent) for word in others)
     return bool(names_us or _A_WORD.search(text) or elsewhere)
 
 

@@ -134,8 +134,10 @@ def _refuse_misspelt(loss: Any) -> None:
         hint = "did you mean 'piwsl'?" if near else f"for that of this package, write {form}"
         fail(f"'{_LOSS}: {loss}': there is no such loss; {hint}")
     target = str(loss.get("_target_")) if isinstance(loss, DictConfig) else ""
-    package = target.lower().partition(".")[0]
-    if package in ("piwsl", config.TARGET.partition(".")[0]) and not config.is_piwsl(loss):
+    package, _, rest = target.lower().partition(".")
+    named = package in ("piwsl", config.TARGET.partition(".")[0])
+    # Hydra takes no target without a module
+    if (named or (not rest and "piwsl" in package)) and not config.is_piwsl(loss):
         fail(f"'{_LOSS}._target_: {target}': there is no such loss; write {form}")
 
 

@@ -16,6 +16,7 @@ from ..errors import SettingsError
 from ..frames.structure import Structure
 from ..frames.unread import unread_state
 from .config import DataError
+from .cutoffs import check_cutoffs
 from .data import Datasets, paths_of
 from .labels import Reads
 from .levels import Levels
@@ -80,6 +81,8 @@ def prepare(trainer: Any, module: Any, loss: PIWSLLoss, datasets: Datasets, seed
         datasets["val"], of["val"], has_pool, valid_file is not None
     )
     test = Reader(names, Levels(None)).read(datasets["test"], of["test"], has_pool)
+    for one in module.model.values() if loss.is_on else ():
+        check_cutoffs(datasets, one)
     if file or by_levels:
         levels.check("hessian_file", file, "training data")
     if valid_file is not None:

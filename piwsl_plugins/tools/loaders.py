@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import InputError
 from . import mace_names
 from .calculators import XTB_ACCURACY, CalculatorSource
+from .nequip_types import types_of_elements
 from .states import NAMES
 
 if TYPE_CHECKING:
@@ -118,9 +119,27 @@ def _read_by_mace(calculator: Any) -> set[str]:
 def nequip(source: CalculatorSource, device: str) -> Loaded:
     """NequIP's calculator, told charge and spin if they are among the model's inputs.
 
+    Elements have the types that they had in training.
+
     Raises:
+        InputError: if the types are no elements, and which they are of is not known.
         Exception: for what is no model.
     """
+    try:
+        return _nequip(source, device)
+    except ValueError as error:
+        # of NequIP 0.19's ChemicalSpeciesToAtomTypeMapper (nequip/data/transforms/type_mapper.py)
+        if not str(error).startswith("Invalid chemical symbol"):
+            raise
+        raise InputError(
+            f"{source.called}: not all type names of {source.source} are symbols of elements "
+            f"({error}), and it does not say which elements they are of; name a factory that "
+            "gives NequIP's calculator with chemical_species_to_atom_type_map "
+            "('module:factory', see docs/calculators.md)"
+        ) from error
+
+
+def _nequip(source: CalculatorSource, device: str) -> Loaded:
     from nequip.data import from_ase
     from nequip.integrations.ase import NequIPCalculator
 
@@ -137,7 +156,11 @@ def nequip(source: CalculatorSource, device: str) -> Loaded:
             data.update({name: with_state[name].to(self.device) for name in reads})
             return data
 
-    calculator = Told._from_saved_model(source.source, device=device)
+    calculator = Told._from_saved_model(
+        source.source,
+        device=device,
+        chemical_species_to_atom_type_map=types_of_elements(source.source),
+    )
     reads = {name for name in NAMES if name in calculator.model.model_input_fields}
     return Loaded(calculator, reads)
 

@@ -13,7 +13,9 @@ from omegaconf.errors import InterpolationResolutionError
 from piwsl_plugins.core.settings import Settings
 from piwsl_plugins.errors import SettingsError
 from piwsl_plugins.nequip import config
-from piwsl_plugins.nequip._command_line import is_nequip_train, with_config_options
+from piwsl_plugins.nequip._command_line import absent_config, is_nequip_train, with_config_options
+
+from .command_line import run
 
 
 def test_expanded_form_holds_every_option():
@@ -77,6 +79,29 @@ def file(tmp_path, monkeypatch):
 )
 def test_config_file_as_an_argument(given, rewritten, file):
     assert with_config_options(given) == [item.format(file) for item in rewritten]
+
+
+@pytest.mark.parametrize(
+    ("given", "absent"),
+    [
+        (["x=1", "missing.yaml"], "missing.yaml"),
+        (["missing.yml"], "missing.yml"),
+        (["a.yaml"], None),
+        (["file=missing.yaml", "~missing.yaml", "--missing.yaml"], None),
+        (["-cn", "missing.yaml"], None),
+        (["--config-name=a", "missing.yaml"], None),
+        ([""], None),
+    ],
+)
+def test_a_config_file_that_is_not_there(given, absent, file):
+    assert absent_config(given) == absent
+
+
+def test_a_config_file_that_is_not_there_ends_in_one_line(tmp_path):
+    done = run("nequip-train", "absent.yaml", directory=tmp_path, check=False)
+    assert done.returncode == 2
+    lines = done.stdout.splitlines()
+    assert lines == ["nequip-train: error: absent.yaml: there is no such config file"]
 
 
 def test_only_nequips_trainer_is_touched():

@@ -49,6 +49,10 @@ LOSSES = {
     "capitals": ("PIWSL", "did you mean 'piwsl'?"),
     "a name of another kind": ("energy", "write 'training_module.loss: piwsl'"),
     "a short target": ({"_target_": "piwsl"}, "'_target_: piwsl_plugins.nequip.PIWSLLoss'"),
+    "a target without a module": (
+        {"_target_": "PIWSL_loss"},
+        "'_target_: piwsl_plugins.nequip.PIWSLLoss'",
+    ),
     "a misspelt target": (
         {"_target_": "piwsl_plugins.nequip.PIWSLoss"},
         "'_target_: piwsl_plugins.nequip.PIWSLLoss'",

@@ -45,7 +45,7 @@ def saved(tmp_path, monkeypatch):
         model._metadata = {"r_max": "4.0", "type_names": "H O", "model_dtype": "float32"}
         model.type_names = ["H", "O"]
         monkeypatch.setattr(load_utils, "load_saved_model", lambda *_, **__: model)
-        (tmp_path / "a.ckpt").touch()
+        torch.save({}, tmp_path / "a.ckpt")
         return CalculatorSource.parse(str(tmp_path / "a.ckpt"))
 
     return make

@@ -149,8 +149,10 @@ class NequipFeatures(ModelFeatures):
         """
         from ase.data import chemical_symbols
 
-        names = set(self.calculator.model.type_names)
-        unknown = sorted({chemical_symbols[z] for z in self.elements} - names)
+        (types,) = (
+            t.lookup_table for t in self.calculator.transforms if hasattr(t, "lookup_table")
+        )
+        unknown = sorted(chemical_symbols[z] for z in self.elements if types[z] < 0)
         if unknown:
             raise InputError(
                 f"{self.source.called} was not trained on the element(s) {', '.join(unknown)}, "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import hashlib
 import itertools
@@ -11,9 +12,10 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from ...errors import InputError, RunError
-from ...nequip._command_line import with_config_options
+from ...nequip._command_line import config_file, with_config_options
 
 _PLACEHOLDER = re.compile(r"\{(train|valid|seed|folder|name)\}")
 #: without these, models would learn something else, all the same, or be found nowhere
@@ -91,7 +93,10 @@ class HostCommand:
             named = before in ("-cn", "--config-name") or word.startswith("--config-name=")
             if not named and file.endswith((".yaml", ".yml")) and not Path(file).is_file():
                 raise InputError(f"--train={text}: there is no file {file}")
-        return cls((program, *words[1:]), kind)
+        command = cls((program, *words[1:]), kind)
+        if kind == "nequip":
+            command._require_files()
+        return command
 
     @property
     def identity(self) -> str:
@@ -126,6 +131,50 @@ class HostCommand:
                 f"{n}"
             )
 
+    def _require_files(self) -> None:
+        """Refuse data of NequIP's that is not named by one file for each purpose.
+
+        Raises:
+            InputError: naming what the config has.
+        """
+        data = self._nequip_data()
+        kind = str(data.get("_target_", ""))
+        whole = sorted(data.keys() & {"train_dataset", "val_dataset"})
+        if kind.startswith("nequip.data.datamodule.") and not kind.endswith(".ASEDataModule"):
+            found = f"_target_: {kind}"
+        elif whole:
+            found = ", ".join(whole)
+        else:
+            return
+        raise InputError(
+            f"--train: the config's data has {found}, and the frames of a correction cannot be put "
+            "in its place; write _target_: nequip.data.datamodule.ASEDataModule, with the "
+            "transforms beside it"
+        )
+
+    def _nequip_data(self) -> dict[str, Any]:
+        """The section "data" of a config of NequIP's, as its file has it, and overrides add to it.
+
+        It is empty where it is made from other files than the config's.
+        """
+        import yaml
+
+        try:
+            path, overrides, _ = config_file(list(self.words[1:]))
+            config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (argparse.ArgumentError, OSError, ValueError, yaml.YAMLError):
+            return {}  # of which nequip-train says what is wrong
+        found = config.get("data") if isinstance(config, dict) else None
+        data = dict(found) if isinstance(found, dict) else {}
+        for word in overrides:
+            name, sign, value = word.partition("=")
+            section, _, key = name.lstrip("+").partition(".")
+            if section == "data" and sign:
+                data[key.partition(".")[0]] = value
+            elif name.startswith("~data."):
+                data.pop(name.removeprefix("~data."), None)
+        return data
+
     def _option(self, name: str, default: object) -> object:
         """An option of MACE: from the command line, else from its ``--config``."""
         given = {}
@@ -154,7 +203,9 @@ class HostCommand:
         if self.kind == "nequip":
             # with a loss of NequIP's own, nequip-train takes no config file as an argument
             named = with_config_options(list(self.words[1:]))
-            return [self.words[0], *named, *_of_nequip(training, elements)]
+            # an ASEDataModule would train on these frames too
+            split = ["~data.split_dataset"] if "split_dataset" in self._nequip_data() else []
+            return [self.words[0], *named, *split, *_of_nequip(training, elements)]
         values = {
             "train": training.train_file.absolute(),
             "valid": training.valid_file.absolute(),

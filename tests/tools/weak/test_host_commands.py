@@ -52,6 +52,42 @@ def test_nequip_gets_a_config_file_as_its_own_options(programs, tmp_path):
     assert words[1:6] == ["-cp", str(tmp_path), "-cn", "mine.yaml", "epochs=3"]
 
 
+SPLIT = "data: {split_dataset: {file_path: all.xyz, train: 0.8, val: 0.2}}"
+ASE_DATA = "data: {_target_: nequip.data.datamodule.ASEDataModule, train_file_path: a.xyz}"
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides", "expected"),
+    [
+        (SPLIT, "", 1),
+        (ASE_DATA, "", 0),
+        (ASE_DATA, " +data.split_dataset.file_path=b.xyz", 1),
+        (SPLIT, " ~data.split_dataset", 1),  # Hydra refuses a second one
+        ("defaults: [base]", "", 0),
+    ],
+)
+def test_nequip_gets_no_frames_of_a_split(text, overrides, expected, programs, tmp_path):
+    (tmp_path / "mine.yaml").write_text(text)
+    for named in ("mine.yaml", f"-cp {tmp_path} -cn mine"):
+        command = HostCommand.parse(f"nequip-train {named}{overrides}")
+        words = command.arguments(TRAINING, [1])
+        assert words.count("~data.split_dataset") == expected
+
+
+@pytest.mark.parametrize(
+    ("section", "named"),
+    [
+        ("_target_: nequip.data.datamodule.NequIPDataModule", "NequIPDataModule"),
+        ("_target_: nequip.data.datamodule.rMD17DataModule", "rMD17DataModule"),
+        ("_target_: mine.Data, train_dataset: {}, val_dataset: {}", "train_dataset, val_dataset"),
+    ],
+)
+def test_data_of_nequip_that_is_no_file_is_refused(section, named, programs, tmp_path):
+    (tmp_path / "mine.yaml").write_text(f"data: {{{section}}}")
+    with pytest.raises(InputError, match=f"{named}, and the frames .*ASEDataModule"):
+        HostCommand.parse("nequip-train mine.yaml")
+
+
 def test_nequip_learns_the_stress_of_all_frames_or_none(programs):
     command = HostCommand.parse("nequip-train -cn mine.yaml")
     energies = "++data.key_mapping={REF_energy: total_energy, REF_forces: forces"
