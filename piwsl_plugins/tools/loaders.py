@@ -133,8 +133,8 @@ def nequip(source: CalculatorSource, device: str) -> Loaded:
             raise
         raise InputError(
             f"{source.called}: not all type names of {source.source} are symbols of elements "
-            f"({error}), and it does not say which elements they are of; name a factory that "
-            "gives NequIP's calculator with chemical_species_to_atom_type_map "
+            f"({error}), and it does not say, or not in one way, which elements they are of; name "
+            "a factory that gives NequIP's calculator with chemical_species_to_atom_type_map "
             "('module:factory', see docs/calculators.md)"
         ) from error
 

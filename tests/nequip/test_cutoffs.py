@@ -6,6 +6,7 @@ import contextlib
 
 import ase.io
 import pytest
+from nequip.data import AtomicDataDict
 from nequip.data.dataset import ASEDataset
 from nequip.data.transforms import (
     ChemicalSpeciesToAtomTypeMapper,
@@ -32,12 +33,13 @@ def dataset(*searches, file="train.xyz"):
     return ASEDataset(file, [ChemicalSpeciesToAtomTypeMapper(TYPE_NAMES), *searches])
 
 
+def made(model):
+    options = {key: value for key, value in NEQUIP_MODEL.items() if key != "_target_"}
+    return NequIPGNNModel(**options, **MODELS[model])
+
+
 def check(dataset, model="one cutoff"):
-    made = {key: value for key, value in NEQUIP_MODEL.items() if key != "_target_"}
-    made |= MODELS[model]
-    module = NequIPGNNModel(**made)
-    module = module["sole_model"] if "sole_model" in getattr(module, "_modules", {}) else module
-    check_cutoffs({"train": [("train data", dataset)]}, module)
+    check_cutoffs({"train": [("train data", dataset)]}, made(model))
 
 
 def pruned(cutoffs):
@@ -71,6 +73,18 @@ def test_cutoffs_of_the_model_by_types(ethanol):
     check(dataset(*pruned(SHORT)), "by types")
     with pytest.raises(DataError, match="and no per_edge_type_cutoff"):
         check(dataset(*pruned(SHORT)))
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_model_makes_nothing_of_edges_that_are_not_counted(model, ethanol):
+    searches = [[NeighborListTransform(3.0)], [NeighborListTransform(4.0)], pruned(SHORT)]
+    frames = [dataset(*search)[0] for search in searches]
+    assert len({frame["edge_index"].shape[1] for frame in frames}) == 3
+    energies = [
+        made(model)(AtomicDataDict.with_batch_(frame))["total_energy"].item() for frame in frames
+    ]
+    assert energies[1] == pytest.approx(energies[0], abs=1e-10)
+    assert (abs(energies[2] - energies[0]) < 1e-10) == (model == "by types")
 
 
 def test_a_lower_cutoff_at_which_no_frame_differs(ethanol):

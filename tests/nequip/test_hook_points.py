@@ -36,6 +36,8 @@ CALLED = {
     "nequip.data.transforms.ChemicalSpeciesToAtomTypeMapper": {"model_type_names"},
     "nequip.data.transforms.NeighborListTransform": {"r_max"},
     "nequip.data.transforms.NeighborListPruneTransform": {"r_max"},
+    "nequip.nn.embedding.EdgeLengthNormalizer": {"r_max", "type_names", "per_edge_type_cutoff"},
+    "nequip.nn.embedding.utils.cutoff_str_to_fulldict": {"cutoff_str", "type_names"},
     "nequip.train.metrics_manager.MetricEntry": set(),
     "nequip.train.MetricsManager": {"metrics", "type_names"},
     "nequip.train.MetricsManager.set_coeffs": {"coeff_dict"},
