@@ -277,7 +277,7 @@ def test_without_compute_forces_only_the_guard_asks_for_them(guard, tmp_path, fi
 def test_a_term_gets_the_forces_that_it_needs(tmp_path, files):
     options = {
         "piwsl_base_loss": "energy",
-        "piwsl_pitc_form": "first_order",
+        "piwsl_consistency_form": "first_order",
         "piwsl_pitc_weight": 1e3,
         "max_num_epochs": 1,
     }

@@ -75,8 +75,8 @@ def test_other_elements(name, override, tmp_path):
     arguments = [f"data.{part}_file_path={file}.xyz" for part, file in files.items()]
     if name == "weak":
         arguments.append("training_module.loss.pool_file=train.xyz")
-    config = str(CONFIGS / f"{name}.yaml")
-    command = ["nequip-train", config, "hydra.run.dir=out", override, *arguments, *SHORT]
+    config = ["-cp", str(CONFIGS), "-cn", name]  # as NequIP itself takes every config
+    command = ["nequip-train", *config, "hydra.run.dir=out", override, *arguments, *SHORT]
     assert "TEST RUN END" in run(*command, directory=tmp_path).stdout
 
 

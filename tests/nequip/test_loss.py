@@ -367,7 +367,8 @@ def test_weights_of_the_pool_are_for_squared_errors(metric, names, per_type):
 )
 def test_a_checkpoint_that_finds_the_disk_full(free, error, loss, tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=free))
-    trainer = SimpleNamespace(checkpoint_callback=SimpleNamespace(dirpath=str(tmp_path)))
+    checkpoints = SimpleNamespace(dirpath=str(tmp_path))
+    trainer = SimpleNamespace(checkpoint_callback=checkpoints, is_global_zero=True)
     trainer.default_root_dir = None
     module, callback = SimpleNamespace(loss=loss()), PIWSLCallback()
     if free or isinstance(error, ValueError) or module.loss is None:

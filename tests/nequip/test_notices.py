@@ -34,9 +34,9 @@ NEED_FORCES = {
     "forces": (E_F, {"pitc_weight": 0.0, "hessian_file": "labels.npz"}, "hessian_form: energies"),
     "Hessians": (E, {"hessian_file": "labels.npz"}, "hessian_form: energies"),
     "held-out Hessians": (E, {"hessian_valid_file": "labels.npz"}, "or leave the file out"),
-    "PITC": (E, {"pitc_form": "first_order"}, "pitc_form: symmetric"),
+    "PITC": (E, {"consistency_form": "first_order"}, "consistency_form: symmetric"),
     "PISC": (E, {"pitc_weight": 0.0, "pisc_weight": 1.0}, "do_derivatives: true"),
-    "the base loss": (E_F, {"pitc_form": "symmetric"}, "all but total_energy"),
+    "the base loss": (E_F, {"consistency_form": "symmetric"}, "all but total_energy"),
 }
 
 
