@@ -81,8 +81,6 @@ def prepare(trainer: Any, module: Any, loss: PIWSLLoss, datasets: Datasets, seed
         datasets["val"], of["val"], has_pool, valid_file is not None
     )
     test = Reader(names, Levels(None)).read(datasets["test"], of["test"], has_pool)
-    for one in module.model.values() if loss.is_on else ():
-        check_cutoffs(datasets, one)
     if file or by_levels:
         levels.check("hessian_file", file, "training data")
     if valid_file is not None:
@@ -100,6 +98,8 @@ def prepare(trainer: Any, module: Any, loss: PIWSLLoss, datasets: Datasets, seed
         labels = _matched(settings, "hessian_file", train, in_pool)
     if valid_file is not None:
         valid_labels = _matched(settings, "hessian_valid_file", valid, [])
+    for one in module.model.values() if loss.is_on else ():
+        check_cutoffs(datasets, one)
     known = [entry.structure for entry in train.entries] or train.carrying
     given = known or _structures(reader, datasets)
     warning = bond_warning(settings.consistency, given) if loss.is_on else None
