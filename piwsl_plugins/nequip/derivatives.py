@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 #: options by which training does without forces, by term
 _ON_ENERGIES = {
-    "pitc": ", or choose pitc_form: symmetric",
+    "pitc": ", or choose consistency_form: symmetric",
     "hessian": ", or choose hessian_form: energies",
 }
 
