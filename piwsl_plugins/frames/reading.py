@@ -44,7 +44,7 @@ class FrameError(InputError):
 
 @dataclasses.dataclass(frozen=True)
 class Keys:
-    """Under which names a file holds labels, charge and spin; eV, eV/Å and eV/Å³ (ASE's sign).
+    """Under which names a file holds labels, charge and spin; eV, eV/Å, eV/Å³ (ASE's sign), e·Å.
 
     A label whose name is None is neither read nor judged. Charge and spin that are not named are
     those of :data:`~.state.CHARGE_KEYS` and :data:`~.state.SPIN_KEYS`.
@@ -55,6 +55,7 @@ class Keys:
     stress: str | None = "REF_stress"
     charge: str = ""
     spin: str = ""
+    dipole: str | None = None
 
 
 #: structures alone
@@ -76,6 +77,7 @@ class Frame:
         constrained: whether the file held constraints.
         vectors: names of other arrays with a vector for each atom, which may be forces.
         state: charge and spin by the names that the file gave them.
+        dipole: ``(3,)`` in e·Å, or None.
     """
 
     atoms: Atoms
@@ -87,6 +89,7 @@ class Frame:
     constrained: bool = False
     vectors: tuple[str, ...] = ()
     state: State = dataclasses.field(default_factory=State)
+    dipole: np.ndarray | None = None
 
     @functools.cached_property
     def key(self) -> str:
@@ -294,7 +297,7 @@ def _selection(index: str) -> slice | int:
 
 def _frame(atoms: Atoms, path: Path, number: int, keys: Keys) -> Frame:
     n = len(atoms)
-    sizes = {"energy": (1,), "forces": (3 * n,), "stress": (6, 9)}
+    sizes = {"energy": (1,), "forces": (3 * n,), "stress": (6, 9), "dipole": (3,)}
     try:
         state = state_of(atoms.info, keys.charge, keys.spin)
         labels = {name: _label(atoms, getattr(keys, name), sizes[name]) for name in sizes}
@@ -304,7 +307,7 @@ def _frame(atoms: Atoms, path: Path, number: int, keys: Keys) -> Frame:
     problem = problem_of_atoms(atoms, **named)
     if problem is not None:
         raise FrameError(path, number, problem)
-    energy, forces, stress = labels.values()
+    energy, forces, stress, dipole = labels.values()
     if stress is not None and stress.size == 9:
         stress = stress[[0, 4, 8, 5, 2, 1]]
     return Frame(
@@ -317,6 +320,7 @@ def _frame(atoms: Atoms, path: Path, number: int, keys: Keys) -> Frame:
         bool(atoms.constraints),
         _vectors(atoms, keys.forces or ""),
         state,
+        dipole,
     )
 
 

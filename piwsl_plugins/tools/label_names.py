@@ -17,13 +17,16 @@ if TYPE_CHECKING:
 _NO_ENERGY = ("charge", "spin", "total_charge", "total_spin", "multiplicity", "free_energy")
 _NO_FORCES = ("positions", "momenta", "velocities", "initial_magmoms", "magmoms", "dipole")
 
+#: charges of atoms by the names that MACE's training and calculator have for them
+_ATOMIC_CHARGES = ("REF_charges", "Qs")
+
 
 def candidates(atoms: Atoms, label: str) -> list[str]:
     """Names of numbers that have the shape of a label.
 
     Args:
         atoms: a structure as it was read, with its calculator.
-        label: "energy", "forces" or "stress".
+        label: "energy", "forces", "stress" or "dipole".
 
     Returns:
         the names, those that contain the label's own first.
@@ -65,6 +68,34 @@ def unread_stress(path: Path, number: int, key: str) -> str:
     return f"stress is not measured: no frame has '{key}', but {path} has {held}; {remedy}"
 
 
+def unread_dipole(path: Path, number: int, key: str) -> str:
+    """A line on a dipole that a frame has under other names than ``key``, or ""."""
+    names = candidates(_frame_of(path, number), "dipole")
+    if not names:
+        return ""
+    held = " and ".join(f"'{name}'" for name in names)
+    return (
+        f"dipole is not measured: no frame has '{key}', but {path} has {held}; if it is in e·Å, "
+        f"name it with --dipole_key {names[0]}"
+    )
+
+
+def unread_charges(path: Path, number: int) -> str:
+    """A line on charges of atoms, of which the dipole of a MACE model may need to be told, or "".
+
+    EnergyDipolesMACE adds the dipole of the charges that the data has (mace-torch 0.3.16,
+    modules/models.py).
+    """
+    arrays = _frame_of(path, number).arrays
+    names = [name for name in _ATOMIC_CHARGES if name in arrays and np.any(arrays[name])]
+    if not names:
+        return ""
+    return (
+        f"{path} has charges of atoms, '{names[0]}', of which no model is told: dipoles of a MACE "
+        "model that was trained with them lack their part"
+    )
+
+
 def _frame_of(path: Path, number: int) -> Atoms:
     return next(itertools.islice(iterate_atoms(path), number, None))
 
@@ -78,5 +109,7 @@ def _fits(name: str, value: object, label: str, n_atoms: int) -> bool:
         return array.dtype.kind == "f" and array.shape == (n_atoms, 3) and name not in _NO_FORCES
     if label == "energy":
         return array.dtype.kind == "f" and array.size == 1 and name not in _NO_ENERGY
+    if label == "dipole":
+        return array.dtype.kind == "f" and array.shape == (3,) and "dipole" in name.lower()
     named = any(word in name.lower() for word in ("stress", "virial"))
     return array.dtype.kind == "f" and array.size in (6, 9) and named

@@ -32,11 +32,13 @@ class Evaluation:
         forces: ``(n_atoms, 3)`` in eV/Å.
         stress: ``(6,)`` in eV/Å³ in ASE's order and sign; None if it was not asked for, or the
             calculator has none.
+        dipole: ``(3,)`` in e·Å; None likewise.
     """
 
     energy: float
     forces: np.ndarray
     stress: np.ndarray | None
+    dipole: np.ndarray | None = None
 
 
 class LoadedCalculator:
@@ -108,7 +110,12 @@ class LoadedCalculator:
         return calculator
 
     def evaluate(
-        self, atoms: Atoms, where: str, finite: bool = True, stress: bool = False
+        self,
+        atoms: Atoms,
+        where: str,
+        finite: bool = True,
+        stress: bool = False,
+        dipole: bool = False,
     ) -> Evaluation:
         """The answer for ``atoms``; its own calculator and constraints play no part.
 
@@ -117,13 +124,14 @@ class LoadedCalculator:
             where: its file and frame, for the error message.
             finite: whether an energy or force that is not finite is an error.
             stress: whether the stress is wanted too.
+            dipole: whether the dipole is wanted too.
 
         Raises:
             RunError: if the calculator cannot evaluate the structure, naming both.
         """
         from ase.calculators.calculator import PropertyNotImplementedError
 
-        attached, stresses = atoms.copy(), None
+        attached, stresses, moment = atoms.copy(), None, None
         attached.calc = self.calculator_for(attached, where)
         called = f"{self.source.called} ({self.source.source})"
         try:
@@ -132,6 +140,9 @@ class LoadedCalculator:
             if stress:
                 with contextlib.suppress(PropertyNotImplementedError):
                     stresses = np.array(attached.get_stress(apply_constraint=False), dtype=float)
+            if dipole:
+                with contextlib.suppress(PropertyNotImplementedError):
+                    moment = np.array(attached.get_dipole_moment(), dtype=float)
         except Exception as error:
             missing = isinstance(error, PropertyNotImplementedError)
             reason = f"it does not give {error}" if missing else reason_of(error)
@@ -140,7 +151,7 @@ class LoadedCalculator:
             ) from error
         if finite and not (np.isfinite(energy) and np.isfinite(forces).all()):
             raise RunError(f"{called}: energy or forces of {where} are not finite")
-        return Evaluation(energy, forces, stresses)
+        return Evaluation(energy, forces, stresses, moment)
 
 
 def load(

@@ -26,6 +26,10 @@ _FORCES = {
     "kJ/mol/Å": 96.4853,
     "meV/Å": 1000.0,
 }
+#: what a dipole in e·Å is in other units
+_DIPOLES = {"debye": 4.80320, "e·bohr": 1.889726}
+#: dipoles are of another unit if they correlate by more, with a slope as near to that of the unit
+_DIPOLE_CORRELATION, _DIPOLE_NEAR = 0.95, 1.1
 #: what a length in Å is in other units
 _LENGTHS = {"bohr": 1.889726, "nm": 0.1}
 #: two methods differ in slope by less, and a unit is told by a ratio that is nearer
@@ -100,6 +104,39 @@ def require_one_unit(
     if pairs:
         expensive, low = (np.concatenate(one) for one in zip(*pairs, strict=True))
         _compare("forces", expensive, low, _FORCES, expensive.size, name, names)
+
+
+def require_one_dipole_unit(
+    labels: Sequence[np.ndarray | None], answers: Sequence[np.ndarray | None], name: str
+) -> None:
+    """Refuse dipoles whose slope on a model's, both without their mean, is that of another unit.
+
+    Args:
+        labels: of each frame, ``(3,)`` in e·Å, or None.
+        answers: of the model, likewise.
+        name: of the model.
+
+    Raises:
+        InputError: naming the likely unit.
+    """
+    pairs = [
+        pair for pair in zip(labels, answers, strict=True) if all(one is not None for one in pair)
+    ]
+    if len(pairs) < _FEWEST:
+        return
+    own, other = (np.array(one) - np.mean(one, axis=0) for one in zip(*pairs, strict=True))
+    product, size = float(np.sum(own * other)), float(np.linalg.norm(own) * np.linalg.norm(other))
+    if size == 0 or product < _DIPOLE_CORRELATION * size:
+        return
+    slope = product / float(np.sum(other**2))
+    for unit, factor in _DIPOLES.items():
+        for whose, ratio in (("labelled frames", factor), (f"answers of {name}", 1 / factor)):
+            if abs(np.log(ratio / slope)) < np.log(_DIPOLE_NEAR):
+                raise InputError(
+                    f"the dipoles of the labelled frames are {slope:.4g} times those of {name}; "
+                    f"likely the {whose} are in {unit}; convert labels and train models in e·Å, "
+                    "or name a key that no frame has with --dipole_key to leave dipoles out"
+                )
 
 
 def _every(frames: Sequence[Frame]) -> int:

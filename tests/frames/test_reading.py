@@ -184,3 +184,14 @@ def test_frames_of_a_file_that_an_option_names(data):
             SettingsError, match=f"the index '{index}' selects no frame; the file has 3"
         ):
             read(f"{path}@{index}")
+
+
+def test_dipoles_are_read_where_they_are_asked_for(tmp_path):
+    path = tmp_path / "data.xyz"
+    write(path, water(REF_energy=-1.0, REF_dipole=[0.0, 0.1, -0.4]))
+    assert read_frames(path, keys=Keys())[0].dipole is None
+    assert read_frames(path, keys=Keys(dipole="REF_dipole"))[0].dipole.tolist() == [0.0, 0.1, -0.4]
+    write(path, water(REF_energy=-1.0, REF_dipole=[0.1, -0.4]))
+    assert read_frames(path, keys=Keys())[0].energy == -1.0
+    with pytest.raises(InputError, match="'REF_dipole' has 2 numbers, 3 expected"):
+        read_frames(path, keys=Keys(dipole="REF_dipole"))

@@ -8,7 +8,11 @@ from ase.io import write
 from piwsl_plugins.errors import InputError
 from piwsl_plugins.frames.reading import Frame
 from piwsl_plugins.tools.command import main
-from piwsl_plugins.tools.units import require_angstrom, require_one_unit
+from piwsl_plugins.tools.units import (
+    require_angstrom,
+    require_one_dipole_unit,
+    require_one_unit,
+)
 
 NAMES = ("the cheap method", ("training frames", "cheap labels"))
 
@@ -51,6 +55,32 @@ def test_methods_of_one_unit_may_differ():
         f.key: {"energy": np.array(1.4 * f.energy + 5.0), "forces": 1.4 * f.forces} for f in frames
     }
     require_one_unit(frames, cheap, [1, 8], *NAMES)
+
+
+@pytest.mark.parametrize(
+    ("factor", "words"),
+    [
+        (4.80320, "likely the labelled frames are in debye"),
+        (1.889726, "likely the labelled frames are in e·bohr"),
+        (1 / 4.80320, "likely the answers of M are in debye"),
+    ],
+)
+def test_dipoles_in_another_unit_are_told_from_the_slope(factor, words):
+    random = np.random.default_rng(0)
+    answers = random.normal(size=(8, 3))
+    labels = factor * (answers + 0.05 * random.normal(size=(8, 3)))
+    with pytest.raises(InputError, match=words):
+        require_one_dipole_unit([*labels, None], [*answers, answers[0]], "M")
+
+
+def test_dipoles_of_one_unit_may_differ():
+    """... by a factor, a constant where all molecules lie alike, or anything of a bad model."""
+    random = np.random.default_rng(0)
+    answers = random.normal(size=(8, 3))
+    require_one_dipole_unit(1.3 * answers, answers, "M")
+    aligned = [5.0, 0.0, 0.0] + 0.1 * answers
+    require_one_dipole_unit(4.8 * aligned[::-1], aligned, "M")
+    require_one_dipole_unit(4.8 * random.normal(size=(8, 3)), answers, "M")
 
 
 def rattled(atoms, factor, number=6):

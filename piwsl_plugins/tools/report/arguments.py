@@ -90,6 +90,7 @@ def build_parser() -> argparse.ArgumentParser:
             "energy_key",
             "forces_key",
             "stress_key",
+            "dipole_key",
             "charge_key",
             "spin_key",
             "max_frames",

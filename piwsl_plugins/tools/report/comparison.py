@@ -29,6 +29,7 @@ ENERGY = Error("energy_rmse_without_mean", "energy RMSE without the mean error",
 WHOLE_ENERGY = Error("energy_rmse", "energy RMSE", "meV/atom")
 FORCE = Error("force_rmse", "force RMSE", "meV/Å")
 STRESS = Error("stress_rmse", "stress RMSE", "meV/Å³")
+DIPOLE = Error("dipole_rmse", "dipole RMSE", "me·Å")
 FREQUENCY = Error("frequency_mae", "frequency MAE", "cm⁻¹")
 PHONON = Error("phonon_mae", "phonon frequency MAE", "THz")
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from ...errors import InputError
 from ...frames.reading import Frame, Keys, read_frames
-from ..label_names import say_candidates, unread_stress
+from ..label_names import say_candidates, unread_charges, unread_dipole, unread_stress
 from ..units import require_angstrom
 from .settings import ReportSettings
 
@@ -38,11 +38,14 @@ def read_labelled(paths: Sequence[Path], settings: ReportSettings) -> Frames:
     """
     found: list[Frame] = []
     notes: list[str] = []
+    keys = _keys(settings)
+    if "labels" in settings.parts:
+        keys = dataclasses.replace(keys, dipole=settings.dipole_key)
     for path in paths:
-        frames = read_frames(path, keys=_keys(settings))
+        frames = read_frames(path, keys=keys)
         require_angstrom(frames)
         _require_labels(path, frames, settings)
-        notes += _notes(path, frames, settings.stress_key)
+        notes += _notes(path, frames, settings)
         found += frames
     kept = [frame for frame in found if not _is_isolated(frame)]
     if not kept:
@@ -97,12 +100,21 @@ def _require_labels(path: Path, frames: Sequence[Frame], settings: ReportSetting
                 raise InputError(f"{frame.where}: no {label} under the key '{key}'; {remedy}{none}")
 
 
-def _notes(path: Path, frames: Sequence[Frame], key: str) -> list[str]:
-    """A line on stresses under another name, of a file where none is read."""
+def _notes(path: Path, frames: Sequence[Frame], settings: ReportSettings) -> list[str]:
+    """Lines on stresses, dipoles and charges of atoms that a file has and that are not read."""
+    lines = []
     periodic = [number for number, frame in enumerate(frames) if frame.atoms.pbc.all()]
-    if not periodic or any(frame.stress is not None for frame in frames):
-        return []
-    return [line for line in [unread_stress(path, periodic[0], key)] if line]
+    if periodic and all(frame.stress is None for frame in frames):
+        lines.append(unread_stress(path, periodic[0], settings.stress_key))
+    if "labels" not in settings.parts:
+        return [line for line in lines if line]
+    dipoles = [number for number, frame in enumerate(frames) if frame.dipole is not None]
+    if dipoles:
+        lines.append(unread_charges(path, dipoles[0]))
+    else:
+        kept = (number for number, frame in enumerate(frames) if not _is_isolated(frame))
+        lines.append(unread_dipole(path, next(kept, 0), settings.dipole_key))
+    return [line for line in lines if line]
 
 
 def _names(paths: Sequence[Path]) -> tuple[str, ...]:
@@ -113,6 +125,6 @@ def _digest(frames: Sequence[Frame]) -> str:
     digest = hashlib.sha256()
     for frame in frames:
         digest.update(frame.key.encode())
-        for label in (frame.energy, frame.forces, frame.stress):
+        for label in (frame.energy, frame.forces, frame.stress, frame.dipole):
             digest.update(b"-" if label is None else np.asarray(label, dtype=float).tobytes())
     return digest.hexdigest()[:16]

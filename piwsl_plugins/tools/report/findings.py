@@ -255,7 +255,7 @@ def _phonons(model: dict[str, Any]) -> Iterator[Finding]:
 def _compared(summary: dict[str, Any], name: str) -> Iterator[Finding]:
     """Errors beside those of the first model: what is better, what worse, what a constant."""
     errors = (comparison.energy_error(summary, name), comparison.FORCE, comparison.STRESS)
-    errors += (comparison.FREQUENCY, comparison.PHONON)
+    errors += (comparison.DIPOLE, comparison.FREQUENCY, comparison.PHONON)
     changes = [c for error in errors if (c := comparison.change(summary, name, error)) is not None]
     first = summary["baseline"]
     for side, kind, weight, words in (

@@ -16,7 +16,7 @@ from ...errors import InputError
 from ..storage import plain, read_json, write_json
 
 #: changes when the content of the parts changes
-PARTS_FORMAT = 1
+PARTS_FORMAT = 2
 
 
 class Store:

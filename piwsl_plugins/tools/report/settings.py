@@ -30,6 +30,7 @@ class ReportSettings(StateNames):
         "REF_forces", "key of the force label (eV/Å), 'none' for data without", kind=str
     )
     stress_key: str = option("REF_stress", "key of the stress label (eV/Å³, ASE's sign)", kind=str)
+    dipole_key: str = option("REF_dipole", "key of the dipole label (e·Å)", kind=str)
     max_frames: int = option(0, "evenly spaced frames to evaluate, 0 for all", kind=int, minimum=0)
     fit_energy_offset: bool = option(
         False,

@@ -61,7 +61,7 @@ def summarise(collected: Collected) -> dict[str, Any]:
             "frames": len(data["energy"]),
             "atoms": sum(len(numbers) for numbers in data["numbers"]),
             "isolated_atoms_left_out": data["n_isolated_atoms"],
-            "notes": data.get("notes", []),
+            "notes": [*data.get("notes", []), *_without_dipole(collected)],
             "formulas": sorted(set(data["formula"])),
             "config_types": sorted(set(data["config_type"]) - {""}),
         },
@@ -73,6 +73,19 @@ def summarise(collected: Collected) -> dict[str, Any]:
         "models": models,
     }
     return {**summary, "verdicts": verdicts(summary), "findings": findings(summary)}
+
+
+def _without_dipole(collected: Collected) -> list[str]:
+    """A line on models that give no dipole for frames that have one."""
+    if all(dipole is None for dipole in collected.index["data"]["dipole"]):
+        return []
+    names = [
+        name
+        for name, model in collected.models.items()
+        if model.predicted is not None
+        and all(error is None for error in model.predicted.dipole_error)
+    ]
+    return [f"dipole is not measured for {', '.join(names)}: no answer has one"] if names else []
 
 
 def _ratios(model: ModelParts, collected: Collected) -> dict[str, Ratio]:

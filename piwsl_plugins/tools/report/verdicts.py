@@ -34,6 +34,7 @@ def _labels(summary: dict[str, Any]) -> str:
             comparison.energy_error(summary, next(iter(models))),
             comparison.FORCE,
             comparison.STRESS,
+            comparison.DIPOLE,
         )
     ]
     if len(models) == 1:

@@ -240,7 +240,7 @@ def _write_reports(folder):
     """Parts as ``piwsl report`` leaves them, and what may become of them."""
     for name in "a", "other", "data", "index", "list", "format", "bare", "gone", "part":
         index = {
-            "format": 1,
+            "format": 2,
             "settings": {},
             "software": {},
             "created": "",
@@ -248,7 +248,7 @@ def _write_reports(folder):
             "models": [{"name": "a"}],
             "parts": {"labels": ["a"]},
         }
-        part = {"key": {"format": 1, "model": "1", "data": "1"}, "result": {}}
+        part = {"key": {"format": 2, "model": "1", "data": "1"}, "result": {}}
         if name in ("other", "data"):
             index |= {"models": [{"name": "b"}], "parts": {"labels": ["b"]}}
         if name == "other":

@@ -54,6 +54,19 @@ class Changed(Calculator):
             self.change(inner, self.results)
 
 
+class PointCharges(Changed):
+    """Another calculator with the dipole Σ q r of charges (e) by element."""
+
+    implemented_properties = (*Changed.implemented_properties, "dipole")
+
+    def __init__(self, original, charges):
+        def add(atoms, results):
+            charge = np.array([charges[symbol] for symbol in atoms.symbols])
+            results["dipole"] = charge @ atoms.positions
+
+        super().__init__(original, change=add)
+
+
 class OfDistances(Calculator):
     """A function of the distances of pairs of atoms, which gives the energy and its derivatives."""
 
@@ -112,6 +125,10 @@ def emt():
 
 def soft_emt():
     return Changed(EMT(), force_factor=0.9)
+
+
+def point_charges(charge):
+    return PointCharges(EMT(), {"C": charge, "O": -charge})
 
 
 def broken_emt():

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ase import Atoms
+from ase.calculators.emt import EMT
 from ase.io import read, write
 
 from piwsl_plugins.tools.command import main
@@ -294,6 +296,31 @@ def test_a_stress_under_another_name_is_not_passed_over(alloy, tmp_path, capsys,
     write(tmp_path / "named.xyz", alloy, format="extxyz")
     assert main(["report", *given, "--out", str(out)]) == 0
     assert "stress = −virial / volume" in capsys.readouterr().out
+
+
+def test_dipoles_stand_beside_models_that_give_none(tmp_path, capsys, without_pages):
+    frames = []
+    for distance in (1.1, 1.13, 1.2):
+        atoms = Atoms("CO", [[0, 0, 0], [distance, 0, 0]])
+        atoms.calc = EMT()
+        atoms.info["REF_energy"] = atoms.get_potential_energy()
+        atoms.arrays["REF_forces"] = atoms.get_forces()
+        atoms.info["mu"] = np.array([-0.3 * distance, 0, 0])
+        atoms.calc = None
+        frames.append(atoms)
+    write(tmp_path / "monoxides.xyz", frames, format="extxyz")
+    models = ["--model", "charges=known_calculators:point_charges(0.4)", *MODELS[:2]]
+    given = [*models, "--data", str(tmp_path / "monoxides.xyz"), "--parts", "labels"]
+    out = tmp_path / "out"
+    assert main(["report", *given, "--dipole_key", "mu", "--out", str(out)]) == 0
+    assert "dipole is not measured for exact" in capsys.readouterr().out
+    summary = summary_of(out)
+    charges, exact = (summary["models"][name]["values"] for name in ("charges", "exact"))
+    assert charges["dipole_mae"]["value"] == pytest.approx(100 * (1.1 + 1.13 + 1.2) / 9, abs=1e-4)
+    assert summary["quantities"]["dipole_mae"]["unit"] == "me·Å"
+    assert "dipole_mae" not in exact
+    page = (out / "summary.md").read_text(encoding="utf-8")
+    assert "| Dipole RMSE | me·Å |" in page and "not measured for exact" in page
 
 
 def test_files_that_no_part_would_use_are_refused(report, alloy_file, capsys):

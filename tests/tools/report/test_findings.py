@@ -39,6 +39,7 @@ def predicted(energy_error, force_error=None, slope=1.0, n_frames=N_FRAMES):
         force_error=list(np.broadcast_to(wrong, forces.shape)),
         stress=[None] * n_frames,
         stress_error=[None] * n_frames,
+        dipole_error=[None] * n_frames,
         offset=None,
     )
 
@@ -50,6 +51,7 @@ def summary(**models):
         "digest": "0",
         "n_isolated_atoms": 0,
         "energy": [0.0] * N_FRAMES,
+        "dipole": [None] * N_FRAMES,
         "numbers": [WATER] * N_FRAMES,
         "formula": ["H2O"] * N_FRAMES,
         "config_type": [""] * N_FRAMES,

@@ -2,15 +2,18 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.calculators.emt import EMT
+from ase.io import read, write
 
+from piwsl_plugins.errors import InputError
 from piwsl_plugins.tools.report.analysis import labels
 from piwsl_plugins.tools.report.data import read_labelled
 from piwsl_plugins.tools.report.figures.labels import force_slope
 from piwsl_plugins.tools.report.measure.labels import predictions, reference
 from piwsl_plugins.tools.report.settings import ReportSettings
 
-from .known_calculators import Changed
+from .known_calculators import Changed, point_charges
 
 
 @pytest.fixture
@@ -83,6 +86,70 @@ def test_stress_is_compared_where_it_is_labelled(compare):
     found = labels.overall(compare(Changed(EMT(), change=squeeze)))
     assert found["stress_rmse"].value == pytest.approx(2, abs=1e-4)
     assert found["stress_mae"].value == pytest.approx(2, abs=1e-4)
+
+
+DISTANCES, CHARGE = np.array([1.10, 1.13, 1.16, 1.20, 1.25]), 0.3
+
+
+@pytest.fixture
+def monoxides(tmp_path):
+    """CO along x, y and z in turn, of known dipoles; the last frame has none."""
+    frames = []
+    for index, distance in enumerate(DISTANCES):
+        axis = np.eye(3)[index % 3]
+        atoms = Atoms("CO", [np.zeros(3), distance * axis])
+        atoms.calc = EMT()
+        atoms.info["REF_energy"] = atoms.get_potential_energy()
+        atoms.arrays["REF_forces"] = atoms.get_forces()
+        if index < len(DISTANCES) - 1:
+            atoms.info["REF_dipole"] = -CHARGE * distance * axis
+        atoms.calc = None
+        frames.append(atoms)
+    write(tmp_path / "monoxides.xyz", frames, format="extxyz")
+    return tmp_path / "monoxides.xyz"
+
+
+def overall(path, model, nothing, **settings):
+    frames = read_labelled([path], ReportSettings.create(settings))
+    return labels.overall(
+        labels.compare(reference(frames), predictions(model, frames, nothing), False)
+    )
+
+
+def test_dipoles_are_compared_where_they_are_labelled(monoxides, as_model, nothing):
+    found = overall(monoxides, as_model(point_charges(1.1 * CHARGE)), nothing)
+    wrong = 1000 * 0.1 * CHARGE * DISTANCES[:-1]  # one component of three in each frame
+    assert found["dipole_rmse"].value == pytest.approx(np.sqrt(np.mean(wrong**2) / 3), abs=1e-4)
+    assert found["dipole_mae"].value == pytest.approx(np.mean(wrong) / 3, abs=1e-4)
+    assert found["dipole_mae"].numerator.shape == (len(wrong),)
+
+
+def test_dipoles_of_another_unit_or_that_nobody_has(monoxides, as_model, nothing):
+    debye = as_model(point_charges(4.80320 * CHARGE), "theirs")
+    with pytest.raises(InputError, match="likely the answers of model 'theirs' are in debye"):
+        overall(monoxides, debye, nothing)
+    assert "dipole_rmse" not in overall(monoxides, debye, nothing, dipole_key="mu")
+    assert "dipole_rmse" not in overall(monoxides, as_model(EMT()), nothing)
+
+
+def test_dipoles_are_judged_by_the_part_that_reads_them(monoxides):
+    monoxides.write_text(monoxides.read_text().replace("REF_dipole", "REF_energies_dipole"))
+    (note,) = read_labelled([monoxides], ReportSettings()).notes
+    assert "no frame has 'REF_dipole'" in note and "--dipole_key REF_energies_dipole" in note
+    chosen = {"dipole_key": "REF_energy"}  # one number
+    with pytest.raises(InputError, match="'REF_energy' has 1 numbers, 3 expected"):
+        read_labelled([monoxides], ReportSettings.create(chosen))
+    read_labelled([monoxides], ReportSettings.create({**chosen, "parts": ("scans",)}))
+
+
+def test_charges_of_atoms_that_a_model_may_have_learned_with(monoxides):
+    assert read_labelled([monoxides], ReportSettings()).notes == ()
+    frames = read(monoxides, index=":")
+    for atoms in frames:
+        atoms.arrays["REF_charges"] = np.array([CHARGE, -CHARGE])
+    write(monoxides, frames, format="extxyz")
+    (note,) = read_labelled([monoxides], ReportSettings()).notes
+    assert "'REF_charges', of which no model is told" in note
 
 
 def test_fitted_offsets_are_those_of_the_elements(compare):

@@ -79,6 +79,56 @@ def test_stress_is_the_derivative_of_the_energy_by_strain(tmp_path, strained):
     strained(calculator, path)
 
 
+def dipole_model(path):
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    torch.manual_seed(0)
+    block = modules.interaction_classes["RealAgnosticResidualInteractionBlock"]
+    model = modules.EnergyDipolesMACE(
+        r_max=4.0,
+        num_bessel=4,
+        num_polynomial_cutoff=5,
+        max_ell=1,
+        interaction_cls=block,
+        interaction_cls_first=block,
+        num_interactions=2,
+        num_elements=3,
+        hidden_irreps=o3.Irreps("4x0e+4x1o"),
+        MLP_irreps=o3.Irreps("4x0e"),
+        gate=torch.nn.functional.silu,
+        atomic_energies=np.zeros(3),
+        avg_num_neighbors=5.0,
+        atomic_numbers=[1, 6, 8],
+        correlation=2,
+    )
+    torch.save(model, path)
+    torch.set_default_dtype(before)
+    return model
+
+
+def test_dipoles_of_a_model_with_energies_and_dipoles(tmp_path, ethanol_test_file):
+    """Labels are what the model itself gives, one component moved by 3 me·Å."""
+    model = dipole_model(tmp_path / "x.model")
+    calculator = MACECalculator(
+        models=[model], device="cpu", default_dtype="float64", model_type="EnergyDipoleMACE"
+    )
+    frames = read(ethanol_test_file, index=":5")
+    sizes = []
+    for atoms in frames:
+        graph = calculator._atoms_to_batch(atoms).to_dict()
+        found = model(graph, compute_force=False)["dipole"][0].detach().numpy()
+        atoms.info["REF_dipole"] = found + np.array([0.0, 0.003, 0.0])
+        sizes.append(np.linalg.norm(found))
+    assert min(sizes) > 1e-3
+    write(tmp_path / "dipoles.xyz", frames, format="extxyz")
+    given = ["--model", f"x={tmp_path / 'x.model'}", "--data", str(tmp_path / "dipoles.xyz")]
+    assert main(["report", *given, "--parts", "labels", "--out", str(tmp_path / "out")]) == 0
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text(encoding="utf-8"))
+    values = summary["models"]["x"]["values"]
+    assert values["dipole_rmse"]["value"] == pytest.approx(3 / np.sqrt(3), abs=1e-4)
+    assert values["dipole_mae"]["value"] == pytest.approx(1, abs=1e-4)
+
+
 def test_unknown_element_is_named_before_anything_is_computed(tmp_path, ethanol_test_file, capsys):
     path = tiny_model(tmp_path / "no_oxygen.model", elements=(1, 6))
     given = ["--model", f"x={path}", "--data", str(ethanol_test_file), "--out", str(tmp_path / "o")]

@@ -21,7 +21,7 @@ FREE_FRAMES = 4
 
 @dataclasses.dataclass(frozen=True)
 class Predicted:
-    """Labels and predictions of one model, in meV, meV/Å and meV/Å³.
+    """Labels and predictions of one model, in meV, meV/Å, meV/Å³ and me·Å.
 
     Attributes:
         numbers: atomic numbers of each frame.
@@ -32,6 +32,7 @@ class Predicted:
         force_error: likewise.
         stress: labels, ``(6,)`` or None for each frame.
         stress_error: likewise.
+        dipole_error: ``(3,)``, or None where label or answer is missing.
         offset: fitted offset of each element in eV, or None.
     """
 
@@ -43,6 +44,7 @@ class Predicted:
     force_error: list[np.ndarray] | None
     stress: list[np.ndarray | None]
     stress_error: list[np.ndarray | None]
+    dipole_error: list[np.ndarray | None]
     offset: dict[str, float] | None
 
 
@@ -73,6 +75,10 @@ def compare(reference: dict[str, Any], result: dict[str, Any], fit_offset: bool)
         both = known is not None and found is not None
         stress.append(1000 * np.asarray(known) if both else None)
         stress_error.append(1000 * (np.asarray(found) - np.asarray(known)) if both else None)
+    dipole_error = [
+        None if known is None or found is None else 1000 * (np.asarray(found) - np.asarray(known))
+        for known, found in zip(reference["dipole"], result["dipole"], strict=True)
+    ]
     return Predicted(
         numbers=numbers,
         config_type=reference["config_type"],
@@ -82,6 +88,7 @@ def compare(reference: dict[str, Any], result: dict[str, Any], fit_offset: bool)
         force_error=force_error,
         stress=stress,
         stress_error=stress_error,
+        dipole_error=dipole_error,
         offset=offset,
     )
 
@@ -99,6 +106,10 @@ def overall(predicted: Predicted) -> dict[str, Ratio]:
     if errors:
         found["stress_rmse"] = Ratio.over([np.sum(e**2) for e in errors], 6, root=True)
         found["stress_mae"] = Ratio.over([np.sum(np.abs(e)) for e in errors], 6)
+    errors = [error for error in predicted.dipole_error if error is not None]
+    if errors:
+        found["dipole_rmse"] = Ratio.over([np.sum(e**2) for e in errors], 3, root=True)
+        found["dipole_mae"] = Ratio.over([np.sum(np.abs(e)) for e in errors], 3)
     return found
 
 

@@ -44,6 +44,8 @@ QUANTITIES: tuple[Quantity, ...] = (
     Quantity("force_slope", "Force slope (< 1: too soft)", "", 1.0, LABELS, 4),
     Quantity("stress_rmse", "Stress RMSE", "meV/Å³", 0.0, LABELS),
     Quantity("stress_mae", "Stress MAE", "meV/Å³", 0.0, LABELS),
+    Quantity("dipole_rmse", "Dipole RMSE", "me·Å", 0.0, LABELS),
+    Quantity("dipole_mae", "Dipole MAE", "me·Å", 0.0, LABELS),
     Quantity("evaluation_time", "Time per evaluation (median)", "ms", None, LABELS),
     Quantity("pitc_rms", "PITC residual at ε ≈ 0.04 Å, RMS", "meV/atom", None, CONSISTENCY),
     Quantity("pisc_rms", "PISC residual at ε ≈ 0.04 Å, RMS", "meV/atom", None, CONSISTENCY),

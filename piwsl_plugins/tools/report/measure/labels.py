@@ -8,14 +8,15 @@ from typing import Any
 
 from ....frames.reading import elements_of
 from ...loading import LoadedCalculator
-from ...units import require_one_unit
+from ...units import require_one_dipole_unit, require_one_unit
 from ..data import Frames
 
 
 def reference(frames: Frames) -> dict[str, Any]:
     """The labels themselves, frame by frame, as the report's index keeps them.
 
-    Energies in eV, forces in eV/Å, stresses in eV/Å³ (ASE's order and sign).
+    Energies in eV, forces in eV/Å, stresses in eV/Å³ (ASE's order and sign), dipoles in
+    e·Å.
     """
     return {
         "files": frames.files,
@@ -28,13 +29,14 @@ def reference(frames: Frames) -> dict[str, Any]:
         "energy": [frame.energy for frame in frames.frames],
         "forces": [frame.forces for frame in frames.frames],
         "stress": [frame.stress for frame in frames.frames],
+        "dipole": [frame.dipole for frame in frames.frames],
     }
 
 
 def predictions(
     model: LoadedCalculator, frames: Frames, advance: Callable[[], None]
 ) -> dict[str, Any]:
-    """Energies (eV), forces (eV/Å) and, where a frame has a stress label, stresses (eV/Å³).
+    """Energies (eV), forces (eV/Å) and, where a frame has them, stresses (eV/Å³), dipoles (e·Å).
 
     Args:
         model: the model.
@@ -42,22 +44,25 @@ def predictions(
         advance: called after every frame.
 
     Returns:
-        ``{"energy": [...], "forces": [...], "stress": [...], "seconds": [...]}``, one entry per
-        frame; a stress is None where there is no label or the model gives none.
+        ``{"energy": [...], "forces": [...], "stress": [...], "dipole": [...], "seconds": [...]}``,
+        one entry per frame; a stress or dipole is None where there is no label or the model gives
+        none.
 
     Raises:
         InputError: for labels and answers in different units.
         RunError: for a model that fails.
     """
-    found: dict[str, list[Any]] = {"energy": [], "forces": [], "stress": [], "seconds": []}
+    names = ("energy", "forces", "stress", "dipole", "seconds")
+    found: dict[str, list[Any]] = {name: [] for name in names}
     for frame in frames.frames:
         start = time.perf_counter()
-        stress = frame.stress is not None
-        evaluation = model.evaluate(frame.atoms, frame.where, stress=stress)
+        wanted = {"stress": frame.stress is not None, "dipole": frame.dipole is not None}
+        evaluation = model.evaluate(frame.atoms, frame.where, **wanted)
         found["seconds"].append(time.perf_counter() - start)
         found["energy"].append(evaluation.energy)
         found["forces"].append(evaluation.forces)
         found["stress"].append(evaluation.stress)
+        found["dipole"].append(evaluation.dipole)
         advance()
     answers = {
         frame.key: {"energy": energy, "forces": forces}
@@ -66,6 +71,7 @@ def predictions(
         )
     }
     called = model.source.called
-    names = ("labelled frames", f"answers of {called}")
-    require_one_unit(frames.frames, answers, elements_of(frames.frames), called, names)
+    compared = ("labelled frames", f"answers of {called}")
+    require_one_unit(frames.frames, answers, elements_of(frames.frames), called, compared)
+    require_one_dipole_unit([f.dipole for f in frames.frames], found["dipole"], called)
     return found
