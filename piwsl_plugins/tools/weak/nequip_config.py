@@ -67,8 +67,14 @@ class NequIPConfig:
         Raises:
             InputError: naming where they write.
         """
-        folders = [str(callback.get("dirpath")) for callback in self._checkpoints().values()]
-        if len(folders) > 1 and RUN_FOLDER not in folders:
+        words = (word.lstrip("+").partition("=") for word in self.overrides)
+        given = {name: value for name, _, value in words}
+        folders = [
+            given.get(f"trainer.callbacks.{place}.dirpath", str(callback.get("dirpath")))
+            for place, callback in self._checkpoints().items()
+        ]
+        # ${hydra:run.dir} and folders in it may do, too
+        if len(folders) > 1 and not any("${hydra:" in folder for folder in folders):
             raise InputError(
                 f"--train: the config has {len(folders)} ModelCheckpoints (dirpath: "
                 f"{', '.join(folders)}), and which of them leaves the correction cannot be told; "

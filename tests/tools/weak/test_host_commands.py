@@ -165,6 +165,7 @@ def test_several_checkpoints_elsewhere_are_refused(programs):
     Path("mine.yaml").write_text(callbacks("here", "there"))
     with pytest.raises(InputError, match=r"2 ModelCheckpoints \(dirpath: here, there\).*best"):
         HostCommand.parse("nequip-train mine.yaml")
+    HostCommand.parse("nequip-train mine.yaml trainer.callbacks.2.dirpath=${hydra:run.dir}")
 
 
 def test_nequip_learns_the_stress_of_all_frames_or_none(programs):
