@@ -132,8 +132,8 @@ def training_parser() -> argparse.ArgumentParser:
         "logs",
         nargs="+",
         type=Path,
-        help="MACE's results files (results/*_train.txt), metrics.csv of NequIP's CSV logger, or "
-        "folders that hold them",
+        help="MACE's results files (results/*_train.txt), metrics.csv of NequIP's CSV logger, "
+        "folders that hold them, or CSV exported from Weights & Biases",
     )
     parser.add_argument(
         "--out", default=Path("training"), type=Path, help="folder to write to (default: training)"

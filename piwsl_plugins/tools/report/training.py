@@ -1,4 +1,4 @@
-"""Training curves from MACE's results files and NequIP's CSV logger."""
+"""Training curves from MACE's results files, NequIP's CSV logger, and Weights & Biases."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from ...errors import InputError, reason_of
+from .wandb_exports import histories, refuse_own_logs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,24 +57,40 @@ _NEQUIP = (
     *((term, rf"^train_loss\w*/(\w+_)?{term}\w*$", 1.0) for term in _TERMS),
 )
 
+#: the same for what MACE logs to Weights & Biases, the head of the first three before a dot
+_MACE_METRICS = (
+    ("valid_loss", "valid_loss", 1.0),
+    ("valid_energy_rmse", "valid_rmse_e_per_atom", 1000.0),
+    ("valid_force_rmse", "valid_rmse_f", 1000.0),
+    ("force_slope", "piwsl/force_slope", 1.0),
+    ("valid_hessian_rms", "piwsl/hessian_valid_rms", 1.0),
+    ("base_loss", "piwsl/base_loss", 1.0),
+    ("pool_loss", "piwsl/pool_loss", 1.0),
+    *((f"{term}_weighted", f"piwsl/{term}", 1.0) for term in _TERMS),
+    *((f"{term}_residual", f"piwsl/{term}_rms", f) for term, (*_, f) in _TERMS.items()),
+)
+
 
 def find(paths: Sequence[Path]) -> list[Path]:
     """The log files named, and those found in folders: ``*_train.txt`` and ``metrics.csv``.
 
     Raises:
-        InputError: for a path that does not exist or a folder without log files.
+        InputError: for a path that does not exist, a folder without log files, and
+            ``run-*.wandb``.
     """
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
             inside = sorted([*path.rglob("*_train.txt"), *path.rglob("metrics.csv")])
             if not inside:
+                refuse_own_logs(path)
                 raise InputError(
                     f"{path}: holds neither results of MACE (*_train.txt) nor of NequIP's CSV "
                     "logger (metrics.csv)"
                 )
             found += inside
         elif path.is_file():
+            refuse_own_logs(path)
             found.append(path)
         else:
             raise InputError(f"{path}: there is no such file or folder")
@@ -93,12 +110,15 @@ def read(paths: Sequence[Path]) -> pd.DataFrame:
     """
     tables = []
     for name, path in zip(_names(paths), paths, strict=True):
-        rows = _read_nequip(path) if path.suffix == ".csv" else _read_mace(path)
-        table = pd.DataFrame(rows, columns=["epoch", "curve", "head", "value"])
+        rows = _read_csv(path) if path.suffix == ".csv" else _read_mace(path)
+        table = pd.DataFrame(rows, columns=["run", "epoch", "curve", "head", "value"])
         if table.empty:
             raise InputError(f"{path}: holds no training record")
-        mean = table.groupby(["curve", "head", "epoch"], as_index=False)["value"].mean()
-        tables.append(mean.assign(run=name))
+        kinds = ["run", "curve", "head", "epoch"]
+        mean = table.groupby(kinds, as_index=False)["value"].mean()
+        inside = mean["run"]
+        whole = inside if len(paths) == 1 else name + "/" + inside
+        tables.append(mean.assign(run=whole.where(inside != "", name)))
     joined = pd.concat(tables, ignore_index=True)
     return joined[["run", "epoch", "curve", "head", "value"]]
 
@@ -124,7 +144,11 @@ def _names(paths: Sequence[Path]) -> list[str]:
     raise InputError(f"{paths[0]}: a log file is given twice")
 
 
-def _read_mace(path: Path) -> Iterator[tuple[int, str, str, float]]:
+#: run in the file ("" where it holds one), epochs completed, curve, head, value
+_Row = tuple[str, int, str, str, float]
+
+
+def _read_mace(path: Path) -> Iterator[_Row]:
     text = path.read_text(encoding="utf-8", errors="replace")
     for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip():
@@ -139,7 +163,7 @@ def _read_mace(path: Path) -> Iterator[tuple[int, str, str, float]]:
                 f"{path} line {number}: not a record of MACE's results file"
             ) from error
         for curve, value in values:
-            yield done, curve, "" if head == "Default" else head, value
+            yield "", done, curve, "" if head == "Default" else head, value
 
 
 def _mace_values(mode: str, record: dict[str, Any]) -> Iterator[tuple[str, float]]:
@@ -170,22 +194,32 @@ def _mace_values(mode: str, record: dict[str, Any]) -> Iterator[tuple[str, float
                 yield f"{term}_residual", factor * record[f"{term}_rms"]
 
 
-def _read_nequip(path: Path) -> Iterator[tuple[int, str, str, float]]:
+def _read_csv(path: Path) -> Iterator[_Row]:
     try:
         table = pd.read_csv(path)
     except (ValueError, pd.errors.ParserError) as error:
         raise InputError(f"{path}: cannot be read ({reason_of(error)})") from error
-    if "epoch" not in table:
-        raise InputError(f"{path}: no metrics of NequIP's CSV logger (no column 'epoch')")
+    for run, history in histories(path, table).items():
+        for curve, head, column, factor in _curves_in([str(name) for name in history.columns]):
+            for row in history[["epoch", column]].dropna().itertuples():
+                try:
+                    yield run, int(row[1]) + 1, curve, head, factor * float(row[2])
+                except (TypeError, ValueError) as error:
+                    raise InputError(
+                        f"{path} line {row[0] + 2}: {row[2]} is no value of {column}"
+                    ) from error
+
+
+def _curves_in(columns: Sequence[str]) -> Iterator[tuple[str, str, str, float]]:
+    """Curve, head, column and factor of what NequIP or MACE logged."""
     for curve, pattern, factor in _NEQUIP:
-        matching = [name for name in table.columns if re.match(pattern, name)]
+        matching = [name for name in columns if re.match(pattern, name)]
         # the epoch's own average, where it is logged beside the steps
         matching = [name for name in matching if "_epoch" in name] or matching
         for column in matching[:1]:
-            for row in table[["epoch", column]].dropna().itertuples():
-                try:
-                    yield int(row[1]) + 1, curve, "", factor * float(row[2])
-                except (TypeError, ValueError) as error:
-                    raise InputError(
-                        f"{path} line {row[0] + 2}: not a record of NequIP's CSV logger"
-                    ) from error
+            yield curve, "", column, factor
+    for curve, metric, factor in _MACE_METRICS:
+        for column in columns:
+            head, _, name = column.rpartition(".")
+            if name == metric:
+                yield curve, "" if head == "Default" else head, column, factor

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import hashlib
 import itertools
@@ -12,35 +11,22 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from ...errors import InputError, RunError
-from ...nequip._command_line import config_file, with_config_options
+from ...nequip._command_line import with_config_options
+from .nequip_config import RUN_FOLDER, NequIPConfig
+from .training import Training
 
 _PLACEHOLDER = re.compile(r"\{(train|valid|seed|folder|name)\}")
 #: without these, models would learn something else, all the same, or be found nowhere
 _NEEDED = ("{train}", "{seed}", "{folder}")
 #: name of every correction
 _NAME = "correction"
+#: names of a model beside which others may stand
+_PREFERRED = (f"{_NAME}_stagetwo.model", f"{_NAME}.model", "best.ckpt")
+_ENDINGS = (".model", ".nequip.zip", ".nequip.pt2", ".nequip.pth", ".ckpt")
 #: MACE 0.3.16's default
 _BATCH_SIZE = 10
-
-
-@dataclasses.dataclass(frozen=True)
-class Training:
-    """One training.
-
-    Attributes:
-        seed: of weights and batches.
-        folder: for what the trainer writes.
-        stress: whether all frames of both files have one.
-    """
-
-    train_file: Path
-    valid_file: Path
-    seed: int
-    folder: Path
-    stress: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +81,9 @@ class HostCommand:
                 raise InputError(f"--train={text}: there is no file {file}")
         command = cls((program, *words[1:]), kind)
         if kind == "nequip":
-            command._require_files()
+            config = NequIPConfig.read(command.words[1:])
+            config.require_files()
+            config.require_one_checkpoint()
         return command
 
     @property
@@ -131,50 +119,6 @@ class HostCommand:
                 f"{n}"
             )
 
-    def _require_files(self) -> None:
-        """Refuse data of NequIP's that is not named by one file for each purpose.
-
-        Raises:
-            InputError: naming what the config has.
-        """
-        data = self._nequip_data()
-        kind = str(data.get("_target_", ""))
-        whole = sorted(data.keys() & {"train_dataset", "val_dataset"})
-        if kind.startswith("nequip.data.datamodule.") and not kind.endswith(".ASEDataModule"):
-            found = f"_target_: {kind}"
-        elif whole:
-            found = ", ".join(whole)
-        else:
-            return
-        raise InputError(
-            f"--train: the config's data has {found}, and the frames of a correction cannot be put "
-            "in its place; write _target_: nequip.data.datamodule.ASEDataModule, with the "
-            "transforms beside it"
-        )
-
-    def _nequip_data(self) -> dict[str, Any]:
-        """The section "data" of a config of NequIP's, as its file has it, and overrides add to it.
-
-        It is empty where it is made from other files than the config's.
-        """
-        import yaml
-
-        try:
-            path, overrides, _ = config_file(list(self.words[1:]))
-            config = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (argparse.ArgumentError, OSError, ValueError, yaml.YAMLError):
-            return {}  # of which nequip-train says what is wrong
-        found = config.get("data") if isinstance(config, dict) else None
-        data = dict(found) if isinstance(found, dict) else {}
-        for word in overrides:
-            name, sign, value = word.partition("=")
-            section, _, key = name.lstrip("+").partition(".")
-            if section == "data" and sign:
-                data[key.partition(".")[0]] = value
-            elif name.startswith("~data."):
-                data.pop(name.removeprefix("~data."), None)
-        return data
-
     def _option(self, name: str, default: object) -> object:
         """An option of MACE: from the command line, else from its ``--config``."""
         given = {}
@@ -203,9 +147,8 @@ class HostCommand:
         if self.kind == "nequip":
             # with a loss of NequIP's own, nequip-train takes no config file as an argument
             named = with_config_options(list(self.words[1:]))
-            # an ASEDataModule would train on these frames too
-            split = ["~data.split_dataset"] if "split_dataset" in self._nequip_data() else []
-            return [self.words[0], *named, *split, *_of_nequip(training, elements)]
+            config = NequIPConfig.read(self.words[1:])
+            return [self.words[0], *named, *config.overrides_for(training)]
         values = {
             "train": training.train_file.absolute(),
             "valid": training.valid_file.absolute(),
@@ -240,53 +183,27 @@ def _of_mace(training: Training, elements: Sequence[int]) -> list[str]:
     ]
 
 
-def _of_nequip(training: Training, elements: Sequence[int]) -> list[str]:
-    """Overrides of Hydra for ``nequip-train``, which only trains: there are no test labels.
-
-    A batch of its holds no frames of which only some have a stress.
-    """
-    paths = {
-        "++data.train_file_path": training.train_file,
-        "++data.val_file_path": training.valid_file,
-        "hydra.run.dir": training.folder,
-    }
-    quoted = [f"{name}='{_escaped(path.absolute())}'" for name, path in paths.items()]
-    stress = ", REF_stress: stress" if training.stress else ""
-    return [
-        *quoted,
-        f"++data.key_mapping={{REF_energy: total_energy, REF_forces: forces{stress}}}",
-        f"++data.seed={training.seed}",
-        f"++training_module.model.seed={training.seed}",
-        "run=[train]",
-    ]
-
-
-def _escaped(path: Path) -> str:
-    return str(path).replace("'", "\\'")
-
-
 def model_of(folder: Path) -> Path:
     """The model that a training left.
 
     Raises:
         RunError: if there is none, or it cannot be told which it is.
     """
-    preferred = (f"{_NAME}_stagetwo.model", f"{_NAME}.model", "best.ckpt")
-    for name in preferred:
+    for name in _PREFERRED:
         if (folder / name).is_file():
             return folder / name
-    endings = (".model", ".nequip.zip", ".nequip.pt2", ".nequip.pth", ".ckpt")
     others = sorted(
         path
         for path in folder.glob("*")
-        if path.name.endswith(endings) and not path.name.endswith("_compiled.model")
+        if path.name.endswith(_ENDINGS) and not path.name.endswith("_compiled.model")
     )
     # Lightning's "last" stands beside the best one
     best = [path for path in others if path.stem != "last"] or others
     if len(best) != 1:
         found = ", ".join(path.name for path in best) or "no model"
         raise RunError(
-            f"{folder}: the training left {found}; one is expected, called {', '.join(preferred)} "
-            "or alone with its ending"
+            f"{folder}: the training left {found}; looked for was one called "
+            f"{', '.join(_PREFERRED)}, or the only one with the ending {', '.join(_ENDINGS)}; let "
+            f"the trainer write it there (NequIP: dirpath: {RUN_FOLDER} of its ModelCheckpoint)"
         )
     return best[0]

@@ -16,7 +16,8 @@ from pathlib import Path
 from ...errors import RunError
 from ..storage import read_json, write_json
 from .corrections import Correction
-from .hosts import HostCommand, Training, model_of
+from .hosts import HostCommand, model_of
+from .training import Training
 
 #: lines of a failed training's log that are shown
 _SHOWN = 15

@@ -3,6 +3,7 @@ import json
 import pandas as pd
 import pytest
 
+from piwsl_plugins.errors import InputError
 from piwsl_plugins.tools.command import main
 from piwsl_plugins.tools.report import training
 
@@ -126,3 +127,77 @@ def test_logs_that_are_none(tmp_path, capsys):
         )
         error = capsys.readouterr().err
         assert words in error and error.count("\n") == 1
+
+
+CHART = """"epoch","soft - val0_epoch/forces_rmse","soft - val0_epoch/forces_rmse__MIN",\
+"soft - val0_epoch/forces_rmse__MAX","my run - 2 - val0_epoch/forces_rmse"
+"0","0.4","0.1","0.9",""
+"1","0.3","0.1","0.9","0.5"
+"""
+BY_STEP = """Step,a - epoch,a - train_loss_epoch/weighted_sum,a - train_loss_step/weighted_sum
+9,0,,8.0
+19,0,5.0,
+39,1,4.0,
+"""
+MACE_HISTORY = """_step,Default.epoch,Default.valid_loss,Default.valid_rmse_f,dft.epoch,\
+dft.valid_rmse_e_per_atom,piwsl/pitc,piwsl/pitc_rms,piwsl/force_slope
+0,0,4.0,0.2,0,0.01,2e-4,0.015,0.97
+1,2,2.0,0.1,2,NaN,1e-4,0.010,0.95
+"""
+
+
+def test_a_chart_of_wandb_has_several_runs(tmp_path):
+    path = tmp_path / "chart.csv"
+    path.write_text(CHART)
+    curves = training.read([path])
+    assert values(curves, "valid_force_rmse", "soft") == pytest.approx({1: 400, 2: 300})
+    assert values(curves, "valid_force_rmse", "my run - 2") == pytest.approx({2: 500})
+    other = write_mace(tmp_path / "x_train.txt")
+    assert set(training.read([path, other])["run"]) == {"chart/soft", "chart/my run - 2", "x"}
+
+
+def test_a_chart_of_wandb_by_step_tells_epochs_in_a_column(tmp_path):
+    path = tmp_path / "chart.csv"
+    path.write_text(BY_STEP)
+    curves = training.read([path])
+    assert values(curves, "train_loss", "a") == {1: 5.0, 2: 4.0}, "not the loss of a step"
+
+
+def test_a_history_of_wandb_from_mace_is_read_as_its_results_file(tmp_path):
+    path = tmp_path / "history.csv"
+    path.write_text(MACE_HISTORY)
+    curves = training.read([path])
+    assert set(curves["run"]) == {"history"}
+    assert values(curves, "valid_loss") == {1: 4.0, 3: 2.0}
+    assert values(curves, "valid_force_rmse") == pytest.approx({1: 200, 3: 100})
+    assert values(curves, "pitc_weighted") == pytest.approx({1: 2e-4, 3: 1e-4})
+    assert values(curves, "pitc_residual") == pytest.approx({1: 15, 3: 10})
+    assert values(curves, "force_slope") == pytest.approx({1: 0.97, 3: 0.95})
+    energies = curves[curves["curve"] == "valid_energy_rmse"]
+    assert energies[["epoch", "head", "value"]].to_numpy().tolist() == [[1, "dft", 10.0]]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("a.csv", "Step,a - val0_epoch/loss\n1,2\n", "no column 'epoch' beside 'Step'"),
+        ("a.csv", "Name,State,epoch,val0_epoch/loss\na,finished,9,1\n", "holds last values"),
+        ("a.csv", "epoch,a - val0_epoch/loss,a - val0_epoch/loss\n0,1,2\n", "two columns"),
+        ("a.csv", "epoch,a - val0_epoch/loss\n0,1\n0.5,2\n", "line 3: 0.5 is no number"),
+        ("a.csv", "epoch,a - val0_epoch/loss\n0,high\n", "line 2: high is no value"),
+        ("offline-run-1/run-1.wandb", "binary", "run-1.wandb: Weights & Biases has no reader"),
+    ],
+)
+def test_what_wandb_cannot_tell_is_refused_with_the_remedy(tmp_path, name, text, words):
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+    with pytest.raises(InputError) as error:
+        training.read(training.find([path if path.suffix == ".csv" else tmp_path]))
+    assert words in str(error.value)
+
+
+def test_logs_of_wandb_beside_results_are_not_needed(tmp_path):
+    results = write_mace(tmp_path / "results" / "x_train.txt")
+    (tmp_path / "run-1.wandb").touch()
+    assert training.find([tmp_path]) == [results]

@@ -1,13 +1,15 @@
 """The command lines of the hosts, and trainings that fail, without any host."""
 
 import dataclasses
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from piwsl_plugins.errors import InputError, RunError
-from piwsl_plugins.tools.weak.hosts import HostCommand, Training, model_of
+from piwsl_plugins.tools.weak.hosts import HostCommand, model_of
+from piwsl_plugins.tools.weak.training import Training
 
 CHEAP = ("--cheap_labels", "cheap.xyz")
 TRAINING = Training(Path("a b/train.xyz"), Path("a b/valid.xyz"), 7, Path("a b/training"))
@@ -86,6 +88,84 @@ def test_data_of_nequip_that_is_no_file_is_refused(section, named, programs, tmp
     (tmp_path / "mine.yaml").write_text(f"data: {{{section}}}")
     with pytest.raises(InputError, match=f"{named}, and the frames .*ASEDataModule"):
         HostCommand.parse("nequip-train mine.yaml")
+
+
+def callbacks(*folders):
+    """A config whose ModelCheckpoints, after another callback, write to these folders."""
+    target = "lightning.pytorch.callbacks"
+    lines = [f"  - _target_: {target}.EarlyStopping"]
+    for folder in folders:
+        lines += [f"  - _target_: {target}.ModelCheckpoint", f"    dirpath: {folder}"]
+        lines += ["    filename: mine-{epoch}", "    save_top_k: 3"]
+    return "trainer:\n  callbacks:\n" + "\n".join(lines) + "\n"
+
+
+#: leaves a checkpoint where the ModelCheckpoint behind an EarlyStopping is told to
+FAKE_NEQUIP = """#!{python}
+import pathlib, sys
+given = dict(word.split("=", 1) for word in sys.argv[1:] if "=" in word)
+callback = "++trainer.callbacks.1."
+folder = pathlib.Path(given.get(callback + "dirpath", "elsewhere").strip("'").replace(chr(92), ""))
+folder.mkdir(exist_ok=True)
+for n in range(int(given.get(callback + "save_top_k", 3))):
+    name = given.get(callback + "filename", "mine")
+    (folder / (name + (f"-v{{n}}" if n else "") + ".ckpt")).touch()
+"""
+#: leaves a model where the last of MACE's options says
+FAKE_MACE = """#!{python}
+import pathlib, sys
+given = dict(word.split("=", 1) for word in sys.argv[1:] if "=" in word)
+folder = pathlib.Path(given["--checkpoints_dir"])
+folder.mkdir()
+(folder / "correction_run-0.model").touch()
+pathlib.Path(given["--model_dir"], given["--name"] + ".model").touch()
+"""
+
+
+def trained(text, name, program, folder):
+    """The model of a training by a program of a host's name."""
+    Path(name).write_text(program.format(python=sys.executable))
+    folder.mkdir()
+    training = dataclasses.replace(TRAINING, folder=folder)
+    subprocess.run(HostCommand.parse(text).arguments(training, [1]), check=True)
+    return model_of(folder).relative_to(folder)
+
+
+@pytest.mark.parametrize("override", ["", " trainer.callbacks.1.dirpath=there"])
+def test_nequip_leaves_its_checkpoint_where_it_is_looked_for(programs, override):
+    Path("mine.yaml").write_text(callbacks("elsewhere"))
+    text = f"nequip-train mine.yaml{override}"
+    assert trained(text, "nequip-train", FAKE_NEQUIP, programs / "it's") == Path("best.ckpt")
+    assert not Path("elsewhere").exists()
+
+
+def test_mace_leaves_its_model_where_it_is_looked_for(programs):
+    text = "mace_run_train --model_dir=there --checkpoints_dir=there --name=mine"
+    model = trained(text, "mace_run_train", FAKE_MACE, programs / "training")
+    assert model == Path("correction.model")
+    assert not Path("there").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "override"),
+    [
+        (callbacks("elsewhere"), " trainer.callbacks=[]"),
+        ("defaults: [base]\n" + callbacks("elsewhere"), ""),
+        (callbacks("'${hydra:runtime.output_dir}'", "elsewhere"), ""),
+        ("trainer: {callbacks: '${callbacks}'}", ""),
+    ],
+)
+def test_callbacks_that_cannot_be_told_apart_are_left_alone(programs, text, override):
+    Path("mine.yaml").write_text(text)
+    words = HostCommand.parse(f"nequip-train mine.yaml{override}").arguments(TRAINING, [1])
+    assert not [word for word in words if word.startswith("++trainer")]
+
+
+def test_several_checkpoints_elsewhere_are_refused(programs):
+    Path("mine.yaml").write_text(callbacks("here", "there"))
+    with pytest.raises(InputError, match=r"2 ModelCheckpoints \(dirpath: here, there\).*best"):
+        HostCommand.parse("nequip-train mine.yaml")
+    HostCommand.parse("nequip-train mine.yaml trainer.callbacks.2.dirpath=${hydra:run.dir}")
 
 
 def test_nequip_learns_the_stress_of_all_frames_or_none(programs):
@@ -170,11 +250,13 @@ def test_the_model_that_a_training_left(tmp_path, left, model):
 
 
 def test_no_model_and_two_models_are_refused(tmp_path):
-    with pytest.raises(RunError, match="left no model"):
+    with pytest.raises(
+        RunError, match=r"left no model; looked for was one called .*best\.ckpt, or .*\.ckpt; let"
+    ):
         model_of(tmp_path)
     for name in ("a.model", "b.model"):
         (tmp_path / name).touch()
-    with pytest.raises(RunError, match=r"left a\.model, b\.model; one is expected"):
+    with pytest.raises(RunError, match=r"left a\.model, b\.model; looked for"):
         model_of(tmp_path)
 
 
