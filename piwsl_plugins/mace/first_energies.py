@@ -89,7 +89,11 @@ def _keeps_E0s(model: torch.nn.Module, foundation: torch.nn.Module) -> bool:
 
 
 def check_first_energies(
-    model: torch.nn.Module, dataset: Any, expected: Sequence[Expected], device: torch.device
+    model: torch.nn.Module,
+    dataset: Any,
+    expected: Sequence[Expected],
+    device: torch.device,
+    forces: bool,
 ) -> None:
     """End the run if the energies of a head are off by a constant, or warn of it.
 
@@ -98,10 +102,11 @@ def check_first_energies(
         dataset: the training data, that of the heads one after the other.
         expected: of the heads that can be judged.
         device: of the model.
+        forces: whether the base loss needs them; if not, energies alone decide.
     """
     heads = list(getattr(model, "heads", None) or ["Default"])
     for one in expected:
-        found = _first_energies(model, dataset.datasets[heads.index(one.head)], device)
+        found = _first_energies(model, dataset.datasets[heads.index(one.head)], device, forces)
         if found is None:
             continue
         of_head = f" of head '{one.head}'" if len(heads) > 1 else ""
@@ -113,7 +118,7 @@ def check_first_energies(
 
 
 def _first_energies(
-    model: torch.nn.Module, dataset: Any, device: torch.device
+    model: torch.nn.Module, dataset: Any, device: torch.device, with_forces: bool
 ) -> FirstEnergies | None:
     """Of some structures of a data set, one at a time; None if none of them has an energy."""
     predicted, labels, force_errors, force_labels = [], [], [], []
@@ -122,7 +127,7 @@ def _first_energies(
             batch = Batch.from_data_list([dataset[number]]).to(device)
             if not has_label(batch, "energy").item():
                 continue
-            forces = bool(has_label(batch, "forces").item())
+            forces = with_forces and bool(has_label(batch, "forces").item())
             # forward, not __call__: hooks are for the trainer's calls
             output = model.forward(batch.to_dict(), training=False, compute_force=forces)
             n_atoms = len(batch["positions"])

@@ -279,6 +279,7 @@ def train(run: Callable[[], None], arguments: dict[str, Any]) -> None:
         arguments["train_loader"].dataset,
         companions.expected,
         arguments["device"],
+        loss.uses_forces,
     )
     try:
         run()
