@@ -133,7 +133,7 @@ def test_atoms_without_bonds_tell_no_unit():
     [
         ("select", "{data}", "--n", "2", "--out", "{out}"),
         ("pool", "{data}", "--calculator", "known:lj", "--out", "{out}"),
-        ("hessian", "{data}", "--calculator", "known:lj", "--out", "{out}"),
+        ("hessian", "{data}", "--calculator", "known:lj", "--out", "{out}.npz"),
         ("report", "--model", "x=known:lj", "--data", "{data}", "--out", "{out}"),
         ("weak", "{data}", "{data}", "--cheap_labels", "{data}", "--models", "0", "--out", "{out}"),
     ],

@@ -195,15 +195,15 @@ def check(options: argparse.Namespace) -> None:
         )
     inputs = [options.data, options.from_phonopy, *(options.from_output or ())]
     inputs += [*(options.from_vibrations or ()), *(options.geometry or ())]
+    outputs = outputs_of(options)
+    for path in outputs:
+        check_file(path, inputs)
     out = out_path(options)
     if out is not None and out.suffix.lower() in _STRUCTURES:
         raise InputError(
             f"--out={out}: labels are no file of structures; give a name that ends in .npz, or in "
             ".h5 for very many labels (--frames writes structures)"
         )
-    outputs = outputs_of(options)
-    for path in outputs:
-        check_file(path, inputs)
     if len({path.resolve() for path in outputs}) < len(outputs):
         raise InputError("--out and --frames must be different files")
 
