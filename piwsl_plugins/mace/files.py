@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -145,7 +144,8 @@ def check_lazy_file(path: str, read: Sequence[str]) -> None:
     if missing:
         arguments.fail(f"{path}: there is no {missing[0]}")
     try:
-        deque(checked(path, read, read, f"checking {path}"), maxlen=0)
+        for _ in checked(path, read, read, f"checking {path}"):
+            pass
     except ValueError as error:
         arguments.fail(f"{path}: {error}")
 
