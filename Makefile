@@ -119,7 +119,7 @@ test-nequip: $(NEQUIP)/ready
 
 # what no framework takes part in is the same in both environments
 test-alone: $(MACE)/ready
-	$(MACE)/bin/python -m pytest tests/core tests/frames tests/tools -m "not framework"
+	$(MACE)/bin/python -m pytest tests/frames tests/house tests/labels tests/options tests/terms tests/tools -m "not framework"
 
 test-fast-mace: $(MACE)/ready
 	$(MACE)/bin/python -m pytest -q tests/mace tests/tools -m "framework and not slow"
@@ -128,7 +128,7 @@ test-fast-nequip: $(NEQUIP)/ready
 	$(NEQUIP)/bin/python -m pytest -q tests/nequip tests/tools -m "framework and not slow"
 
 test-fast-alone: $(MACE)/ready
-	$(MACE)/bin/python -m pytest -q tests/core tests/frames tests/tools -m "not framework and not slow"
+	$(MACE)/bin/python -m pytest -q tests/frames tests/house tests/labels tests/options tests/terms tests/tools -m "not framework and not slow"
 
 # MACE's and NequIP's own tests without and with this package (hours): the package index has MACE's, of
 # NequIP a checkout is needed. HOST_TESTS="tests/test_cg.py" runs some of them.

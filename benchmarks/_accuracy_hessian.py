@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from ase.vibrations import VibrationsData
 
-from piwsl_plugins.core.hessian_labels import read_labels, write_labels
-from piwsl_plugins.core.hessian_lookup import HessianLabels
+from piwsl_plugins.labels.hessian_labels import read_labels, write_labels
+from piwsl_plugins.labels.hessian_lookup import HessianLabels
 
 #: displacement of the central differences (Å)
 STEP = 0.005

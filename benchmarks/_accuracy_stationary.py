@@ -19,7 +19,7 @@ from ase.build import molecule
 from ase.optimize import BFGS
 from tblite.ase import TBLite
 
-from piwsl_plugins.core.hessian_labels import HessianLabel, read_labels, write_labels
+from piwsl_plugins.labels.hessian_labels import HessianLabel, read_labels, write_labels
 
 FRAMES = Path(__file__).parents[1] / "data" / "ethanol_gfn2_train.xyz"
 TESTED = slice(140, 150)

@@ -16,14 +16,14 @@ from mace import data, modules, tools
 from mace.tools import torch_geometric
 from step_cost import without_model, zero_hessians
 
-from piwsl_plugins.core.neighbours import DisplacedEdges
-from piwsl_plugins.core.step import Selection
-from piwsl_plugins.core.term_table import terms_of
 from piwsl_plugins.mace import _hooks
 from piwsl_plugins.mace.arguments import MaceSettings
 from piwsl_plugins.mace.data import Companions
 from piwsl_plugins.mace.host import Describe, MACEHost
 from piwsl_plugins.mace.loss import EnergyLoss, PIWSLLoss
+from piwsl_plugins.terms.neighbours import DisplacedEdges
+from piwsl_plugins.terms.step import Selection
+from piwsl_plugins.terms.term_table import terms_of
 
 R_MAX = 5.0
 #: what PIWSL runs outside the model

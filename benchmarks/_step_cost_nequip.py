@@ -18,14 +18,14 @@ from nequip.train import EnergyForceLoss, EnergyOnlyLoss
 from nequip.utils.global_state import set_global_state
 from step_cost import without_model, zero_hessians
 
-from piwsl_plugins.core.neighbours import DisplacedEdges
-from piwsl_plugins.core.schedule import weight_factor
-from piwsl_plugins.core.step import Selection
-from piwsl_plugins.core.term_table import terms_of
 from piwsl_plugins.nequip import PIWSLLoss
 from piwsl_plugins.nequip.host import Describe, NequIPHost
 from piwsl_plugins.nequip.report import Report
 from piwsl_plugins.nequip.training import Moment, TrainingCalls
+from piwsl_plugins.terms.neighbours import DisplacedEdges
+from piwsl_plugins.terms.schedule import weight_factor
+from piwsl_plugins.terms.step import Selection
+from piwsl_plugins.terms.term_table import terms_of
 
 R_MAX = 5.0
 KEYS = {"REF_energy": "total_energy", "REF_forces": "forces"}

@@ -28,7 +28,7 @@ from mace.calculators import MACECalculator
 from phonopy import Phonopy
 from phonopy.structure.atoms import PhonopyAtoms
 
-from piwsl_plugins.core.hessian_labels import HessianLabel, write_labels
+from piwsl_plugins.labels.hessian_labels import HessianLabel, write_labels
 
 #: Å, of the teacher
 LATTICE = 5.429

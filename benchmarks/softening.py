@@ -29,7 +29,7 @@ from ase.md.langevin import Langevin
 from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 from ase.optimize import BFGS
 
-from piwsl_plugins.core.hessian_labels import HessianLabel, write_labels
+from piwsl_plugins.labels.hessian_labels import HessianLabel, write_labels
 
 ROOT = Path(__file__).parents[1]
 E0S = "{1: -11.68171915, 6: -50.0321162, 7: 0.0, 8: -104.03748135}"

@@ -28,7 +28,7 @@ import numpy as np
 from ase.build import molecule
 from mace.data.utils import Configuration, save_configurations_as_HDF5
 
-from piwsl_plugins.core.hessian_labels import HessianLabel, write_labels
+from piwsl_plugins.labels.hessian_labels import HessianLabel, write_labels
 
 ETHANOL = molecule("CH3CH2OH")
 N_VALID = 100

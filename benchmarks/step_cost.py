@@ -45,12 +45,12 @@ import pandas as pd
 from _step_cost_worker import Worker
 from ase.build import bulk
 
-from piwsl_plugins.core.hessian_labels import HessianLabel
-from piwsl_plugins.core.hessian_lookup import HessianLabels
-from piwsl_plugins.core.host import STRUCTURES
-from piwsl_plugins.core.loading import Describing
-from piwsl_plugins.core.step import Step
-from piwsl_plugins.core.terms import Term
+from piwsl_plugins.labels.hessian_labels import HessianLabel
+from piwsl_plugins.labels.hessian_lookup import HessianLabels
+from piwsl_plugins.terms.host import STRUCTURES
+from piwsl_plugins.terms.loading import Describing
+from piwsl_plugins.terms.step import Step
+from piwsl_plugins.terms.terms import Term
 
 ROOT = Path(__file__).resolve().parents[1]
 ETHANOL = ROOT / "data" / "ethanol_gfn2_train.xyz"

@@ -18,14 +18,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from piwsl_plugins.core import displacements, hessian_targets
-from piwsl_plugins.core.hessian_labels import HessianLabel
-from piwsl_plugins.core.hessian_lookup import HessianLabels
-from piwsl_plugins.core.host import STRUCTURES, Batch, Evaluated, Host, Output
-from piwsl_plugins.core.settings import Settings
-from piwsl_plugins.core.step import POOL, Step
-from piwsl_plugins.core.term_table import terms_of
-from piwsl_plugins.core.validation import ValidationWatch
+from piwsl_plugins.labels.hessian_labels import HessianLabel
+from piwsl_plugins.labels.hessian_lookup import HessianLabels
+from piwsl_plugins.options.settings import Settings
+from piwsl_plugins.terms import displacements, hessian_targets
+from piwsl_plugins.terms.host import STRUCTURES, Batch, Evaluated, Host, Output
+from piwsl_plugins.terms.step import POOL, Step
+from piwsl_plugins.terms.term_table import terms_of
+from piwsl_plugins.terms.validation import ValidationWatch
 
 DATA = Path(__file__).parents[1] / "data"
 SEED, EPOCH = 4, 2

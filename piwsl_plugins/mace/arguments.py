@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ..core.options import Group, option
-from ..core.settings import GONE, Settings, default_text
 from ..errors import SettingsError
+from ..options.option import Group, option
+from ..options.settings import GONE, Settings, default_text
 
 #: the base loss that is ours
 ENERGY = "energy"

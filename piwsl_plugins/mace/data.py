@@ -8,17 +8,17 @@ from argparse import Namespace
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..core.displacements import bond_warning
-from ..core.hessian_lookup import HessianLabels
-from ..core.hessian_matching import matched_labels
-from ..core.neighbours import NeighbourLists
-from ..core.pool import Pool
-from ..core.progress import shown
-from ..core.term_table import weights_of
 from ..errors import InputError, SettingsError
 from ..frames.entries import Entry
 from ..frames.state import CHARGE_KEYS
 from ..frames.unread import unread_state
+from ..labels.hessian_lookup import HessianLabels
+from ..labels.hessian_matching import matched_labels
+from ..progress import shown
+from ..terms.displacements import bond_warning
+from ..terms.neighbours import NeighbourLists
+from ..terms.pool import Pool
+from ..terms.term_table import weights_of
 from . import arguments, files, structures
 from .arguments import ENERGY, MaceSettings
 from .first_energies import Expected, expected_energies

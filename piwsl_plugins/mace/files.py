@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from mace.calculators.foundations_models import mace_mp_names, polar_model_names
 
-from ..core.progress import shown
 from ..frames.checks import problem_of, problem_of_atoms
 from ..frames.reading import FrameError, iterate_atoms, label_of
+from ..progress import shown
 from . import arguments
 from .lazy_files import LazyFile, disregard_missing, parts_of_path
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from mace.tools.torch_geometric.batch import Batch
 
-from ..core.first_energies import FirstEnergies, evenly_spaced
+from ..terms.first_energies import FirstEnergies, evenly_spaced
 from . import arguments
 from .loss import has_label
 

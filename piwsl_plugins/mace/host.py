@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..core.host import STRUCTURES, Evaluated, Structures
-from ..core.neighbours import Edges, NeighbourLists
+from ..terms.host import STRUCTURES, Evaluated, Structures
+from ..terms.neighbours import Edges, NeighbourLists
 from . import structures
 from .structures import Batch
 
@@ -59,7 +59,7 @@ class Describe:
 
 
 class MACEHost:
-    """A model for the core's :class:`~piwsl_plugins.core.host.Host`; batches are dictionaries."""
+    """A model for the core's :class:`~piwsl_plugins.terms.host.Host`; batches are dictionaries."""
 
     def __init__(
         self,

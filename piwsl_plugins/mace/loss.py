@@ -16,12 +16,12 @@ from mace.modules.loss import (
 )
 from torch import Tensor
 
-from ..core.hessian_terms import HESSIAN_LENGTH
-from ..core.penalties import Huber, Norms, Penalty, Squares
-from ..core.step import POOL
-from ..core.term_table import weights_of
-from ..core.terms import Term
-from ..core.training_log import TrainingLog, describe_options
+from ..terms.hessian_terms import HESSIAN_LENGTH
+from ..terms.penalties import Huber, Norms, Penalty, Squares
+from ..terms.step import POOL
+from ..terms.term_table import weights_of
+from ..terms.terms import Term
+from ..terms.training_log import TrainingLog, describe_options
 from .arguments import ENERGY, MaceSettings, check_forces, settings_of, store
 
 #: key of the labels of the pool's structures, a MACE batch, in a model's output

@@ -14,11 +14,11 @@ from mace import data
 from mace.tools.scripts_utils import check_path_ase_read, get_config_type_weights
 from mace.tools.torch_geometric.batch import Batch
 
-from ..core.pool import Pool
-from ..core.pool_checks import look_through
 from ..errors import InputError, SettingsError
 from ..frames.entries import Entry
+from ..frames.pool_checks import look_through
 from ..frames.reading import iterate_atoms, read_atoms
+from ..terms.pool import Pool
 from . import files
 from .arguments import MaceSettings
 from .labels import labels_of

@@ -7,11 +7,11 @@ from typing import Any
 
 from mace.tools.scripts_utils import check_path_ase_read
 
-from ..core.progress import shown
 from ..errors import InputError
 from ..frames.entries import Entry
 from ..frames.state import state_of
 from ..frames.structure import Structure
+from ..progress import shown
 from .files import HELD_OUT, TRAINING, VALIDATION, data_files
 from .labels import labels_of
 from .lazy_files import LazyFile

@@ -16,7 +16,7 @@ from mace.data.neighborhood import get_neighborhood
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..core.neighbours import Edges
+from ..terms.neighbours import Edges
 
 Batch = dict[str, Any]
 
@@ -73,7 +73,7 @@ def search(
     pbc: NDArray[np.bool_],
     cutoff: float,
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """MACE's search for neighbours, as :data:`piwsl_plugins.core.neighbours.Search`."""
+    """MACE's search for neighbours, as :data:`piwsl_plugins.terms.neighbours.Search`."""
     # get_neighborhood rewrites the cell of non-periodic structures in place
     index, _, cells, _ = get_neighborhood(positions, cutoff, tuple(pbc.tolist()), cell.copy())
     return index.astype(np.int64), cells.astype(np.float64)

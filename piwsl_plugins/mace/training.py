@@ -12,14 +12,14 @@ from mace.modules.loss import is_ddp_enabled
 from torch import Tensor
 from torch.optim import LBFGS
 
-from ..core.disk import full_disk
-from ..core.host import plain
-from ..core.loading import describing
-from ..core.schedule import weight_factor
-from ..core.step import Step
-from ..core.term_table import terms_of, weights_of
-from ..core.training_log import describe
-from ..core.validation import ValidationWatch
+from ..disk import full_disk
+from ..terms.host import plain
+from ..terms.loading import describing
+from ..terms.schedule import weight_factor
+from ..terms.step import Step
+from ..terms.term_table import terms_of, weights_of
+from ..terms.training_log import describe
+from ..terms.validation import ValidationWatch
 from .arguments import flag
 from .data import Companions
 from .first_energies import check_first_energies
@@ -36,7 +36,7 @@ class TrainingCalls:
     """Hooks on a MACE model that make each training call of it a step of the core.
 
     MACE's trainer calls ``model(batch, training=True, …)``. The hooks enlarge the batch and cut
-    the output back (:class:`~piwsl_plugins.core.step.Step`); where neither the base loss nor a
+    the output back (:class:`~piwsl_plugins.terms.step.Step`); where neither the base loss nor a
     term needs forces, the call computes none. Under DistributedDataParallel they sit on the
     wrapped model, so that all happens in one forward call. A context manager for one epoch.
     """
@@ -60,7 +60,7 @@ class TrainingCalls:
             companions: Hessian labels and the pool, if the settings use them.
             one_step: whether all calls of the epoch belong to one step (LBFGS); they then share
                 the pool's structures.
-            join: as for :class:`~piwsl_plugins.core.step.Step`.
+            join: as for :class:`~piwsl_plugins.terms.step.Step`.
         """
         self.model, self.loss, self.settings = model, loss, loss.settings
         self.epoch, self.number = epoch, first_step

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..core.settings import Settings
 from ..errors import InputError, SettingsError
+from ..options.settings import Settings
 from .settings import NequIPSettings
 
 SUPPORTED_VERSIONS = "nequip >= 0.19.1, < 0.20"

@@ -11,9 +11,9 @@ from hydra.utils import instantiate
 from nequip.data.datamodule import NequIPDataModule
 from nequip.utils import RankedLogger
 
-from ..core.settings import Settings
 from ..errors import SettingsError
 from ..frames.checks import problem_of_atoms
+from ..options.settings import Settings
 from .config import DataError
 from .labels import Reads
 from .levels import Levels

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ..core.terms import Term
 from ..errors import SettingsError
+from ..terms.terms import Term
 
 if TYPE_CHECKING:
     from .loss import PIWSLLoss

@@ -11,8 +11,8 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from nequip.data import AtomicDataDict
 from nequip.utils import RankedLogger
 
-from ..core.first_energies import FirstEnergies, evenly_spaced
 from ..errors import SettingsError
+from ..terms.first_energies import FirstEnergies, evenly_spaced
 from .frames import Fields, left_closed
 from .metrics import field_of
 

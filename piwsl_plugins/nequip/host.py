@@ -12,8 +12,8 @@ from nequip.data import AtomicDataDict
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..core.host import STRUCTURES, Evaluated, Structures
-from ..core.neighbours import Edges, NeighbourLists
+from ..terms.host import STRUCTURES, Evaluated, Structures
+from ..terms.neighbours import Edges, NeighbourLists
 from . import structures
 from .levels import Chosen, carrying
 
@@ -72,7 +72,7 @@ class NequIPHost:
         self._compiled_without_forces: tuple[dict] = ({},)
 
     def describe(self, batch: AtomicDataDict.Type) -> Structures:
-        """Part of :class:`piwsl_plugins.core.host.Host`, as are all that have no other text."""
+        """Part of :class:`piwsl_plugins.terms.host.Host`, as are all that have no other text."""
         return batch.get(STRUCTURES) or self.description(batch)
 
     def weight(self, batch: AtomicDataDict.Type) -> Tensor:

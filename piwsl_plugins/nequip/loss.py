@@ -11,8 +11,8 @@ from nequip.train.metrics_manager import MetricEntry
 from nequip.utils import RankedLogger
 from torch import Tensor
 
-from ..core.term_table import weights_of
 from ..errors import SettingsError
+from ..terms.term_table import weights_of
 from .config import DEFAULT_COEFFS, check_coeffs, installation_problem
 from .metrics import PoolError, TermMean, field_of, label_of
 from .settings import NequIPSettings

@@ -12,7 +12,7 @@ from nequip.train import MeanSquaredError, MetricsManager, RootMeanSquaredError
 from torch import Tensor
 from torchmetrics import Metric
 
-from ..core.step import POOL
+from ..terms.step import POOL
 from .structures import POOL_LABELS, WEIGHT
 
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from nequip.data import AtomicDataDict
 from nequip.utils import RankedLogger
 
-from ..core.pool import Pool
-from ..core.pool_checks import look_through
 from ..errors import SettingsError
 from ..frames.entries import Entry
+from ..frames.pool_checks import look_through
+from ..terms.pool import Pool
 from .data import Datasets
 from .frames import frames_of, seen, sources_of
 from .labels import Reads

@@ -12,10 +12,10 @@ from nequip.data import AtomicDataDict, compute_neighborlist_
 from nequip.data._key_registry import get_field_type
 from nequip.data.transforms import ChemicalSpeciesToAtomTypeMapper
 
-from ..core.progress import shown
 from ..errors import SettingsError
 from ..frames.entries import Entry
 from ..frames.structure import Structure
+from ..progress import shown
 from .config import DataError
 from .frames import Fields, frames_of, is_search, transformed
 from .levels import Chosen, carrying, level_of

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from nequip.train import NequIPLightningModule
 from nequip.utils import RankedLogger
 
-from ..core.displacements import bond_warning
-from ..core.hessian_lookup import HessianLabels
-from ..core.hessian_matching import matched_labels
-from ..core.pool import Pool
 from ..errors import SettingsError
 from ..frames.structure import Structure
 from ..frames.unread import unread_state
+from ..labels.hessian_lookup import HessianLabels
+from ..labels.hessian_matching import matched_labels
+from ..terms.displacements import bond_warning
+from ..terms.pool import Pool
 from .config import DataError
 from .cutoffs import check_cutoffs
 from .data import Datasets, paths_of

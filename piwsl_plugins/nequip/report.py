@@ -11,10 +11,10 @@ from nequip.data import AtomicDataDict
 from nequip.utils import RankedLogger
 from torch import Tensor
 
-from ..core.hessian_lookup import HessianLabels
-from ..core.terms import Term
-from ..core.training_log import TrainingLog, describe, describe_options
-from ..core.validation import ValidationWatch
+from ..labels.hessian_lookup import HessianLabels
+from ..terms.terms import Term
+from ..terms.training_log import TrainingLog, describe, describe_options
+from ..terms.validation import ValidationWatch
 from .host import NequIPHost
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-from ..core.options import Group, option
-from ..core.settings import Settings
+from ..options.option import Group, option
+from ..options.settings import Settings
 
 
 @dataclasses.dataclass(frozen=True)

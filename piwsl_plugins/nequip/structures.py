@@ -18,9 +18,9 @@ from nequip.data._key_registry import get_field_type
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..core.host import plain
-from ..core.neighbours import Edges
 from ..frames.state import CHARGE_KEYS, SPIN_KEYS
+from ..terms.host import plain
+from ..terms.neighbours import Edges
 
 #: weight of a structure of the pool, ``(n_structures, 1)``
 WEIGHT = "piwsl_weight"
@@ -70,7 +70,7 @@ def search(
     pbc: NDArray[np.bool_],
     cutoff: float,
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """NequIP's search for neighbours, as :data:`piwsl_plugins.core.neighbours.Search`."""
+    """NequIP's search for neighbours, as :data:`piwsl_plugins.terms.neighbours.Search`."""
     data = {
         AtomicDataDict.POSITIONS_KEY: torch.from_numpy(positions),
         AtomicDataDict.PBC_KEY: torch.from_numpy(pbc),

@@ -10,10 +10,10 @@ from typing import Any
 from nequip.data import AtomicDataDict
 from nequip.utils import RankedLogger
 
-from ..core.progress import shown
 from ..frames.checks import problem_of
 from ..frames.entries import Entry
 from ..frames.structure import Structure
+from ..progress import shown
 from .config import DataError
 from .frames import Fields, located_frames, seen
 from .labels import Reads

@@ -12,14 +12,14 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from nequip.data import AtomicDataDict
 
-from ..core.disk import full_disk
-from ..core.host import plain
-from ..core.loading import Describing, describing
-from ..core.pool import Pool
-from ..core.schedule import weight_factor
-from ..core.step import Step
-from ..core.term_table import terms_of
-from ..core.terms import Term
+from ..disk import full_disk
+from ..terms.host import plain
+from ..terms.loading import Describing, describing
+from ..terms.pool import Pool
+from ..terms.schedule import weight_factor
+from ..terms.step import Step
+from ..terms.term_table import terms_of
+from ..terms.terms import Term
 from .derivatives import check_derivatives
 from .host import NequIPHost
 from .ranks import all_or_none
@@ -46,7 +46,7 @@ class Moment(NamedTuple):
 
 
 class TrainingCalls:
-    """Hooks on a model that let :class:`piwsl_plugins.core.step.Step` act around training's calls.
+    """Hooks on a model that let :class:`piwsl_plugins.terms.step.Step` act around training's calls.
 
     If neither the supervised loss nor a term needs forces, the call computes none, and its output
     has none. The hooks sit inside the training module, so that with several ranks all happens in
@@ -74,7 +74,7 @@ class TrainingCalls:
             pool: structures beside the training set.
             metrics_use_forces: whether the training call must give forces for other reasons than
                 the loss.
-            join: see :class:`piwsl_plugins.core.step.Step`.
+            join: see :class:`piwsl_plugins.terms.step.Step`.
         """
         self.host = NequIPHost(model, loss.settings.nequip.levels)
         self.loss, self.terms, self.seed, self.pool = loss, terms, seed, pool

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ..core.settings import Settings, default_text
 from ..mace.arguments import MaceSettings
 from ..nequip.settings import NequIPSettings
+from ..options.settings import Settings, default_text
 
 
 def markdown_table() -> str:

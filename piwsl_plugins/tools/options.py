@@ -11,7 +11,7 @@ from ..errors import InputError, SettingsError
 
 
 class CheckedSettings:
-    """Base of a dataclass of :func:`piwsl_plugins.core.options.option` fields; tuples are lists.
+    """Base of a dataclass of :func:`piwsl_plugins.options.option.option` fields; tuples are lists.
 
     Raises:
         InputError: for a value that is not allowed.

@@ -7,8 +7,8 @@ import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from ..core.options import option
 from ..frames.state import CHARGE_KEYS, SPIN_KEYS, State, state_of
+from ..options.option import option
 from .options import CheckedSettings, add, chosen
 
 if TYPE_CHECKING:

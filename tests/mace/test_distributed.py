@@ -10,12 +10,12 @@ import torch
 from mace import modules
 from mace.tools.torch_geometric.batch import Batch
 
-from piwsl_plugins.core.hessian_labels import write_labels
-from piwsl_plugins.core.hessian_lookup import HessianLabels
-from piwsl_plugins.core.pool import Pool
+from piwsl_plugins.labels.hessian_labels import write_labels
+from piwsl_plugins.labels.hessian_lookup import HessianLabels
 from piwsl_plugins.mace.arguments import MaceSettings
 from piwsl_plugins.mace.data import Companions
 from piwsl_plugins.mace.loss import EnergyLoss, PIWSLLoss
+from piwsl_plugins.terms.pool import Pool
 
 from ..conformance import labels_of
 from .conftest import atomic_data, frames, loader, make_model, train, train_epoch

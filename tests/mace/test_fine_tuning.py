@@ -21,8 +21,8 @@ from mace.calculators import MACECalculator
 from mace.cli.run_train import run
 from mace.tools import build_default_arg_parser
 
-from piwsl_plugins.core.displacements import draw, epoch_keys, geometry_keys
-from piwsl_plugins.core.settings import Consistency
+from piwsl_plugins.options.settings import Consistency
+from piwsl_plugins.terms.displacements import draw, epoch_keys, geometry_keys
 
 from .conftest import assert_same_weights, close_log_files, frames, run_command
 

@@ -9,7 +9,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from mace import data
 from mace.tools.fairchem_dataset.lmdb_dataset_tools import LMDBDatabase
 
-from piwsl_plugins.core.hessian_labels import write_labels
+from piwsl_plugins.labels.hessian_labels import write_labels
 
 from ..conformance import springs
 from .conftest import frames, train

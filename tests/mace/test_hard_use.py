@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from piwsl_plugins.core.hessian_labels import write_labels
+from piwsl_plugins.labels.hessian_labels import write_labels
 
 from ..conformance import springs
 from .conftest import frames, train, write_files

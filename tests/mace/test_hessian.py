@@ -7,8 +7,8 @@ import pytest
 import torch
 from mace import modules
 
-from piwsl_plugins.core.hessian_labels import HessianLabel, read_labels, write_labels
-from piwsl_plugins.core.hessian_lookup import HessianLabels
+from piwsl_plugins.labels.hessian_labels import HessianLabel, read_labels, write_labels
+from piwsl_plugins.labels.hessian_lookup import HessianLabels
 from piwsl_plugins.mace.arguments import MaceSettings
 from piwsl_plugins.mace.data import Companions
 from piwsl_plugins.mace.loss import PIWSLLoss

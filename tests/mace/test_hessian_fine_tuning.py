@@ -10,7 +10,7 @@ import torch
 import yaml
 from mace.calculators import MACECalculator
 
-from piwsl_plugins.core.hessian_labels import HessianLabel, read_labels, write_labels
+from piwsl_plugins.labels.hessian_labels import HessianLabel, read_labels, write_labels
 
 from .conftest import DATA, frames, isolated_atoms, run_command, train, write_files
 from .test_trainer import entries, log

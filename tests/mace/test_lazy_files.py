@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from mace import data
 
-from piwsl_plugins.core.hessian_labels import write_labels
+from piwsl_plugins.labels.hessian_labels import write_labels
 from piwsl_plugins.mace import lazy_files
 
 from ..conformance import springs

@@ -8,7 +8,7 @@ import ase.io
 import pytest
 from mace.modules import extensions
 
-from piwsl_plugins.core.hessian_labels import write_labels
+from piwsl_plugins.labels.hessian_labels import write_labels
 
 from ..conformance import HostConformance, springs
 from .conftest import command_line, frames, run_command

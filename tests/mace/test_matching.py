@@ -6,8 +6,8 @@ import ase.io
 import numpy as np
 import pytest
 
-from piwsl_plugins.core.hessian_labels import write_labels
-from piwsl_plugins.core.hessian_lookup import HessianLabels
+from piwsl_plugins.labels.hessian_labels import write_labels
+from piwsl_plugins.labels.hessian_lookup import HessianLabels
 from piwsl_plugins.mace.host import MACEHost
 
 from ..conformance import springs

@@ -8,11 +8,11 @@ import torch
 from mace import modules
 from mace.tools.torch_geometric.batch import Batch
 
-from piwsl_plugins.core.pool import Pool, choose
 from piwsl_plugins.mace.data import Companions
 from piwsl_plugins.mace.loss import PIWSLLoss
 from piwsl_plugins.mace.pool import warn_of_weights
 from piwsl_plugins.mace.training import TrainingCalls
+from piwsl_plugins.terms.pool import Pool, choose
 
 from .conftest import (
     assert_same_weights,

@@ -8,10 +8,10 @@ from mace import modules
 from mace.calculators import MACECalculator
 from mace.tools import evaluate
 
-from piwsl_plugins.core.validation import ValidationWatch
 from piwsl_plugins.mace.arguments import MaceSettings
 from piwsl_plugins.mace.loss import PIWSLLoss
 from piwsl_plugins.mace.training import Validation
+from piwsl_plugins.terms.validation import ValidationWatch
 
 from .conftest import atomic_data, frames, loader, make_model, train, write_files
 from .test_energies_alone import without_forces

@@ -19,7 +19,7 @@ import pytest
 import torch
 from mace import modules
 
-from piwsl_plugins.core.hessian_labels import write_labels
+from piwsl_plugins.labels.hessian_labels import write_labels
 from piwsl_plugins.mace import host, structures
 from piwsl_plugins.mace.arguments import MaceSettings
 from piwsl_plugins.mace.loss import PIWSLLoss
@@ -334,7 +334,7 @@ def test_plots_are_made_with_our_entries_in_the_results_file(tmp_path, files):
 @pytest.mark.parametrize(("interval", "expected"), [(1, {0, 1, 2}), (2, {0, 2})])
 def test_lbfgs_sees_fixed_displacements(tmp_path, files, interval, expected):
     """A line search needs one target: one set of displacements in each step, which is an epoch."""
-    from piwsl_plugins.core.step import Selection
+    from piwsl_plugins.terms.step import Selection
 
     seen = []
     with pytest.MonkeyPatch.context() as patch:
@@ -495,7 +495,7 @@ def test_fine_tuning_a_local_model(tmp_path, foundation, options):
 @pytest.mark.parametrize(("heads", "expected"), [(None, "Default"), ("pt_head,Default", "both")])
 def test_multihead_replay(tmp_path, foundation, heads, expected):
     """MACE switches to the universal loss late; the replay head carries terms only if asked."""
-    from piwsl_plugins.core.step import Selection
+    from piwsl_plugins.terms.step import Selection
 
     files = write_files(tmp_path, "ethanol_gfn2", 8, 4)
     replay = write_files(tmp_path, "ethanol_gfn1", 8, 4, suffix="_replay")

@@ -13,13 +13,13 @@ from mace import modules
 from mace.calculators import MACECalculator
 from mace.data import AtomicData
 
-from piwsl_plugins.core.displacements import draw, epoch_keys, geometry_keys
-from piwsl_plugins.core.hessian_labels import HessianLabel
-from piwsl_plugins.core.hessian_lookup import HessianLabels
+from piwsl_plugins.labels.hessian_labels import HessianLabel
+from piwsl_plugins.labels.hessian_lookup import HessianLabels
 from piwsl_plugins.mace.arguments import MaceSettings
 from piwsl_plugins.mace.data import Companions
 from piwsl_plugins.mace.loss import EnergyLoss, PIWSLLoss
 from piwsl_plugins.mace.training import TrainingCalls
+from piwsl_plugins.terms.displacements import draw, epoch_keys, geometry_keys
 
 from .. import conformance
 from ..conformance import EPOCH, SEED, Reference, labels_of, moved

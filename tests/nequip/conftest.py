@@ -59,14 +59,16 @@ MODELS = {"nequip": NEQUIP_MODEL, "allegro": ALLEGRO_MODEL}
 
 @contextlib.contextmanager
 def global_state():
-    """NequIP's own global settings (float64 data), which stay, as in every process that loads NequIP."""
+    """NequIP's own global settings (float64 data), which stay, as wherever NequIP is loaded."""
     import torch
     from nequip.utils.global_state import set_global_state
 
     set_global_state()
     torch.set_default_dtype(torch.float64)  # the line above acts only once in a process
     yield
-    torch.set_default_dtype(torch.float64)  # not restored: later tests would run in single precision
+    torch.set_default_dtype(
+        torch.float64
+    )  # not restored: later tests would run in single precision
 
 
 @pytest.fixture(autouse=True)

@@ -10,10 +10,10 @@ import pytest
 from omegaconf import OmegaConf
 from omegaconf.errors import InterpolationResolutionError
 
-from piwsl_plugins.core.settings import Settings
 from piwsl_plugins.errors import SettingsError
 from piwsl_plugins.nequip import config
 from piwsl_plugins.nequip._command_line import absent_config, is_nequip_train, with_config_options
+from piwsl_plugins.options.settings import Settings
 
 from .command_line import run
 

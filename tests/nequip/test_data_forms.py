@@ -16,8 +16,8 @@ from nequip.data import from_ase
 from nequip.data.dataset import NequIPLMDBDataset
 from nequip.train import NequIPLightningModule
 
-from piwsl_plugins.core.hessian_labels import write_labels
 from piwsl_plugins.errors import SettingsError
+from piwsl_plugins.labels.hessian_labels import write_labels
 from piwsl_plugins.nequip import PIWSLLoss
 from piwsl_plugins.nequip.config import DataError
 from piwsl_plugins.nequip.data import datasets_of

@@ -16,7 +16,7 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
-from piwsl_plugins.core.hessian_labels import write_labels
+from piwsl_plugins.labels.hessian_labels import write_labels
 from piwsl_plugins.nequip._hydra import ConfigCallback
 
 from ..conformance import springs

@@ -8,7 +8,7 @@ import torch
 from nequip.data import from_ase
 from nequip.data.dataset import NequIPLMDBDataset
 
-from piwsl_plugins.core.hessian_labels import HESSIAN_KEY
+from piwsl_plugins.labels.hessian_labels import HESSIAN_KEY
 
 from ..conformance import springs
 from .command_line import checkpoint, config, metrics, same, train, weights

@@ -10,10 +10,10 @@ import torch
 from hydra.utils import get_method
 from nequip.model import NequIPGNNModel
 
-from piwsl_plugins.core.term_table import terms_of
 from piwsl_plugins.nequip import PIWSLLoss, host
 from piwsl_plugins.nequip.host import NequIPHost
 from piwsl_plugins.nequip.training import Moment, TrainingCalls
+from piwsl_plugins.terms.term_table import terms_of
 
 from ..conformance import HostConformance, mixed_structures, run_step, settings_for
 from . import reference

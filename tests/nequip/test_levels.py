@@ -10,10 +10,10 @@ import torch
 from nequip.data import register_fields
 from nequip.data.datamodule import NequIPDataModule
 
-from piwsl_plugins.core.hessian_labels import write_labels
-from piwsl_plugins.core.pool import Pool
 from piwsl_plugins.errors import SettingsError
+from piwsl_plugins.labels.hessian_labels import write_labels
 from piwsl_plugins.nequip.host import Describe
+from piwsl_plugins.terms.pool import Pool
 
 from .. import conformance
 from .conftest import DATA, MODELS, TYPE_NAMES

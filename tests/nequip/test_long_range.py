@@ -10,7 +10,7 @@ pytest.importorskip(
     reason="nequip_les and les (non-commercial licence) are not on the package index: PYTHONPATH",
 )
 
-from piwsl_plugins.core.hessian_labels import write_labels
+from piwsl_plugins.labels.hessian_labels import write_labels
 
 from ..conformance import HostConformance, springs
 from .command_line import config, metrics, train

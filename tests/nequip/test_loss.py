@@ -21,11 +21,11 @@ from nequip.train import (
     StratifiedHuberForceLoss,
 )
 
-from piwsl_plugins.core.step import POOL
-from piwsl_plugins.core.term_table import terms_of
 from piwsl_plugins.errors import SettingsError
 from piwsl_plugins.nequip import PIWSLLoss, structures
 from piwsl_plugins.nequip.training import Moment, PIWSLCallback, TrainingCalls
+from piwsl_plugins.terms.step import POOL
+from piwsl_plugins.terms.term_table import terms_of
 
 from . import reference
 from .conftest import NEQUIP_MODEL, TYPE_NAMES

@@ -8,8 +8,8 @@ import pytest
 import torch
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from piwsl_plugins.core.hessian_labels import write_labels
 from piwsl_plugins.errors import SettingsError
+from piwsl_plugins.labels.hessian_labels import write_labels
 from piwsl_plugins.nequip import PIWSLLoss
 
 from ..conformance import springs

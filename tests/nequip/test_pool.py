@@ -8,8 +8,8 @@ import pytest
 import torch
 from nequip.data.datamodule import NequIPDataModule
 
-from piwsl_plugins.core.hessian_labels import write_labels
 from piwsl_plugins.errors import SettingsError
+from piwsl_plugins.labels.hessian_labels import write_labels
 from piwsl_plugins.nequip.metrics import PoolError
 from piwsl_plugins.nequip.structures import POOL_LABELS
 

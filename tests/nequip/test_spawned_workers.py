@@ -7,7 +7,7 @@ import pytest
 import torch
 from nequip.data.datamodule import NequIPDataModule
 
-from piwsl_plugins.core.hessian_labels import write_labels
+from piwsl_plugins.labels.hessian_labels import write_labels
 
 from ..conformance import springs
 from .conftest import DATA, MODELS

@@ -10,8 +10,8 @@ import pytest
 import torch
 from nequip.data import AtomicDataDict
 
-from piwsl_plugins.core.hessian_labels import write_labels
 from piwsl_plugins.errors import SettingsError
+from piwsl_plugins.labels.hessian_labels import write_labels
 from piwsl_plugins.nequip.config import DataError
 from piwsl_plugins.nequip.host import Describe
 

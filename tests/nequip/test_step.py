@@ -12,9 +12,9 @@ import torch
 from nequip.data.datamodule import ASEDataModule
 from nequip.train import NequIPLightningModule
 
-from piwsl_plugins.core.hessian_labels import write_labels
-from piwsl_plugins.core.settings import Settings
+from piwsl_plugins.labels.hessian_labels import write_labels
 from piwsl_plugins.nequip import host, structures
+from piwsl_plugins.options.settings import Settings
 
 from .. import conformance
 from . import reference

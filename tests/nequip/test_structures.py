@@ -8,9 +8,9 @@ import pytest
 import torch
 from ase.neighborlist import neighbor_list
 
-from piwsl_plugins.core.neighbours import DisplacedEdges, NeighbourLists
 from piwsl_plugins.nequip import structures
 from piwsl_plugins.nequip.host import Describe
+from piwsl_plugins.terms.neighbours import DisplacedEdges, NeighbourLists
 
 from . import reference
 from .conftest import TYPE_NAMES

@@ -10,7 +10,7 @@ import pytest
 import torch
 import yaml
 
-from piwsl_plugins.core.hessian_labels import write_labels
+from piwsl_plugins.labels.hessian_labels import write_labels
 from piwsl_plugins.nequip.config import expand
 
 from ..conformance import DATA, springs

@@ -8,8 +8,8 @@ from nequip.data.dataset import ASEDataset
 from nequip.data.transforms import DatasetIndexTransform, NeighborListTransform
 from torch.utils.data import ConcatDataset, Subset
 
-from piwsl_plugins.core.hessian_labels import write_labels
 from piwsl_plugins.errors import SettingsError
+from piwsl_plugins.labels.hessian_labels import write_labels
 from piwsl_plugins.nequip.config import DataError
 from piwsl_plugins.nequip.frames import frames_of, located_frames, seen, sources_of
 

@@ -12,8 +12,8 @@ from ase.build import molecule
 from ase.calculators.emt import EMT
 from ase.io import write
 
-from piwsl_plugins.core.hessian_labels import read_labels
 from piwsl_plugins.errors import InputError, RunError
+from piwsl_plugins.labels.hessian_labels import read_labels
 from piwsl_plugins.tools.calculators import CalculatorSource
 from piwsl_plugins.tools.command import main
 from piwsl_plugins.tools.loading import load

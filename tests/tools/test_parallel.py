@@ -10,9 +10,9 @@ import pytest
 from ase import Atoms
 from ase.io import write
 
-from piwsl_plugins.core.hessian_labels import read_labels
 from piwsl_plugins.errors import InputError, RunError
 from piwsl_plugins.frames.reading import Frame
+from piwsl_plugins.labels.hessian_labels import read_labels
 from piwsl_plugins.tools.command import main
 from piwsl_plugins.tools.parallel import outcomes
 

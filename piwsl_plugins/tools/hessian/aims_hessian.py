@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...core.hessian_labels import HessianLabel
+from ...labels.hessian_labels import HessianLabel
 from .conversion import label_of
 
 if TYPE_CHECKING:

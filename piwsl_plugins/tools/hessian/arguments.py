@@ -6,8 +6,8 @@ import argparse
 import dataclasses
 from pathlib import Path
 
-from ...core.settings import Hessian
 from ...errors import InputError, SettingsError
+from ...options.settings import Hessian
 from .. import states, workers
 from ..calculators import FORMS
 from ..options import add, chosen

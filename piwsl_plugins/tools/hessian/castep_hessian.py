@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from ase import units
 
-from ...core.hessian_labels import HessianLabel
+from ...labels.hessian_labels import HessianLabel
 from .conversion import label_of
 from .frequencies import WAVENUMBER
 from .phonopy_files import text_of

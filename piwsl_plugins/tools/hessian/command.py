@@ -7,7 +7,7 @@ import dataclasses
 import os
 from pathlib import Path
 
-from ...core.settings import Hessian
+from ...options.settings import Hessian
 from .. import states
 from ..calculators import CalculatorSource
 from ..options import chosen

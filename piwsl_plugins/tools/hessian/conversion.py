@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...core.hessian_checks import problem_of, unit_problem_of, units_problem_of
-from ...core.hessian_labels import HessianLabel
-from ...core.settings import Hessian
 from ...errors import InputError
 from ...frames.reading import atoms_of, read_frames, structure_of
+from ...labels.hessian_checks import problem_of, unit_problem_of, units_problem_of
+from ...labels.hessian_labels import HessianLabel
+from ...options.settings import Hessian
 from .label_file import read
 from .sanity import malformed
 

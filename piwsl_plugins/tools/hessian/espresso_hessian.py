@@ -10,7 +10,7 @@ import numpy as np
 from ase import units
 from ase.data import atomic_numbers
 
-from ...core.hessian_labels import HessianLabel
+from ...labels.hessian_labels import HessianLabel
 from .conversion import label_of
 from .phonopy_files import text_of
 

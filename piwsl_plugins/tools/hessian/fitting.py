@@ -6,8 +6,8 @@ import numpy as np
 from ase import Atoms
 from ase.data import atomic_masses, atomic_masses_common
 
-from ...core.hessian_checks import translational_residue
-from ...core.hessian_labels import HessianLabel
+from ...labels.hessian_checks import translational_residue
+from ...labels.hessian_labels import HessianLabel
 from .conversion import label_of
 from .frequencies import disagreement
 from .frequency_jobs import FrequencyJob

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from ase import units
 
-from ...core.hessian_labels import HessianLabel
+from ...labels.hessian_labels import HessianLabel
 from .rigid_motions import rigid_motions
 
 #: largest difference in cm⁻¹; below :data:`SOFT`, where programs treat rotations differently, more

@@ -9,8 +9,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from ...core.hessian_labels import FORMAT, HDF5, HessianLabel, read_labels, write_labels
 from ...errors import InputError, SettingsError
+from ...labels.hessian_labels import FORMAT, HDF5, HessianLabel, read_labels, write_labels
 from ..labelling import Arrays, Labelled
 from ..storage import written_whole
 

@@ -43,7 +43,7 @@ class Measurement:
         Returns:
             ``hessian`` and its ``asymmetry`` before it was symmetrised (eV/Å²), or
             ``displacements`` with ``force_changes`` or ``curvatures``; shapes and units are those
-            of :class:`piwsl_plugins.core.hessian_labels.HessianLabel`.
+            of :class:`piwsl_plugins.labels.hessian_labels.HessianLabel`.
 
         Raises:
             InputError: if the calculator cannot be loaded or does not give what is needed.

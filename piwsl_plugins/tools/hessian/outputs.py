@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...core.hessian_labels import HessianLabel
 from ...errors import InputError
 from ...frames.reading import Keys
+from ...labels.hessian_labels import HessianLabel
 from .conversion import Converted, label_of
 from .fitting import DISPLACED, fitted
 from .frequency_jobs import FrequencyJob

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...core.hessian_labels import HessianLabel
 from ...errors import InputError
 from ...frames.reading import Keys
+from ...labels.hessian_labels import HessianLabel
 from .conversion import Converted
 from .phono3py_sets import is_of_phono3py, load_phono3py
 from .phonopy_files import (

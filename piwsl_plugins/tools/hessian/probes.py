@@ -24,7 +24,7 @@ def draw_probes(atoms: Atoms, settings: HessianSettings) -> np.ndarray:
     """
     import torch
 
-    from ...core.displacements import epoch_keys, geometry_keys, uniform
+    from ...terms.displacements import epoch_keys, geometry_keys, uniform
 
     positions = torch.tensor(atoms.positions, dtype=torch.float64)
     keys = epoch_keys(geometry_keys(positions, [len(atoms)]), settings.seed, 0)

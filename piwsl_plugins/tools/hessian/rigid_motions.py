@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...core.hessian_checks import rotations
 from ...frames.structure import TOLERANCE
+from ...labels.hessian_checks import rotations
 
 
 def rigid_motions(positions: np.ndarray, periodic: bool) -> np.ndarray:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...core.hessian_checks import asymmetry_of, unit_problem_of
-from ...core.hessian_labels import HessianLabel
 from ...frames import checks
+from ...labels.hessian_checks import asymmetry_of, unit_problem_of
+from ...labels.hessian_labels import HessianLabel
 
 
 def problem_of(label: HessianLabel) -> str | None:

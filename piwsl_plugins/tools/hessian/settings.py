@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from ...core.options import option
+from ...options.option import option
 from ..options import CheckedSettings
 
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...core.hessian_labels import HessianLabel
 from ...errors import InputError, reason_of
 from ...frames.identity import StructureIndex
 from ...frames.reading import Keys, structure_of
+from ...labels.hessian_labels import HessianLabel
 from .aims_hessian import is_hessian_of_aims, read_aims_hessian
 from .castep_hessian import read_phonon
 from .cp2k_hessian import read_cp2k_output

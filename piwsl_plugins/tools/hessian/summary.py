@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from ...core.hessian_checks import (
+from ...labels.hessian_checks import (
     problem_of,
     rotational_residue,
     translational_residue,
     unit_problem_of,
 )
-from ...core.hessian_labels import HessianLabel
-from ...core.settings import Hessian
+from ...labels.hessian_labels import HessianLabel
+from ...options.settings import Hessian
 from .frequencies import imaginary_modes
 from .label_file import largest_asymmetry, read
 

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import numpy as np
 from ase import units
 
-from ...core.hessian_labels import HessianLabel
+from ...labels.hessian_labels import HessianLabel
 from .conversion import label_of
 from .frequencies import disagreement
 from .phonopy_files import text_of

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...core.hessian_labels import HessianLabel
 from ...errors import InputError, reason_of
 from ...frames.reading import Frame, Keys
+from ...labels.hessian_labels import HessianLabel
 from .conversion import Converted, label_of
 from .selection import select
 

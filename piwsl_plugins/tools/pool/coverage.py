@@ -10,7 +10,7 @@ import numpy as np
 from ase import Atoms
 from ase.neighborlist import neighbor_list
 
-from ...core.bonds import bonds
+from ...frames.bonds import bonds
 from .pair_names import pair_name
 
 Some = TypeVar("Some")

@@ -10,7 +10,7 @@ from ase.neighborlist import neighbor_list
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from ...core.bonds import bonds
+from ...frames.bonds import bonds
 from ..dynamics import COLLAPSE_FACTOR, RUNAWAY_FACTOR
 from .pair_names import pair_name
 

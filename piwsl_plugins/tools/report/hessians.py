@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 
-from ...core.hessian_labels import HessianLabel
 from ...errors import InputError
 from ...frames.reading import Frame, atoms_of
+from ...labels.hessian_labels import HessianLabel
 from ..hessian.label_file import read
 from ..hessian.sanity import problem_of
 from .data import spread

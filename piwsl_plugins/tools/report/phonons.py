@@ -11,8 +11,8 @@ import numpy as np
 from ase.cell import Cell
 from ase.data import chemical_symbols
 
-from ...core.hessian_labels import HessianLabel
 from ...errors import InputError, reason_of
+from ...labels.hessian_labels import HessianLabel
 from ..hessian.label_file import read
 from ..hessian.phono3py_sets import is_of_phono3py, load_phono3py
 from ..hessian.phonopy_files import as_atoms, load_phonopy, require_phonopy, without_forces

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from ...core.options import option
+from ...options.option import option
 from ..states import StateNames
 
 #: what can be computed for a model, in this order

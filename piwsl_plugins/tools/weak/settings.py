@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from ...core.options import option
+from ...options.option import option
 from ..states import StateNames
 
 #: the stages in order, each with what it leaves in the folder

@@ -5,7 +5,7 @@ from ase import Atoms
 from ase.build import bulk, molecule
 from ase.io import write
 
-from piwsl_plugins.core.hessian_labels import read_labels
+from piwsl_plugins.labels.hessian_labels import read_labels
 from piwsl_plugins.tools.command import main
 
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from ase.io import read, write
 
-from piwsl_plugins.core.hessian_labels import read_labels
-from piwsl_plugins.core.hessian_lookup import HessianLabels
 from piwsl_plugins.frames.reading import structure_of
+from piwsl_plugins.labels.hessian_labels import read_labels
+from piwsl_plugins.labels.hessian_lookup import HessianLabels
 
 from .conftest import rattled_crystal, rattled_ethanol
 from .known_hessians import known_hessian

@@ -8,7 +8,7 @@ from ase.io import read, write
 from ase.units import Bohr, Hartree
 from scipy.spatial.transform import Rotation
 
-from piwsl_plugins.core.hessian_labels import HessianLabel
+from piwsl_plugins.labels.hessian_labels import HessianLabel
 from piwsl_plugins.tools.hessian.frequencies import frequencies
 from piwsl_plugins.tools.hessian.rigid_motions import turned
 

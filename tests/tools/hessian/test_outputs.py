@@ -9,7 +9,7 @@ from ase.io import read, write
 from ase.units import Bohr, Hartree
 from scipy.spatial.transform import Rotation
 
-from piwsl_plugins.core.hessian_labels import HessianLabel
+from piwsl_plugins.labels.hessian_labels import HessianLabel
 from piwsl_plugins.tools.hessian.fitting import fitted
 from piwsl_plugins.tools.hessian.frequencies import frequencies, imaginary_modes
 from piwsl_plugins.tools.hessian.frequency_jobs import FrequencyJob

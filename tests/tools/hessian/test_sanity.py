@@ -9,12 +9,12 @@ from ase.build import bulk
 from ase.io import write
 from ase.vibrations import VibrationsData
 
-from piwsl_plugins.core.hessian_checks import UNITS, translational_residue, unit_problem_of
-from piwsl_plugins.core.hessian_labels import HessianLabel
-from piwsl_plugins.core.hessian_matching import matched_labels
-from piwsl_plugins.core.settings import Hessian
 from piwsl_plugins.errors import SettingsError
 from piwsl_plugins.frames.reading import structure_of
+from piwsl_plugins.labels.hessian_checks import UNITS, translational_residue, unit_problem_of
+from piwsl_plugins.labels.hessian_labels import HessianLabel
+from piwsl_plugins.labels.hessian_matching import matched_labels
+from piwsl_plugins.options.settings import Hessian
 from piwsl_plugins.tools.hessian.sanity import problem_of
 
 from .conftest import rattled_ethanol

@@ -7,7 +7,7 @@ from .known_calculators import Changed, Quadratic, ethanol, stiff_hessian
 
 torch = pytest.importorskip("torch", reason="the core's residuals need torch")
 
-from piwsl_plugins.core.displacements import epoch_keys, geometry_keys, uniform  # noqa: E402
+from piwsl_plugins.terms.displacements import epoch_keys, geometry_keys, uniform  # noqa: E402
 from piwsl_plugins.tools.report.analysis import consistency as analysis  # noqa: E402
 from piwsl_plugins.tools.report.analysis.statistics import difference  # noqa: E402
 from piwsl_plugins.tools.report.measure.consistency import residuals  # noqa: E402

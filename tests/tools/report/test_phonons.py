@@ -15,8 +15,8 @@ phonopy = pytest.importorskip("phonopy", reason="phonons are made through phonop
 from phonopy.file_IO import write_FORCE_CONSTANTS, write_FORCE_SETS  # noqa: E402
 from phonopy.structure.atoms import PhonopyAtoms  # noqa: E402
 
-from piwsl_plugins.core.hessian_labels import HessianLabel, write_labels  # noqa: E402
 from piwsl_plugins.errors import InputError  # noqa: E402
+from piwsl_plugins.labels.hessian_labels import HessianLabel, write_labels  # noqa: E402
 from piwsl_plugins.tools.command import main  # noqa: E402
 from piwsl_plugins.tools.hessian.differences import hessian  # noqa: E402
 from piwsl_plugins.tools.report.analysis.phonons import analyse, ratios  # noqa: E402

@@ -12,8 +12,8 @@ from ase.io import write
 
 pytest.importorskip("torch")
 
-from piwsl_plugins.core.hessian_labels import HESSIAN_KEY, HessianLabel, write_labels
 from piwsl_plugins.errors import InputError
+from piwsl_plugins.labels.hessian_labels import HESSIAN_KEY, HessianLabel, write_labels
 from piwsl_plugins.tools.command import main
 from piwsl_plugins.tools.hessian.differences import hessian
 from piwsl_plugins.tools.report.analysis.vibrations import analyse, ratios

@@ -6,7 +6,7 @@ import numpy as np
 from ase import units
 from ase.thermochemistry import HarmonicThermo
 
-from ....core.hessian_labels import HessianLabel
+from ....labels.hessian_labels import HessianLabel
 from ...hessian.frequencies import IMAGINARY
 from ...hessian.rigid_motions import rigid_motions
 

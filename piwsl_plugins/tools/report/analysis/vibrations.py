@@ -58,7 +58,7 @@ class Vibrations:
 def analyse(result: dict[str, Any]) -> Vibrations:
     """From the part on disk (:func:`..measure.vibrations.second_derivatives`)."""
     # needs torch, which reports without Hessian labels do without
-    from ....core.hessian_labels import HessianLabel
+    from ....labels.hessian_labels import HessianLabel
     from ...hessian.frequencies import frequencies
     from .normal_modes import is_stationary, n_imaginary, thermochemistry
 

@@ -73,8 +73,8 @@ def residuals(
 def _frame(model: LoadedCalculator, frame: Frame, settings: ReportSettings) -> dict[str, Any]:
     import torch
 
-    from ....core.consistency import pisc_residual, pitc_residual, work
-    from ....core.displacements import epoch_keys, geometry_keys, uniform
+    from ....terms.consistency import pisc_residual, pitc_residual, work
+    from ....terms.displacements import epoch_keys, geometry_keys, uniform
 
     atoms = frame.atoms
     one_structure = torch.zeros(len(atoms), dtype=torch.long)

@@ -14,8 +14,8 @@ from ase.md.langevin import Langevin
 from ase.md.verlet import VelocityVerlet
 from ase.neighborlist import neighbor_list
 
-from ....core.bonds import bonds
 from ....errors import RunError, reason_of
+from ....frames.bonds import bonds
 from ...dynamics import COLLAPSE_FACTOR, RUNAWAY_FACTOR, draw_velocities
 from ...loading import LoadedCalculator
 from ..data import Frames, spread

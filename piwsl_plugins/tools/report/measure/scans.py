@@ -14,7 +14,7 @@ from ase.geometry import find_mic
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from ....core.bonds import bonds
+from ....frames.bonds import bonds
 from ...loading import LoadedCalculator
 from ..data import Frames
 from ..settings import ReportSettings

@@ -1,0 +1,1 @@
+"""Hessian labels: their files, their checks, and finding those of a structure."""

@@ -1,0 +1,275 @@
+"""One training step: which structures carry terms, where they are displaced, what is evaluated.
+
+A trainer calls its model once in a step. A framework's hooks hand the batch of this call to
+:class:`Step` before it, and the output after it; all else happens here, for every framework.
+Displacements and edges are worked out on the CPU, from what the loader left there, and copied to
+the model's device; nothing is copied back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .displacements import epoch_keys
+from .hessian_targets import Targets
+from .host import Batch, Evaluated, Host, Output, Structures
+from .neighbours import DisplacedEdges
+from .terms import Displacer, Residual, Term
+
+#: key of the pool's structures and their part of the output in a model's output
+POOL = "piwsl_pool"
+
+
+class Step:
+    """One call of the model by the trainer, with displaced structures around it.
+
+    The call is made with :attr:`inputs`: the batch, the structures of the pool, and the displaced
+    structures that share the call. :meth:`finish` takes the output apart, evaluates the other
+    displaced structures, most with energies alone, and adds for each term, for the structures that
+    carry it, those of the pool last:
+
+    - ``piwsl_<term>``: penalties, ``(n,)``, each with its structure's weight;
+    - ``piwsl_<term>_residual``: ``(n,)``, in the term's unit.
+
+    Attributes:
+        inputs: what the model is to be called with.
+        forces: whether forces are needed in this call.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        terms: Sequence[Term],
+        batch: Batch,
+        pool: Batch | None,
+        seed: int,
+        epoch: int,
+        base_uses_forces: bool,
+        join: bool | None = None,
+    ) -> None:
+        """
+        Args:
+            host: the framework.
+            terms: those that act in this step.
+            batch: of the trainer.
+            pool: structures that go with it.
+            seed: of the displacements.
+            epoch: current epoch.
+            base_uses_forces: whether the trainer needs forces in this call.
+            join: whether displaced structures share calls with the batch and one another; the
+                result is the same. By default what the host finds faster.
+        """
+        self._host = host
+        self._terms = terms
+        self._batches = [batch] if pool is None else [batch, pool]
+        whole = host.join(self._batches) if len(self._batches) > 1 else batch
+        self._selections = []
+        if terms:
+            structures = Structures.joined(list(map(host.describe, self._batches)))
+            weight = host.weight(whole)
+            for displacer in dict.fromkeys(term.displacer for term in terms):
+                shared = [term for term in terms if term.displacer is displacer]
+                self._selections.append(
+                    Selection(host, displacer, shared, whole, structures, weight, seed, epoch)
+                )
+        self.forces = base_uses_forces or any(
+            "origin" in selection.forces_at for selection in self._selections
+        )
+        shares = host.shares_calls(batch, self.forces) if join is None else join
+        self._joined: list[tuple[Selection, str]] = []
+        for selection in self._selections:
+            selection.shares_calls = shares
+            if shares:
+                self._joined += [(selection, point) for point in selection.like(self.forces)]
+        displaced = [selection.batch_at(point) for selection, point in self._joined]
+        self._batches += displaced
+        self._n_undisplaced = len(self._batches) - len(displaced)
+        self.inputs = host.join([whole, *displaced]) if displaced else whole
+
+    def finish(self, output: Output) -> Output:
+        """The output for the batch alone, with what the terms found."""
+        parts = [output]
+        if len(self._batches) > 1:
+            parts = self._host.split(output, self._batches)
+        answers = [self._host.read(part) for part in parts]
+        undisplaced = answers[: self._n_undisplaced]
+        energy = torch.cat([answer.energy for answer in undisplaced])
+        forces = [answer.forces for answer in undisplaced if answer.forces is not None]
+        origin = Evaluated(energy, torch.cat(forces) if self.forces else None)
+        for (selection, point), answer in zip(self._joined, answers[self._n_undisplaced :]):
+            selection.know(point, answer)
+        result = dict(parts[0])
+        if self._n_undisplaced > 1:
+            result[POOL] = parts[1]
+        found = {
+            term.name: (residual, selection)
+            for selection in self._selections
+            for term, residual in selection.residuals(origin)
+        }
+        for term in self._terms:
+            name = f"piwsl_{term.name}"
+            if term.name not in found:
+                result[name] = energy.new_zeros(0)
+                result[f"{name}_residual"] = energy.new_zeros(0)
+                continue
+            residual, selection = found[term.name]
+            weight = selection.of_structures(selection.weight).to(energy)
+            result[name] = residual.penalty * weight[residual.structure]
+            result[f"{name}_residual"] = residual.value
+        return result
+
+
+class Selection:
+    """The structures of one displacer, and the model's answers at their points.
+
+    Attributes:
+        structures: the chosen ones.
+        weight: of all structures, on the model's device.
+        n_atoms: ``(n_structures,)``, theirs, on the model's device.
+        structure_index: ``(n_atoms,)``, likewise.
+        forces_at: points, and "origin", at which one of the terms needs forces.
+        shares_calls: whether points that need the same are evaluated in one call.
+        targets: what labels say along the displacements, if there are labels.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        displacer: Displacer,
+        terms: Sequence[Term],
+        batch: Batch,
+        structures: Structures,
+        weight: Tensor,
+        seed: int,
+        epoch: int,
+    ) -> None:
+        """
+        Args:
+            host: the framework.
+            displacer: says which structures these are.
+            terms: that share it.
+            batch: what the model is called with, without displaced structures.
+            structures: of this batch.
+            weight: of all these structures.
+            seed: of the displacements.
+            epoch: current epoch.
+        """
+        self._host, self._terms = host, terms
+        self.weight, self.shares_calls = weight, False
+        self.forces_at = frozenset().union(*(term.forces_at for term in terms))
+        self.targets: Targets | None = None
+        self._moved: dict[str, Tensor] = {}
+        self._energies: dict[str, Tensor] = {}
+        self._forces: dict[str, Tensor] = {}
+        structures = displacer.look_up(structures)
+        keep = structures.carry & displacer.choose(structures)
+        self.structures = structures.some(keep)
+        if not len(self):
+            return
+        self._batch = host.select(batch, keep, structures.sizes)
+        self._device = weight.device
+        self._chosen = self._atoms = None
+        if not keep.all():
+            self._chosen = self._to_device(np.flatnonzero(keep))
+            self._atoms = self._to_device(np.flatnonzero(np.repeat(keep, structures.sizes)))
+        sizes = np.asarray(self.structures.sizes)
+        self.n_atoms = self._to_device(sizes)
+        self.structure_index = self._to_device(np.repeat(np.arange(len(sizes)), sizes))
+        drawn = displacer.draw(self.structures, epoch_keys(self.structures.keys, seed, epoch))
+        self.targets = drawn.targets
+        self._displace(drawn.fields, displacer.reach)
+
+    def __len__(self) -> int:
+        return len(self.structures)
+
+    def _to_device(self, array: NDArray[np.int64]) -> Tensor:
+        return torch.from_numpy(array).to(self._device, non_blocking=True)
+
+    def of_structures(self, values: Tensor) -> Tensor:
+        """Values of the chosen ones, of those of all structures."""
+        return values if self._chosen is None else values.index_select(0, self._chosen)
+
+    def of_atoms(self, values: Tensor) -> Tensor:
+        """Likewise of their atoms."""
+        return values if self._atoms is None else values.index_select(0, self._atoms)
+
+    def _displace(self, fields: dict[str, Tensor], reach: float) -> None:
+        """Move the atoms, and see to it that the neighbour lists reach so far."""
+        for point, field in fields.items():
+            positions = self.structures.positions
+            self._moved[point] = positions + field.to(positions)
+        reach = max(reach, *map(_longest, fields.values()))
+        lists = self._host.lists
+        every = np.ones(len(self), dtype=bool)
+        self.structures = self.structures.with_lists(lists, reach, every)
+        made = [skin for skin in self.structures.lists if skin is not None]
+        self._edges = DisplacedEdges(made, self.structures.sizes, lists.r_max, self._device)
+
+    def like(self, forces: bool) -> list[str]:
+        """The points where forces, or energies alone, suffice; none without structures."""
+        needed = dict.fromkeys(point for term in self._terms for point in term.points)
+        return [
+            point
+            for point in needed
+            if point in self._moved and (point in self.forces_at) == forces
+        ]
+
+    def batch_at(self, point: str) -> Batch:
+        """The structures at a point, for a model call."""
+        moved = self.structures.positions if point == "origin" else self._moved[point]
+        positions = moved.to(self._device, non_blocking=True)
+        return self._host.displaced(self._batch, positions, self._edges.at(moved))
+
+    def know(self, point: str, answer: Evaluated) -> None:
+        """Take over what a model call has found at a point."""
+        self._energies[point] = answer.energy
+        if answer.forces is not None:
+            self._forces[point] = answer.forces
+
+    def displacement(self, point: str) -> Tensor:
+        """Part of :class:`~piwsl_plugins.terms.terms.Points`."""
+        return self._moved[point] - self.structures.positions
+
+    def with_forces(self, point: str) -> tuple[Tensor, Tensor]:
+        """Likewise."""
+        if point not in self._forces:
+            self.know(point, self._host.evaluate(self.batch_at(point), forces=True))
+        return self._energies[point], self._forces[point]
+
+    def energy(self, point: str) -> Tensor:
+        """Likewise; no gradient is worked out for the positions."""
+        if point in self.forces_at:
+            return self.with_forces(point)[0]
+        if point not in self._energies:
+            points = [point]
+            if self.shares_calls:
+                points = [name for name in self.like(forces=False) if name not in self._energies]
+            batches = [self.batch_at(name) for name in points]
+            batch = self._host.join(batches) if len(batches) > 1 else batches[0]
+            energies = self._host.evaluate(batch, forces=False).energy.split(len(self))
+            self._energies.update(zip(points, energies))
+        return self._energies[point]
+
+    def residuals(self, origin: Evaluated) -> list[tuple[Term, Residual]]:
+        """What each term finds; nothing where no structure carries it.
+
+        Args:
+            origin: the model's answer for all undisplaced structures.
+        """
+        if not len(self):
+            return []
+        forces = None if origin.forces is None else self.of_atoms(origin.forces)
+        here = Evaluated(self.of_structures(origin.energy), forces)
+        self.know("origin", here)
+        return [(term, term.residual(self)) for term in self._terms]
+
+
+def _longest(field: Tensor) -> float:
+    x, y, z = field.square().unbind(dim=-1)
+    longest: float = (x + y + z).max().sqrt().item()
+    return longest

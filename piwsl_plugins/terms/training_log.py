@@ -1,0 +1,194 @@
+"""What a user reads of PIWSL during training: options, means per epoch, and a warning in time.
+
+Numbers and words only; an adapter decides where they are logged.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from ..options.settings import Settings
+from .terms import Term
+
+#: share of the base loss above which a term that flattens the potential is reported
+#: (docs/method.md, "How much weight a fine-tuned model bears")
+DOMINANT_SHARE = 0.1
+
+
+class EpochStatistics:
+    """Sums over the training steps of an epoch; tensors stay on the model's device."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+
+    def add(self, name: str, value: Tensor, count: float = 1.0) -> None:
+        """Add a step's value, or a sum over ``count`` of them; NaN, of no label, is left out."""
+        entry = torch.stack([value.detach().double(), value.new_tensor(count).double()])
+        entry = torch.where(entry[0].isnan(), torch.zeros_like(entry), entry)
+        self._sums[name] = self._sums[name] + entry if name in self._sums else entry
+
+    def add_squares(self, name: str, values: Tensor) -> None:
+        """Add values of which the root mean square is wanted."""
+        self.add(f"{name}_rms", values.double().square().sum(), values.numel())
+
+    def add_term(self, term: str, weighted: Tensor, residual: Tensor) -> None:
+        """Add a step's weighted term and its residuals, ``(n,)``."""
+        self.add(term, weighted)
+        self.add_squares(term, residual)
+
+    def means(self) -> dict[str, float]:
+        """Means since the start of the epoch, on this rank.
+
+        Returns:
+            means by name, "…_rms" root mean squares; nan where there was nothing.
+        """
+        means = {}
+        for name, entry in self._sums.items():
+            total, count = entry.tolist()
+            mean = total / count if count else math.nan
+            means[name] = mean**0.5 if name.endswith("_rms") else mean
+        return means
+
+    def take(self, reduce: bool) -> dict[str, float]:
+        """:meth:`means` over all ranks if ``reduce``, then start anew; every rank must call it."""
+        if reduce:
+            for name in sorted(self._sums):
+                torch.distributed.all_reduce(self._sums[name])
+        means = self.means()
+        self._sums = {}
+        return means
+
+
+def _size(value: float, unit: str) -> str:
+    if math.isnan(value):
+        return "of no structure"
+    return f"{1e3 * value:.2f} m{unit}" if unit == "eV/atom" else f"{value:.3f} {unit}"
+
+
+def describe(means: Mapping[str, float], terms: Sequence[Term]) -> str:
+    """The log line of an epoch: every term by name, from :meth:`EpochStatistics.take`."""
+    parts = [f"{name}_loss={means[name]:.4e}" for name in ("base", "pool") if name in means]
+    parts += [
+        f"{term.name}={means[term.name]:.4e} "
+        f"(RMS residual {_size(means[f'{term.name}_rms'], term.unit)})"
+        for term in terms
+        if term.name in means
+    ]
+    return ", ".join(parts)
+
+
+def describe_first_step(means: Mapping[str, float], terms: Sequence[Term]) -> str:
+    """The size of the residuals beside the energy error, at the first step."""
+    parts = [
+        f"RMS {term.name} residual {_size(means[f'{term.name}_rms'], term.unit)}"
+        for term in terms
+        if term.name in means
+    ]
+    parts.append(f"energy RMSE {_size(means['energy_error_rms'], 'eV/atom')}")
+    return ", ".join(parts)
+
+
+def dominance_warning(
+    means: Mapping[str, float],
+    weights: Mapping[str, float],
+    terms: Sequence[Term],
+    prefix: str,
+) -> str | None:
+    """The warning that a term can flatten the potential, with the remedy, or None.
+
+    Args:
+        means: from :class:`EpochStatistics`.
+        weights: in force, by term.
+        terms: the terms in force.
+        prefix: what precedes an option's name where the user writes it ("--piwsl_" for MACE).
+    """
+    for term in terms:
+        value = means.get(term.name, 0.0)
+        share = value / means["base"] if means["base"] else math.inf
+        if term.flattens and value > 0.0 and share > DOMINANT_SHARE:
+            option = f"{prefix}{term.name}_weight"
+            smaller = weights[term.name] * DOMINANT_SHARE / share
+            remedy = f"{option}={smaller:.1g}" if share < math.inf else f"a smaller {option}"
+            return (
+                f"PIWSL: the term {term.name} is {100 * share:.0f} % of the base loss. The "
+                "residual of a true potential is not zero; at this weight training can "
+                "flatten the potential to make it so, and forces then become too small "
+                "(softening), above all in fine-tuning and without force labels. Watch the force "
+                f"error on validation data. Remedy: {remedy}, or a smaller "
+                f"{prefix}max_displacement (the term grows with its fourth power, as trapezoid "
+                "with its sixth); see docs/method.md"
+            )
+    return None
+
+
+class TrainingLog:
+    """The statistics of a training, the line on its first step, and the warning in time."""
+
+    def __init__(
+        self, inform: Callable[[str], None], warn: Callable[[str], None], prefix: str = ""
+    ) -> None:
+        """
+        Args:
+            inform: writes a line to the framework's log.
+            warn: writes a warning.
+            prefix: what precedes an option's name where the user writes it ("--piwsl_" for MACE).
+        """
+        self.statistics = EpochStatistics()
+        self._inform, self._warn, self._prefix = inform, warn, prefix
+        self._reported = self._warned = False
+
+    def add_step(
+        self,
+        terms: Sequence[Term],
+        weights: Mapping[str, float],
+        losses: Mapping[str, Tensor],
+        output: Mapping[str, Tensor],
+        energy_error: Tensor,
+    ) -> None:
+        """Add a training step.
+
+        Args:
+            terms: those that acted in it.
+            weights: theirs, as they stand.
+            losses: weighted, of each term, of "base" and, where it is supervised, of "pool".
+            output: the model's, with the residuals of the terms.
+            energy_error: errors per atom of the structures with an energy label, in eV.
+        """
+        for name in ("base", "pool"):
+            if name in losses:
+                self.statistics.add(name, losses[name])
+        self.statistics.add_squares("energy_error", energy_error)
+        for term in terms:
+            residual = output[f"piwsl_{term.name}_residual"]
+            self.statistics.add_term(term.name, losses[term.name], residual)
+        if terms and not self._reported:
+            self._reported = True
+            means = self.statistics.means()
+            self._inform(f"PIWSL: first training step: {describe_first_step(means, terms)}")
+            self.judge(means, weights, terms)
+
+    def judge(
+        self, means: Mapping[str, float], weights: Mapping[str, float], terms: Sequence[Term]
+    ) -> None:
+        """Warn, once, if a term can flatten the potential."""
+        warning = dominance_warning(means, weights, terms, self._prefix) if means else None
+        if warning and not self._warned:
+            self._warned = True
+            self._warn(warning)
+
+
+def describe_options(settings: Settings) -> list[str]:
+    """The options that differ from their defaults, as ``name=value unit``."""
+    defaults, options = type(settings)().values(), settings.options()
+    lines = []
+    for name, value in settings.values().items():
+        if value is None or value == defaults[name]:
+            continue
+        shown = ",".join(value) if isinstance(value, tuple) else value
+        unit = f" {options[name].unit}" if options[name].unit else ""
+        lines.append(f"{name}={shown}{unit}")
+    return lines or ["all as by default"]
