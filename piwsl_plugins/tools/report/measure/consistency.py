@@ -1,6 +1,6 @@
 """PITC and PISC residuals of a model against ε, its curvature, and the symmetry of its Jacobian.
 
-The residuals are those of :mod:`piwsl_plugins.core`, on displacements that depend on the frame
+The residuals are those of :mod:`piwsl_plugins.terms`, on displacements that depend on the frame
 and the seed alone: every model, in every environment, is measured on the same ones.
 """
 
@@ -23,7 +23,7 @@ JACOBIAN_STEP = 0.005
 
 
 def require_torch() -> None:
-    """PITC and PISC are written once, in the torch-only core.
+    """PITC and PISC are written once, in `piwsl_plugins.terms`, for torch.
 
     Raises:
         InputError: if torch is not installed.
