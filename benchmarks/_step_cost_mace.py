@@ -18,7 +18,7 @@ from step_cost import without_model, zero_hessians
 
 from piwsl_plugins.mace import _hooks
 from piwsl_plugins.mace.arguments import MaceSettings
-from piwsl_plugins.mace.data import Companions
+from piwsl_plugins.mace.companions import Companions, keep
 from piwsl_plugins.mace.host import Describe, MACEHost
 from piwsl_plugins.mace.loss import EnergyLoss, PIWSLLoss
 from piwsl_plugins.terms.neighbours import DisplacedEdges
@@ -109,7 +109,7 @@ class Training:
         energies_alone = settings.mace.base_loss == "energy"
         base = EnergyLoss() if energies_alone else modules.WeightedEnergyForcesLoss(1.0, 100.0)
         loss = PIWSLLoss(base, settings.decided(not energies_alone, forces_weight=100.0))
-        self.loader.piwsl_companions = self.companions
+        keep(self.loader, self.companions)
         train_one_epoch = sys.modules["mace.tools.train"].train_one_epoch
 
         def step(epoch: int) -> None:

@@ -19,13 +19,14 @@ from nequip.utils.global_state import set_global_state
 from step_cost import without_model, zero_hessians
 
 from piwsl_plugins.nequip import PIWSLLoss
+from piwsl_plugins.nequip.epoch_log import training_log
 from piwsl_plugins.nequip.host import Describe, NequIPHost
-from piwsl_plugins.nequip.report import Report
-from piwsl_plugins.nequip.training import Moment, TrainingCalls
+from piwsl_plugins.nequip.training import TrainingCalls
 from piwsl_plugins.terms.neighbours import DisplacedEdges
-from piwsl_plugins.terms.schedule import weight_factor
 from piwsl_plugins.terms.step import Selection
 from piwsl_plugins.terms.term_table import terms_of
+from piwsl_plugins.terms.training import Moment
+from piwsl_plugins.terms.training import Training as PIWSLTraining
 
 R_MAX = 5.0
 KEYS = {"REF_energy": "total_energy", "REF_forces": "forces"}
@@ -105,20 +106,23 @@ class Training:
     def steps(self, options: Mapping[str, Any]) -> Iterator[Callable[[int], None]]:
         """Gives the function that trains one step of an epoch with these options.
 
-        Calls and report are attached as ``PIWSLCallback`` does it.
+        Training and calls are attached as ``PIWSLCallback`` does it.
         """
         given = dict(options)
         energies_alone = given.pop("base_loss", None) == "energy"
         loss: Any = PIWSLLoss({"total_energy": 1.0} if energies_alone else None, **given)
         calls, now = None, 0
 
-        def moment() -> Moment:
-            return Moment(now, weight_factor(loss.settings.schedule, now, now), now)
-
         if loss.is_on:
-            terms = terms_of(loss.settings, self.labels)
-            calls = TrainingCalls(self.model, loss, terms, 0, moment)
-            loss.observe = Report(loss, terms).add_step
+            log = training_log(loss)
+            training = PIWSLTraining(
+                loss.settings, self.labels, seed=0, weights=loss.weights, log=log
+            )
+            loss.begin(training)
+            host = NequIPHost(self.model)
+            calls = TrainingCalls(
+                host, training, lambda: Moment(now, now, now), loss.base_uses_forces
+            )
         else:
             loss = EnergyOnlyLoss() if energies_alone else EnergyForceLoss()
         loss.to(self.batch["pos"].device)

@@ -22,9 +22,11 @@ from piwsl_plugins.labels.hessian_labels import HessianLabel
 from piwsl_plugins.labels.hessian_lookup import HessianLabels
 from piwsl_plugins.options.settings import Settings
 from piwsl_plugins.terms import displacements, hessian_targets
+from piwsl_plugins.terms.found import KEY, Found
 from piwsl_plugins.terms.host import STRUCTURES, Batch, Evaluated, Host, Output
-from piwsl_plugins.terms.step import POOL, Step
+from piwsl_plugins.terms.step import Step
 from piwsl_plugins.terms.term_table import terms_of
+from piwsl_plugins.terms.training import Moment, Training
 from piwsl_plugins.terms.validation import ValidationWatch
 
 DATA = Path(__file__).parents[1] / "data"
@@ -48,6 +50,9 @@ class Framework(Protocol):
     def batch(self, structures: list[ase.Atoms]) -> Batch:
         """A batch as the trainer's loader makes it, with labels."""
 
+    def pooled(self, structures: list[ase.Atoms]) -> Any:
+        """Structures as a pool's ``collate_fn`` makes them, likewise."""
+
     def call(self, batch: Batch, forces: bool) -> Output:
         """The model's output as the trainer gets it."""
 
@@ -60,6 +65,7 @@ class OnDevice:
 
     def __init__(self, framework: Framework, device: str) -> None:
         self.on_cpu, self._there, self._device = framework, copy.deepcopy(framework), device
+        self.pooled = framework.pooled
         self._there.model.to(device)
         self.call, self.alone, self.host = self._there.call, framework.alone, self._there.host
         self.parameters = [p for p in self._there.model.parameters() if p.requires_grad]
@@ -300,6 +306,29 @@ def settings_for(options: dict[str, Any], forces: bool = True) -> Settings:
     return Settings.create({"max_displacement": 0.04, **options}).decided(forces, 1.0)
 
 
+class OneBatch:
+    """A pool that has the same structures for every batch."""
+
+    def __init__(self, batch: Any) -> None:
+        self._batch = batch
+
+    def batch(self, number: int) -> Any:
+        """Part of :class:`piwsl_plugins.terms.pool.Pool`."""
+        return self._batch
+
+
+def training_of(
+    framework: Framework,
+    settings: Settings,
+    labels: list[HessianLabel] = (),
+    pool: list[ase.Atoms] = (),
+    join: bool | None = None,
+) -> Training:
+    """A training with some labels, and a pool of which every batch gets all."""
+    beside = OneBatch(framework.pooled(list(pool))) if pool else None
+    return Training(settings, HessianLabels(labels), beside, seed=SEED, join=join)
+
+
 def run_step(
     framework: Framework,
     structures: list[ase.Atoms],
@@ -308,19 +337,12 @@ def run_step(
     pool: list[ase.Atoms] = (),
     base_uses_forces: bool = True,
     join: bool | None = None,
-) -> Output:
+) -> Found:
     """One training step's model call, as the adapters' hooks make it."""
-    step = Step(
-        framework.host,
-        terms_of(settings, HessianLabels(labels)),
-        framework.batch(structures),
-        framework.batch(list(pool)) if pool else None,
-        SEED,
-        EPOCH,
-        base_uses_forces,
-        join,
-    )
-    return step.finish(framework.call(step.inputs, step.forces))
+    training = training_of(framework, settings, labels, pool, join)
+    batch, moment = framework.batch(structures), Moment(EPOCH, 0, 0)
+    call = training.begin(framework.host, batch, moment, base_uses_forces)
+    return training.end(framework.call(call.inputs, call.forces))
 
 
 def gradients(framework: Framework, values: list[Tensor]) -> list[Tensor]:
@@ -359,7 +381,7 @@ class HostConformance:
         names = [term.name for term in terms_of(settings)]
         reference = Reference(framework, settings)
         expected = reference.terms(structures)
-        found = [output[f"piwsl_{name}"] for name in names]
+        found = [output.penalties[name] for name in names]
         expected = [expected[name] for name in names]
         assert_agree(found, expected)
         assert_agree(gradients(framework, found), gradients(reference.framework, expected))
@@ -374,8 +396,8 @@ class HostConformance:
         output = run_step(framework, structures, settings, labels)
         reference = Reference(framework, settings)
         expected = reference.terms(structures, labels)["hessian"]
-        assert_agree([output["piwsl_hessian"]], [expected])
-        found = gradients(framework, [output["piwsl_hessian"]])
+        assert_agree([output.penalties["hessian"]], [expected])
+        found = gradients(framework, [output.penalties["hessian"]])
         assert max(float(value.abs().max()) for value in found) > 1e-3
         assert_agree(found, gradients(reference.framework, [expected]))
 
@@ -386,7 +408,7 @@ class HostConformance:
         output = run_step(framework, structures, settings, base_uses_forces=False)
         expected = Reference(framework, settings).terms(structures)
         for name in ("pitc", "pisc"):
-            assert_agree([output[f"piwsl_{name}"]], [expected[name]])
+            assert_agree([output.penalties[name]], [expected[name]])
 
     @pytest.mark.parametrize("case", ["trapezoid", "trapezoid, pitc and pisc", "pitc and pisc"])
     def test_points_are_evaluated_once(self, framework, case, monkeypatch):
@@ -415,7 +437,7 @@ class HostConformance:
             for join in (False, True)
         ]
         for term in terms_of(settings, HessianLabels(labels)):
-            pair = [[output[f"piwsl_{term.name}"]] for output in found]
+            pair = [[output.penalties[term.name]] for output in found]
             assert_agree(*pair)
             assert_agree(*(gradients(framework, values) for values in pair))
 
@@ -455,7 +477,7 @@ class HostConformance:
             found.append(step.finish(move(output)))
         assert not answers
         for term in terms:
-            first, second = (output[f"piwsl_{term.name}"] for output in found)
+            first, second = (one.penalties[term.name] for one in found)
             assert second.is_meta and len(first) and first.shape == second.shape
 
     def test_batched_equals_one_by_one_in_any_order(self, framework):
@@ -464,21 +486,22 @@ class HostConformance:
         labels = labels_of([structures[0], structures[3]])
         together = run_step(framework, structures, settings, labels)
         for term in terms_of(settings, HessianLabels(labels)):
-            name = f"piwsl_{term.name}"
-            alone = [run_step(framework, [a], settings, labels)[name] for a in structures]
-            assert_agree([together[name]], [torch.cat(alone)])
+            name = term.name
+            alone = [run_step(framework, [a], settings, labels).penalties[name] for a in structures]
+            assert_agree([together.penalties[name]], [torch.cat(alone)])
             reverse = run_step(framework, structures[::-1], settings, labels)
-            assert_agree([reverse[name].mean()], [together[name].mean()])
+            means = [found.penalties[name].mean() for found in (reverse, together)]
+            assert_agree(means[:1], means[1:])
 
     def test_pool_structures_carry_the_terms_and_come_last(self, framework):
         settings = settings_for({"pitc_weight": 1.0})
         structures = mixed_structures()
         together = run_step(framework, structures, settings)
         output = run_step(framework, structures[:2], settings, pool=structures[2:])
-        assert_agree([output["piwsl_pitc"]], [together["piwsl_pitc"]])
+        assert_agree([output.penalties["pitc"]], [together.penalties["pitc"]])
         batch = framework.batch(structures[2:])
         plain = framework.host.read(framework.call(batch, True))
-        pool = framework.host.read(output[POOL])
+        pool = framework.host.read(output.pool)
         torch.testing.assert_close(pool.energy, plain.energy)
         torch.testing.assert_close(pool.forces, plain.forces)
 
@@ -488,12 +511,13 @@ class HostConformance:
         settings = settings_for({"pitc_weight": 1.0, "pisc_weight": 1.0, **TRAPEZOID})
         for _ in range(3):  # TorchScript optimises a model during its first calls
             plain = framework.call(framework.batch(structures), True)
-        output = run_step(framework, structures, settings, join=join)
+        found = run_step(framework, structures, settings, join=join)
+        assert found.in_output().keys() == {*found.output, KEY} and KEY not in found.output
         for key, value in plain.items():
             if isinstance(value, Tensor):
                 rtol, atol = (1e-10, 1e-11) if join else (0.0, 0.0)
                 torch.testing.assert_close(
-                    output[key], value, rtol=rtol, atol=atol, equal_nan=True, msg=key
+                    found.output[key], value, rtol=rtol, atol=atol, equal_nan=True, msg=key
                 )
 
     @pytest.mark.parametrize("join", [False, True])
@@ -503,8 +527,7 @@ class HostConformance:
         labels = labels_of(mixed_structures()[:1])
         output = run_step(framework, [lone], settings, labels, join=join)
         for name in ("pitc", "pisc", "hessian"):
-            assert output[f"piwsl_{name}"].shape == (0,)
-            assert output[f"piwsl_{name}_residual"].shape == (0,)
+            assert output.penalties[name].shape == output.residuals[name].shape == (0,)
 
     @pytest.mark.parametrize("name", ["ethanol_gfn2_train", "periodic_gfn2_train"])
     def test_invariance_under_rotation_and_permutation(self, framework, name, monkeypatch):
@@ -520,7 +543,7 @@ class HostConformance:
                 displacements, "draw", lambda options, stream, *rest: change(fields[stream])
             )
             output = run_step(framework, [atoms], settings)
-            return [output["piwsl_pitc"], output["piwsl_pisc"]]
+            return [output.penalties["pitc"], output.penalties["pisc"]]
 
         expected = found(atoms, lambda field: field)
         rotation, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))
@@ -547,7 +570,8 @@ class HostConformance:
             drawn = torch.from_numpy(field)
             monkeypatch.setattr(hessian_targets, "normal", lambda *_: drawn)
             label = HessianLabel(**known_of(atoms), hessian=hessian)
-            return run_step(framework, [atoms], settings, [label])["piwsl_hessian"].mean()
+            found = run_step(framework, [atoms], settings, [label])
+            return found.penalties["hessian"].mean()
 
         expected = [mean(atoms, hessian, field)]
         rotation, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))
@@ -583,7 +607,7 @@ class HostConformance:
                 displacements, "draw", lambda options, stream, *rest, s=scale: s * fields[stream]
             )
             output = run_step(framework, [atoms], settings)
-            both = [output["piwsl_pitc_residual"], output["piwsl_pisc_residual"]]
+            both = [output.residuals["pitc"], output.residuals["pisc"]]
             sizes.append(torch.cat(both).abs().flatten().cpu().numpy())
         for term in np.array(sizes).T:
             assert np.polyfit(np.log(scales), np.log(term), 1)[0] == pytest.approx(2.0, abs=0.05)
@@ -601,7 +625,7 @@ class HostConformance:
         for step in steps:
             options = {"hessian_file": "given", "hessian_form": form, "hessian_step": step}
             output = run_step(framework, [atoms], settings_for(options), [label])
-            sizes.append(float(output["piwsl_hessian_residual"].square().mean().sqrt()))
+            sizes.append(float(output.residuals["hessian"].square().mean().sqrt()))
         assert sizes[-1] < 0.05 * np.sqrt(np.square(label.hessian).sum() / len(label.hessian))
         found = np.polyfit(np.log(steps), np.log(sizes), 1)[0]
         assert found == pytest.approx(slope, abs=0.1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from argparse import Namespace
 from collections.abc import Callable, Sequence
@@ -17,37 +16,16 @@ from ..labels.hessian_matching import matched_labels
 from ..progress import shown
 from ..terms.displacements import bond_warning
 from ..terms.neighbours import NeighbourLists
-from ..terms.pool import Pool
 from ..terms.term_table import weights_of
 from . import arguments, files, structures
 from .arguments import ENERGY, MaceSettings
-from .first_energies import Expected, expected_energies
+from .companions import Companions, keep
+from .first_energies import expected_energies
 from .host import REPLAY_HEAD, carrying_heads
 from .labels import read_by, weighed
 from .loss import has_label
 from .pool import PoolFile, keys_of
 from .sets import Sets, labels_in_validation
-
-
-@dataclasses.dataclass(frozen=True)
-class Companions:
-    """What goes with the training data, attached to MACE's training loader.
-
-    So nothing of it passes through MACE's datasets and collation, model files or checkpoints.
-
-    Attributes:
-        labels: Hessian labels, if they have a weight.
-        pool: structures beside the training set, if there is use for them.
-        valid_labels: Hessian labels of validation structures.
-        lists: neighbour lists of the training data and the pool.
-        expected: what is known of the energies before the first step, by head.
-    """
-
-    labels: HessianLabels | None = None
-    pool: Pool | None = None
-    valid_labels: HessianLabels | None = None
-    lists: NeighbourLists | None = None
-    expected: Sequence[Expected] = ()
 
 
 def prepare(run: Callable[[], Any], given: dict[str, Any]) -> Any:
@@ -113,7 +91,7 @@ def prepare(run: Callable[[], Any], given: dict[str, Any]) -> Any:
     lists = NeighbourLists(structures.search, args.r_max)
     model, outputs = run()
     expected = expected_energies(given, model)
-    loader.piwsl_companions = Companions(labels, pool, valid_labels, lists, expected)
+    keep(loader, Companions(labels, pool, valid_labels, lists, expected))
     return model, outputs
 
 

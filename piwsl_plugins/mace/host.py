@@ -101,6 +101,11 @@ class MACEHost:
         """The selected structures at other positions."""
         return structures.displaced(batch, positions, edges)
 
+    def beside(self, batch: Batch, loaded: Any) -> tuple[Batch, Any]:
+        """Structures of the pool, as a dictionary and as a batch of MACE's with the labels."""
+        labels = loaded.to(batch["positions"].device)
+        return labels.to_dict(), labels
+
     def join(self, batches: Sequence[Batch]) -> Batch:
         """One batch of several."""
         return structures.join(batches)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,16 +17,17 @@ from mace.modules.loss import (
 )
 from torch import Tensor
 
+from ..terms.found import KEY, POOL, Found
 from ..terms.hessian_terms import HESSIAN_LENGTH
 from ..terms.penalties import Huber, Norms, Penalty, Squares
-from ..terms.step import POOL
-from ..terms.term_table import weights_of
-from ..terms.terms import Term
+from ..terms.term_table import supervises_pool, weights_of
+from ..terms.training import Training, mean_over_ranks, mean_penalty
 from ..terms.training_log import TrainingLog, describe_options
-from .arguments import ENERGY, MaceSettings, check_forces, settings_of, store
+from ..terms.validation import ValidationWatch
+from .arguments import ENERGY, MaceSettings, check_forces, flag, settings_of, store
+from .companions import Companions
+from .reporting import Reporting
 
-#: key of the labels of the pool's structures, a MACE batch, in a model's output
-POOL_LABELS = f"{POOL}_labels"
 _PROPERTIES = ("energy", "forces", "stress", "virials", "dipole")
 
 
@@ -37,14 +39,17 @@ class EnergyLoss(torch.nn.Module):
     Forces are neither looked at nor needed in the model's output. MACE itself has no such loss.
     """
 
+    energy_weight: Tensor
+
     def __init__(self, energy_weight: float = 1.0) -> None:
         super().__init__()
         weight = torch.tensor(energy_weight, dtype=torch.get_default_dtype())
         self.register_buffer("energy_weight", weight)
 
-    def forward(self, ref, pred: dict[str, Tensor], ddp: bool | None = None) -> Tensor:
+    def forward(self, ref: Any, pred: dict[str, Tensor], ddp: bool | None = None) -> Tensor:
         """The loss of a batch, a scalar; arguments as in MACE's losses."""
-        return self.energy_weight * weighted_mean_squared_error_energy(ref, pred, ddp)
+        error: Tensor = weighted_mean_squared_error_energy(ref, pred, ddp)
+        return self.energy_weight * error
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(energy_weight={self.energy_weight:.3f})"
@@ -52,7 +57,8 @@ class EnergyLoss(torch.nn.Module):
 
 def has_label(data: Any, name: str) -> Tensor:
     """Which structures have a label that counts, ``(n_structures,)``."""
-    return data[f"{name}_weight"] > 0
+    weight: Tensor = data[f"{name}_weight"]
+    return weight > 0
 
 
 def is_given(data: Any, name: str) -> Tensor:
@@ -101,33 +107,82 @@ def where_labelled(
 class PIWSLLoss(torch.nn.Module):
     """``base_loss``, + ``pool_weight`` times the same of the pool, + the weighted PIWSL terms.
 
-    Penalties and the pool's predictions are found in the model's output, where
-    :class:`~piwsl_plugins.mace.training.TrainingCalls` puts them in training. MACE's validation,
-    model selection and error tables see neither, so there this is the base loss.
+    Penalties and the pool's predictions are those that the training finds in its step, and leaves
+    in the model's output (:class:`~piwsl_plugins.terms.found.Found`). MACE's validation, model
+    selection and error tables see neither, so there this is the base loss.
 
     Attributes:
         base_loss: the supervised loss.
         settings: all options, decided.
-        terms: those that act in the present training step, set before each model call.
-        factor: factor of their weights, from the schedule.
-        eval_interval: every so many epochs the log reports.
-        watch: what looks at validations, None if nothing does.
         pretrained: whether the model is one that was trained before.
-        wandb: whether the numbers of an epoch go to Weights & Biases too.
-        is_stage_two: whether this is the loss of MACE's stage two.
-        log: of the training's steps.
+        engine: the training by this loss, once it has begun.
+        reporting: where the run reports, inside MACE's ``train``.
     """
 
-    def __init__(self, base_loss: torch.nn.Module, settings: MaceSettings) -> None:
+    def __init__(
+        self,
+        base_loss: torch.nn.Module,
+        settings: MaceSettings,
+        pretrained: bool = False,
+        stage_two: bool = False,
+    ) -> None:
+        """
+        Args:
+            base_loss: the supervised loss.
+            settings: decided.
+            pretrained: whether the model is one that was trained before.
+            stage_two: whether this is the loss of MACE's stage two.
+        """
         super().__init__()
         self.base_loss = base_loss
         self.settings = settings
-        self.terms: Sequence[Term] = ()
-        self.factor = 0.0
-        self.eval_interval = 1
-        self.watch: Any = None
-        self.pretrained = self.wandb = self.is_stage_two = False
-        self.log = TrainingLog(logging.info, logging.warning, prefix="--piwsl_")
+        self.pretrained = pretrained
+        self.engine: Training | None = None
+        self.reporting: Reporting | None = None
+        self._option = partial(flag, stage_two=stage_two)
+        self._companions: Companions | None = None
+
+    def begin(
+        self,
+        companions: Companions,
+        watch: ValidationWatch | None = None,
+        reporting: Reporting | None = None,
+    ) -> Training:
+        """Begin the training by this loss.
+
+        Args:
+            companions: what goes with the training data.
+            watch: what is looked at in validations, if anything is.
+            reporting: where the run reports.
+        """
+        log = TrainingLog(logging.info, logging.warning, self._option)
+        self.engine = Training(
+            self.settings,
+            companions.labels,
+            companions.pool,
+            penalty=self.hessian_penalty,
+            log=log,
+            watch=watch,
+        )
+        self._companions, self.reporting = companions, reporting
+        return self.engine
+
+    def goes_on(self, companions: Companions) -> Training:
+        """The training by this loss; begun where nobody has, as without MACE's ``train``."""
+        if self.engine is None or self._companions is not companions:
+            return self.begin(companions)
+        return self.engine
+
+    @property
+    def watched(self) -> tuple[Training, Reporting] | None:
+        """The training whose validations are looked at, and where it reports; None if none is."""
+        if self.engine is None or self.engine.watch is None or self.reporting is None:
+            return None
+        return self.engine, self.reporting
+
+    def end(self) -> None:
+        """End the training by this loss."""
+        self.engine = self.reporting = self._companions = None
 
     @property
     def is_on(self) -> bool:
@@ -137,7 +192,7 @@ class PIWSLLoss(torch.nn.Module):
     @property
     def supervises_pool(self) -> bool:
         """Whether the pool's labels have a weight."""
-        return self.settings.pool.pool_file is not None and self.settings.pool.pool_weight > 0.0
+        return supervises_pool(self.settings)
 
     @property
     def uses_forces(self) -> bool:
@@ -151,11 +206,7 @@ class PIWSLLoss(torch.nn.Module):
             return Huber(self.base_loss.huber_delta)
         return Norms() if isinstance(self.base_loss, WeightedEnergyForcesL1L2Loss) else Squares()
 
-    def weights(self, factor: float) -> dict[str, float]:
-        """The weights of the terms times the schedule's factor."""
-        return {name: factor * weight for name, weight in weights_of(self.settings).items()}
-
-    def forward(self, ref, pred: dict[str, Any], ddp: bool | None = None) -> Tensor:
+    def forward(self, ref: Any, pred: dict[str, Any], ddp: bool | None = None) -> Tensor:
         """The loss of a batch, a scalar.
 
         Args:
@@ -163,41 +214,34 @@ class PIWSLLoss(torch.nn.Module):
             pred: the model's output.
             ddp: as in MACE's losses: whether to reduce over ranks, by default if there are any.
         """
-        losses = {"base": self.base_loss(ref=ref, pred=where_labelled(ref, pred), ddp=ddp)}
-        if self.supervises_pool and POOL in pred:
-            labels = pred[POOL_LABELS]
-            known = where_labelled(labels, pred[POOL], _PROPERTIES, has_label)
+        base: Tensor = self.base_loss(ref=ref, pred=where_labelled(ref, pred), ddp=ddp)
+        found: Found | None = pred.get(KEY)
+        if found is None or not found.weights:
+            return base
+        pool = None
+        if POOL in found.weights:
+            labels = found.pool_labels
+            known = where_labelled(labels, found.pool, _PROPERTIES, has_label)
             pool = self.base_loss(ref=labels, pred=known, ddp=ddp)
-            losses["pool"] = self.settings.pool.pool_weight * pool
-        weights = self.weights(self.factor)
-        for term in self.terms:
-            losses[term.name] = weights[term.name] * _mean(pred[f"piwsl_{term.name}"], ddp)
-        if len(losses) > 1:
-            error = (ref["energy"] - pred["energy"]).detach() / ref["ptr"].diff()
-            error = error[has_label(ref, "energy")]
-            self.log.add_step(self.terms, weights, losses, pred, error)
-        loss, *others = losses.values()
-        for other in others:
-            loss = loss + other
-        return loss
+        error = (ref["energy"] - pred["energy"]).detach() / ref["ptr"].diff()
+        error = error[has_label(ref, "energy")]
+        assert self.engine is not None  # which has found it
+        mean = mean_over_ranks if _reduces(ddp) else mean_penalty
+        return self.engine.loss(found, base, pool, error, mean)
 
     def __repr__(self) -> str:
-        weights = [f"{name}_weight={weight:g}" for name, weight in self.weights(1.0).items()]
+        weights = [
+            f"{name}_weight={weight:g}" for name, weight in weights_of(self.settings).items()
+        ]
         if self.supervises_pool:
             weights.append(f"pool_weight={self.settings.pool.pool_weight:g}")
         return f"{type(self).__name__}({', '.join([f'base_loss={self.base_loss}', *weights])})"
 
 
-def _mean(values: Tensor, ddp: bool | None) -> Tensor:
-    """Mean over the penalties of all ranks, times the world size over which DDP averages.
-
-    As MACE's ``reduce_loss``, but a rank, or all of them, may have none here.
-    """
-    if not (is_ddp_enabled() if ddp is None else ddp and torch.distributed.is_initialized()):
-        return values.sum() / max(values.numel(), 1)
-    count = torch.tensor(float(values.numel()), device=values.device, dtype=values.dtype)
-    torch.distributed.all_reduce(count)
-    return values.sum() * torch.distributed.get_world_size() / count.clamp(min=1.0)
+def _reduces(ddp: bool | None) -> bool:
+    """Whether a loss is one over all ranks, as in MACE's ``reduce_loss`` (mace/modules/loss.py)."""
+    several: bool = is_ddp_enabled()  # type: ignore[no-untyped-call]
+    return several if ddp is None else ddp and torch.distributed.is_initialized()
 
 
 def build_loss(make: Callable[[], torch.nn.Module], arguments: dict[str, Any]) -> PIWSLLoss:
@@ -221,8 +265,8 @@ def build_loss(make: Callable[[], torch.nn.Module], arguments: dict[str, Any]) -
             "multihead fine-tuning)"
         )
     logging.info(f"PIWSL options: {', '.join(describe_options(settings))}")
-    loss = PIWSLLoss(EnergyLoss(args.energy_weight) if energy else make(), settings)
-    loss.pretrained = args.foundation_model is not None
+    base_loss = EnergyLoss(args.energy_weight) if energy else make()
+    loss = PIWSLLoss(base_loss, settings, pretrained=args.foundation_model is not None)
     if not loss.is_on:
         logging.info("PIWSL: all weights are 0: this stage trains with the base loss alone")
     _log_penalty(loss)
@@ -256,8 +300,7 @@ def build_stage_two(
     finally:
         args.swa_forces_weight = forces_weight
     base_loss = EnergyLoss(args.swa_energy_weight) if energy else swa.loss_fn
-    swa.loss_fn = PIWSLLoss(base_loss, settings_of(args).stage_two())
-    swa.loss_fn.is_stage_two = True
+    swa.loss_fn = PIWSLLoss(base_loss, settings_of(args).stage_two(), stage_two=True)
     logging.info(f"PIWSL in stage two: {swa.loss_fn}")
     _log_penalty(swa.loss_fn)
     return swa, swas

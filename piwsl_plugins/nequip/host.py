@@ -99,6 +99,14 @@ class NequIPHost:
         """Likewise."""
         return structures.displaced(batch, positions, edges)
 
+    def beside(
+        self, batch: AtomicDataDict.Type, loaded: AtomicDataDict.Type
+    ) -> tuple[AtomicDataDict.Type, AtomicDataDict.Type]:
+        """Likewise; a batch has its labels in it."""
+        device = batch[AtomicDataDict.POSITIONS_KEY].device
+        moved = AtomicDataDict.to_(dict(loaded), device)
+        return moved, moved
+
     def join(self, batches: Sequence[AtomicDataDict.Type]) -> AtomicDataDict.Type:
         """Likewise."""
         return structures.join(batches)

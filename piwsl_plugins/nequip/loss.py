@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import torch
 from nequip.data import AtomicDataDict, PerAtomModifier
 from nequip.train import MeanSquaredError, MetricsManager
 from nequip.train.metrics_manager import MetricEntry
@@ -12,19 +13,17 @@ from nequip.utils import RankedLogger
 from torch import Tensor
 
 from ..errors import SettingsError
-from ..terms.term_table import weights_of
+from ..terms.found import KEY, POOL, Found
+from ..terms.term_table import supervises_pool, weights_of
+from ..terms.training import Training
 from .config import DEFAULT_COEFFS, check_coeffs, installation_problem
-from .metrics import PoolError, TermMean, field_of, label_of
+from .metrics import PoolError, TermMean, energy_error, field_of, label_of
 from .settings import NequIPSettings
 
 logger = RankedLogger(__name__, rank_zero_only=True)
 
-#: name of the pool's loss among the terms
-POOL_TERM = "pool"
 #: fields for which a model needs no derivatives
 _ENERGIES = (AtomicDataDict.TOTAL_ENERGY_KEY, AtomicDataDict.PER_ATOM_ENERGY_KEY)
-
-Observer = Callable[[dict[str, Tensor], AtomicDataDict.Type, AtomicDataDict.Type], None]
 
 
 class PIWSLLoss(MetricsManager):
@@ -67,10 +66,7 @@ class PIWSLLoss(MetricsManager):
     Attributes:
         settings: all options, with those decided that depend on the supervised terms.
         base_uses_forces: whether the supervised terms need more than energies.
-        factor: factor of the PIWSL weights in the present training step, from the schedule;
-            None as long as nothing is attached to the model.
-        observe: called after each training step, with the values of all terms by name, the
-            model's output and the target; None for nobody.
+        engine: the training by this loss, while it is attached to the model.
         sum_of_coeffs: of the supervised terms as given, by which all weights are divided.
 
     Raises:
@@ -113,14 +109,13 @@ class PIWSLLoss(MetricsManager):
             for term, weight in self._terms.items()
         ]
         super().__init__([*entries, *terms], type_names)
-        self.factor: float | None = None
-        self.observe: Observer | None = None
+        self.engine: Training | None = None
         self._factor_sum, self._n_steps = 0.0, 0
-        pool = self.settings.pool
-        if pool.pool_file is not None and pool.pool_weight:
-            self[POOL_TERM] = PoolError(self, self.supervised)
-            self.entries[POOL_TERM] = MetricEntry(None, pool.pool_weight, False, False, None)
-            self._coeffs[POOL_TERM] = pool.pool_weight
+        if supervises_pool(self.settings):
+            weight = self.settings.pool.pool_weight
+            self[POOL] = PoolError(self, self.supervised)
+            self.entries[POOL] = MetricEntry(None, weight, False, False, None)
+            self._coeffs[POOL] = weight
 
     @property
     def supervised(self) -> list[str]:
@@ -130,25 +125,29 @@ class PIWSLLoss(MetricsManager):
     @property
     def is_on(self) -> bool:
         """Whether any PIWSL term, or the pool, has a weight."""
-        return bool(self._terms) or POOL_TERM in self.entries
+        return bool(self._terms) or POOL in self.entries
 
     def weights(self) -> dict[str, float]:
-        """The present coefficients of the terms, without the schedule's factor.
+        """The present coefficients of terms and pool, without the schedule's factor.
 
         They follow the options until a callback such as ``LossCoefficientScheduler`` changes them;
-        a term without a coefficient is left out.
+        what has no coefficient is left out.
         """
-        return {term: self._coeffs[term] for term in self._terms if self._coeffs.get(term)}
+        names = (*self._terms, POOL)
+        return {name: coeff for name in names if (coeff := self._coeffs.get(name))}
 
-    @property
-    def pool_coeff(self) -> float:
-        """The present coefficient of the pool's loss."""
-        return self._coeffs.get(POOL_TERM) or 0.0
+    def begin(self, training: Training) -> None:
+        """Take part in a training: what it finds is in the model's output from now on."""
+        self.engine = training
+
+    def end(self) -> None:
+        """The training is over."""
+        self.engine = None
 
     @property
     def unweighted(self) -> list[str]:
         """Names of supervised terms that keep the pool's structures from having weights."""
-        return self[POOL_TERM].unweighted if POOL_TERM in self.entries else []
+        return self[POOL].unweighted if POOL in self.entries else []
 
     def set_coeffs(self, coeff_dict: Mapping[str, float | None]) -> None:
         """Set all coefficients; they are divided by the sum of the supervised ones.
@@ -193,7 +192,10 @@ class PIWSLLoss(MetricsManager):
             )
 
     def _scale_terms(self, factor: float) -> None:
-        """Let the coefficients of the PIWSL terms be the present ones times ``factor``."""
+        """Let the coefficients of the PIWSL terms be the present ones times ``factor``.
+
+        Until :meth:`end_step`: NequIP's ``ConFIGLightningModule`` reads them after the loss.
+        """
         for term in self._terms:
             coeff = self._coeffs[term]
             self.entries[term].coeff = None if not (coeff and factor) else coeff * factor
@@ -217,7 +219,7 @@ class PIWSLLoss(MetricsManager):
         """
         if not self.is_on:
             return super().forward(preds, target, prefix, suffix)
-        if self.factor is None:
+        if self.engine is None:
             raise RuntimeError(
                 "the PIWSL loss is used, but no displaced structures are evaluated. It is a loss "
                 "for training: use a stock MetricsManager for validation and tests. In training, "
@@ -226,14 +228,27 @@ class PIWSLLoss(MetricsManager):
                 "environment (pip install 'piwsl-plugins[nequip]'); otherwise add it to "
                 "trainer.callbacks"
             )
-        self._scale_terms(self.factor)
-        self._factor_sum += self.factor
+        found: Found = preds.get(KEY) or Found(preds)
+        self._scale_terms(found.factor)
+        self._factor_sum += found.factor
         self._n_steps += 1
         values = super().forward(preds, target, prefix, suffix)
-        if self.observe is not None:
-            names = (*self.entries, "weighted_sum")
-            self.observe({n: values[f"{prefix}{n}{suffix}"] for n in names}, preds, target)
+        if found.weights:
+            named = {name: values[f"{prefix}{name}{suffix}"] for name in self.entries}
+            losses = {name: w * named[name].detach() for name, w in found.weights.items()}
+            losses["base"] = self._supervised_sum(named)
+            self.engine.log.add_step(found, losses, energy_error(preds, target))
         return values
+
+    def _supervised_sum(self, values: Mapping[str, Tensor]) -> Tensor:
+        """The supervised loss; a part of which the batch has no label (NaN) does not count.
+
+        It is NaN if no part has one.
+        """
+        weighted = [(self.entries[name].coeff, values[name]) for name in self.supervised]
+        parts = torch.stack([coeff * value.detach() for coeff, value in weighted if coeff])
+        nothing = parts.isnan().all()
+        return torch.where(nothing, torch.nan, parts.nansum())
 
     def compute(self, prefix: str = "", suffix: str = "") -> dict[str, Tensor]:
         """The epoch's means; the weighted sum has the mean of the schedule's factor."""

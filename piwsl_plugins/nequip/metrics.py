@@ -12,8 +12,8 @@ from nequip.train import MeanSquaredError, MetricsManager, RootMeanSquaredError
 from torch import Tensor
 from torchmetrics import Metric
 
-from ..terms.step import POOL
-from .structures import POOL_LABELS, WEIGHT
+from ..terms.found import KEY, Found
+from .structures import WEIGHT
 
 
 class TermMean(Metric):
@@ -36,10 +36,11 @@ class TermMean(Metric):
         """Add a batch.
 
         Args:
-            preds: the model's output, with penalties ``(n,)`` under ``piwsl_<term>``.
+            preds: the model's output, with what was found in the step.
             target: not used.
         """
-        values = preds.get(f"piwsl_{self.term}")
+        found: Found | None = preds.get(KEY)
+        values = None if found is None else found.penalties.get(self.term)
         if values is None:
             return
         # the second term keeps a gradient, 0, on a rank without such structures
@@ -85,14 +86,14 @@ class PoolError(torch.nn.Module):
         """The weighted sum for one batch, a scalar.
 
         Args:
-            preds: the model's output, with the pool's part under ``piwsl_pool`` and its labels
-                under ``piwsl_pool_labels``.
+            preds: the model's output, with what was found in the step.
             target: not used.
         """
         zero = 0.0 * preds["total_energy"].sum()
-        if POOL not in preds:
+        found: Found | None = preds.get(KEY)
+        if found is None or found.pool is None:
             return zero
-        predicted, labels = preds[POOL], preds[POOL_LABELS]
+        predicted, labels = found.pool, found.pool_labels
         values = {}
         for name, entry in self._entries.items():
             label = label_of(entry.field)
@@ -154,6 +155,15 @@ class PoolError(torch.nn.Module):
 
 def _metrics_in(module: torch.nn.Module) -> list[Metric]:
     return [metric for metric in module.modules() if isinstance(metric, Metric)]
+
+
+def energy_error(preds: AtomicDataDict.Type, target: AtomicDataDict.Type) -> Tensor:
+    """Errors of the energy per atom of the structures with an energy label, ``(n_labelled,)``."""
+    if AtomicDataDict.TOTAL_ENERGY_KEY not in target:
+        return preds[AtomicDataDict.TOTAL_ENERGY_KEY].new_zeros(0)
+    found, wanted = (data[AtomicDataDict.TOTAL_ENERGY_KEY] for data in (preds, target))
+    error = (found - wanted).detach().view(-1) / target[AtomicDataDict.NUM_NODES_KEY]
+    return error[error.isfinite()]
 
 
 def field_of(field: Any) -> str | None:

@@ -25,8 +25,6 @@ from ..terms.neighbours import Edges
 #: weight of a structure of the pool, ``(n_structures, 1)``
 WEIGHT = "piwsl_weight"
 register_fields(graph_fields=[WEIGHT])
-#: key of the pool's labels in a model's output, beside the pool's part of it
-POOL_LABELS = "piwsl_pool_labels"
 
 _NEIGHBOURS = (AtomicDataDict.EDGE_INDEX_KEY, AtomicDataDict.EDGE_CELL_SHIFT_KEY)
 #: what a structure without a field has in it; other fields are labels, and NaN is none

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import lightning
 import torch
@@ -14,39 +14,21 @@ from nequip.data import AtomicDataDict
 
 from ..disk import full_disk
 from ..terms.host import plain
-from ..terms.loading import Describing, describing
-from ..terms.pool import Pool
-from ..terms.schedule import weight_factor
-from ..terms.step import Step
-from ..terms.term_table import terms_of
-from ..terms.terms import Term
+from ..terms.training import Moment, Training
+from ..terms.validation import ValidationWatch
 from .derivatives import check_derivatives
+from .epoch_log import EpochLog, log_options, training_log
 from .host import NequIPHost
+from .loading import described
 from .ranks import all_or_none
-from .report import Report
 from .restart import take_files_of_config, warn_of_another_loss
-from .structures import POOL_LABELS
 
 if TYPE_CHECKING:
     from .loss import PIWSLLoss
 
 
-class Moment(NamedTuple):
-    """Where training stands.
-
-    Attributes:
-        epoch: from 0.
-        factor: of the PIWSL weights.
-        batch: number of the batch since the start of training, from 0.
-    """
-
-    epoch: int
-    factor: float
-    batch: int = 0
-
-
 class TrainingCalls:
-    """Hooks on a model that let :class:`piwsl_plugins.terms.step.Step` act around training's calls.
+    """Hooks on a model that make each training call of it a step of a training.
 
     If neither the supervised loss nor a term needs forces, the call computes none, and its output
     has none. The hooks sit inside the training module, so that with several ranks all happens in
@@ -55,37 +37,26 @@ class TrainingCalls:
 
     def __init__(
         self,
-        model: torch.nn.Module,
-        loss: PIWSLLoss,
-        terms: Sequence[Term],
-        seed: int,
+        host: NequIPHost,
+        training: Training,
         moment: Callable[[], Moment | None],
-        pool: Pool | None = None,
-        metrics_use_forces: bool = False,
-        join: bool | None = None,
+        base_uses_forces: bool,
     ) -> None:
         """
         Args:
-            model: NequIP's ``GraphModel`` or ``CompileGraphModel``.
-            loss: gives the weights; told the factor before each call.
-            terms: with a weight, those of ``loss.settings``.
-            seed: of the displacements.
+            host: with NequIP's ``GraphModel`` or ``CompileGraphModel``.
+            training: begins and ends the steps.
             moment: gives the moment, or None outside training.
-            pool: structures beside the training set.
-            metrics_use_forces: whether the training call must give forces for other reasons than
-                the loss.
-            join: see :class:`piwsl_plugins.terms.step.Step`.
+            base_uses_forces: whether the training call must give forces for other reasons than the
+                terms.
         """
-        self.host = NequIPHost(model, loss.settings.nequip.levels)
-        self.loss, self.terms, self.seed, self.pool = loss, terms, seed, pool
-        self.moment, self.join = moment, join
-        self._base_uses_forces = loss.base_uses_forces or metrics_use_forces
+        self.host, self.moment = host, moment
+        self._training, self._base_uses_forces = training, base_uses_forces
         self._without_forces = contextlib.ExitStack()
-        self._step: Step | None = None
-        self._pooled: AtomicDataDict.Type | None = None
+        self._needs_forces: bool | None = None
         self._handles = [
-            model.register_forward_pre_hook(self._before),
-            model.register_forward_hook(self._after, always_call=True),
+            host.model.register_forward_pre_hook(self._before),
+            host.model.register_forward_hook(self._after, always_call=True),
         ]
 
     def remove(self) -> None:
@@ -96,34 +67,16 @@ class TrainingCalls:
     def _before(
         self, model: torch.nn.Module, args: tuple[AtomicDataDict.Type]
     ) -> tuple[AtomicDataDict.Type]:
-        self._step = self._pooled = None
+        self._needs_forces = None
         now = self.moment() if model.training else None
         if now is None:
             return (plain(args[0]),)
-        batch = args[0]
-        self.loss.factor = now.factor
-        weights = self.loss.weights() if now.factor else {}
-        terms = [term for term in self.terms if term.name in weights]
-        if self.pool is not None:
-            # also in steps that do without it, so that the loader's workers go on
-            pooled = self.pool.batch(now.batch)
-            if terms or self.loss.pool_coeff:
-                device = batch[AtomicDataDict.POSITIONS_KEY].device
-                self._pooled = AtomicDataDict.to_(dict(pooled), device)
-        self._step = Step(
-            self.host,
-            terms,
-            batch,
-            self._pooled,
-            self.seed,
-            now.epoch,
-            self._base_uses_forces,
-            self.join,
-        )
-        if self._step.forces:
-            return (plain(self._step.inputs),)
+        call = self._training.begin(self.host, args[0], now, self._base_uses_forces)
+        self._needs_forces = call.forces
+        if call.forces:
+            return (call.inputs,)
         self._without_forces.enter_context(self.host.energies_alone())
-        return (self.host.without_labels(self._step.inputs),)
+        return (self.host.without_labels(call.inputs),)
 
     def _after(
         self,
@@ -131,16 +84,14 @@ class TrainingCalls:
         args: tuple[AtomicDataDict.Type],
         output: AtomicDataDict.Type | None,
     ) -> AtomicDataDict.Type | None:
-        step, self._step = self._step, None
+        needs_forces, self._needs_forces = self._needs_forces, None
         self._without_forces.close()
-        if step is None or output is None:  # without output the model has raised an error
+        # without output the model has raised an error
+        if needs_forces is None or output is None:
             return None
-        if step.forces:
+        if needs_forces:
             self.host.check_forces(output, args[0])
-        result = step.finish(output)
-        if self._pooled is not None:
-            result[POOL_LABELS] = self._pooled
-        return result
+        return self._training.end(output).in_output()
 
 
 class PIWSLCallback(Callback):
@@ -151,7 +102,7 @@ class PIWSLCallback(Callback):
 
     def __init__(self) -> None:
         self._calls: list[TrainingCalls] = []
-        self._report: Report | None = None
+        self._log: EpochLog | None = None
         self._loading = contextlib.ExitStack()
 
     def setup(
@@ -183,35 +134,37 @@ class PIWSLCallback(Callback):
         say_that_stress_is_left_out(labels_of([loss]), datasets)
         seed = int(getattr(datamodule, "seed", 0)) if seed is None else seed
         labels, held_out, pool = prepare(trainer, pl_module, loss, datasets, seed)
-        if not loss.is_on:
-            if held_out is not None:
-                check_derivatives(models, loss, [])
-            report = Report(loss, [], trainer.world_size, trainer.max_epochs, held_out)
-            self._report = None if held_out is None else report
+        if not loss.is_on and held_out is None:
+            log_options(loss)
             return
-        terms = terms_of(settings, labels)
-        check_derivatives(models, loss, terms)
         # as nequip.model names what loads one, in a config of any nesting
         pretrained = "nequip.model.ModelFrom" in str(pl_module.hparams.get("model"))
-        self._report = Report(
-            loss, terms, trainer.world_size, trainer.max_epochs, held_out, pretrained
+        guarded = loss.is_on and settings.run.softening_guard != "off"
+        training = Training(
+            settings,
+            labels,
+            pool,
+            seed=seed,
+            weights=loss.weights,
+            log=training_log(loss),
+            watch=ValidationWatch(settings, guarded, held_out, pretrained),
         )
-
-        def moment() -> Moment | None:
-            if not trainer.training:
-                return None
-            factor = weight_factor(settings.schedule, trainer.current_epoch, trainer.global_step)
-            batch = trainer.fit_loop.epoch_loop.total_batch_idx
-            return Moment(trainer.current_epoch, factor, batch)
-
-        others = metrics is not None and uses_forces(metrics)
+        check_derivatives(models, loss, training.terms)
+        log_options(loss)
+        levels = settings.nequip.levels
+        self._log = EpochLog(training, levels, trainer.world_size, trainer.max_epochs)
+        if not loss.is_on:
+            return
+        loss.begin(training)
+        base_uses_forces = loss.base_uses_forces or (metrics is not None and uses_forces(metrics))
         self._calls = [
-            TrainingCalls(model, loss, terms, seed, moment, pool, others)
+            TrainingCalls(
+                NequIPHost(model, levels), training, lambda: _moment(trainer), base_uses_forces
+            )
             for model in models.values()
         ]
-        loss.observe = self._report.add_step
         if len(self._calls) == 1 and datamodule is not None:  # neighbour lists are of one cutoff
-            self._describe(datamodule, self._calls[0])
+            self._loading.enter_context(described(datamodule, self._calls[0].host, training))
 
     def _is_one_too_many(self, trainer: lightning.Trainer) -> bool:
         """Whether another of these precedes, as the entry point's does one that a user lists."""
@@ -235,22 +188,6 @@ class PIWSLCallback(Callback):
         problem = full_disk(folder) if writing and _piwsl_loss(pl_module) is not None else None
         if problem is not None:
             raise SystemExit(problem if trainer.is_global_zero else 1) from exception
-
-    def _describe(self, datamodule: Any, calls: TrainingCalls) -> None:
-        """Let the loaders of training data and pool say what the core needs to know."""
-        make, host = datamodule.train_dataloader, calls.host
-        arguments = (host.description, host.lists, calls.terms)
-
-        def train_dataloader() -> Any:
-            loader = make()
-            if not isinstance(loader.collate_fn, Describing):
-                self._loading.enter_context(describing([loader], *arguments))
-            return loader
-
-        datamodule.train_dataloader = train_dataloader
-        self._loading.callback(delattr, datamodule, "train_dataloader")
-        if calls.pool is not None:
-            self._loading.enter_context(describing([calls.pool], *arguments))
 
     def on_train_start(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
@@ -293,30 +230,30 @@ class PIWSLCallback(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Watch the forces."""
-        if self._report is not None and not trainer.sanity_checking:
+        if self._log is not None and not trainer.sanity_checking:
             model = next(iter(pl_module.model.values()))  # with EMA's weights, if there are any
-            self._report.add_validation(model, outputs[f"val_{dataloader_idx}_output"], batch)
+            self._log.add_validation(model, outputs[f"val_{dataloader_idx}_output"], batch)
 
     def on_validation_epoch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
     ) -> None:
         """Report, where NequIP does."""
-        if self._report is not None and not trainer.sanity_checking:
-            self._report.end_validation(trainer.current_epoch, pl_module)
+        if self._log is not None and not trainer.sanity_checking:
+            self._log.end_validation(trainer.current_epoch, pl_module)
 
     def on_train_epoch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
     ) -> None:
         """Report, where nothing is validated."""
-        if self._report is not None and not trainer.enable_validation:
-            self._report.end_epoch(trainer.current_epoch)
+        if self._log is not None and not trainer.enable_validation:
+            self._log.end_epoch(trainer.current_epoch)
 
     def on_train_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
     ) -> None:
         """Report what no validation has followed."""
-        if self._report is not None:
-            self._report.end(trainer.current_epoch - 1)
+        if self._log is not None:
+            self._log.end(trainer.current_epoch - 1)
 
     def teardown(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str
@@ -324,9 +261,18 @@ class PIWSLCallback(Callback):
         """Take everything off the model and the loss."""
         for calls in self._calls:
             calls.remove()
-            calls.loss.factor = calls.loss.observe = None
-        self._calls, self._report = [], None
+        if self._calls:
+            pl_module.loss.end()
+        self._calls, self._log = [], None
         self._loading.close()
+
+
+def _moment(trainer: lightning.Trainer) -> Moment | None:
+    """Where Lightning's trainer stands; None where it is not training."""
+    if not trainer.training:
+        return None
+    batch = trainer.fit_loop.epoch_loop.total_batch_idx
+    return Moment(trainer.current_epoch, trainer.global_step, batch)
 
 
 def _piwsl_loss(pl_module: Any) -> PIWSLLoss | None:

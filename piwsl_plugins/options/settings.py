@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from ..errors import SettingsError
 from .option import Group, Groups, option
@@ -244,6 +244,9 @@ class Run(Group):
     )
 
 
+SomeSettings = TypeVar("SomeSettings", bound="Settings")
+
+
 @dataclasses.dataclass(frozen=True)
 class Settings(Groups):
     """All options; a framework with options of its own adds a group in a subclass.
@@ -284,7 +287,7 @@ class Settings(Groups):
         return self.consistency.pisc_weight > 0
 
     @classmethod
-    def create(cls, given: Mapping[str, Any]) -> Settings:
+    def create(cls: type[SomeSettings], given: Mapping[str, Any]) -> SomeSettings:
         """Settings from the options a user gave; the preset fills in the others."""
         for name in GONE.keys() & given.keys():
             raise SettingsError(name, given[name], GONE[name])
@@ -292,7 +295,7 @@ class Settings(Groups):
         cls.options()["preset"].parse("preset", preset)
         return super().create({**PRESETS[preset], **given})
 
-    def decided(self, base_uses_forces: bool, forces_weight: float) -> Settings:
+    def decided(self: SomeSettings, base_uses_forces: bool, forces_weight: float) -> SomeSettings:
         """The settings with what depends on the supervised loss.
 
         Args:

@@ -230,6 +230,17 @@ class Host(Protocol):
             a batch for the model.
         """
 
+    def beside(self, batch: Batch, loaded: Any) -> tuple[Batch, Any]:
+        """Structures of a pool that go with a batch, on its device.
+
+        Args:
+            batch: of the trainer.
+            loaded: what the pool's ``collate_fn`` made of them.
+
+        Returns:
+            them as a batch for the model, and their labels as the trainer's losses take them.
+        """
+
     def join(self, batches: Sequence[Batch]) -> Batch:
         """One batch of several, in order."""
 

@@ -1,7 +1,7 @@
 """One training step: which structures carry terms, where they are displaced, what is evaluated.
 
-A trainer calls its model once in a step. A framework's hooks hand the batch of this call to
-:class:`Step` before it, and the output after it; all else happens here, for every framework.
+A trainer calls its model once in a step. :class:`~piwsl_plugins.terms.training.Training` hands the
+batch of this call to :class:`Step` before it, and the output after it.
 Displacements and edges are worked out on the CPU, from what the loader left there, and copied to
 the model's device; nothing is copied back.
 """
@@ -16,25 +16,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .displacements import epoch_keys
+from .found import Found
 from .hessian_targets import Targets
 from .host import Batch, Evaluated, Host, Output, Structures
 from .neighbours import DisplacedEdges
 from .terms import Displacer, Residual, Term
-
-#: key of the pool's structures and their part of the output in a model's output
-POOL = "piwsl_pool"
 
 
 class Step:
     """One call of the model by the trainer, with displaced structures around it.
 
     The call is made with :attr:`inputs`: the batch, the structures of the pool, and the displaced
-    structures that share the call. :meth:`finish` takes the output apart, evaluates the other
-    displaced structures, most with energies alone, and adds for each term, for the structures that
-    carry it, those of the pool last:
-
-    - ``piwsl_<term>``: penalties, ``(n,)``, each with its structure's weight;
-    - ``piwsl_<term>_residual``: ``(n,)``, in the term's unit.
+    structures that share the call. :meth:`finish` takes the output apart, and evaluates the other
+    displaced structures, most with energies alone.
 
     Attributes:
         inputs: what the model is to be called with.
@@ -91,8 +85,8 @@ class Step:
         self._n_undisplaced = len(self._batches) - len(displaced)
         self.inputs = host.join([whole, *displaced]) if displaced else whole
 
-    def finish(self, output: Output) -> Output:
-        """The output for the batch alone, with what the terms found."""
+    def finish(self, output: Output) -> Found:
+        """The output for the batch alone and that for the pool, with what the terms found."""
         parts = [output]
         if len(self._batches) > 1:
             parts = self._host.split(output, self._batches)
@@ -103,25 +97,22 @@ class Step:
         origin = Evaluated(energy, torch.cat(forces) if self.forces else None)
         for (selection, point), answer in zip(self._joined, answers[self._n_undisplaced :]):
             selection.know(point, answer)
-        result = dict(parts[0])
-        if self._n_undisplaced > 1:
-            result[POOL] = parts[1]
         found = {
             term.name: (residual, selection)
             for selection in self._selections
             for term, residual in selection.residuals(origin)
         }
-        for term in self._terms:
-            name = f"piwsl_{term.name}"
-            if term.name not in found:
-                result[name] = energy.new_zeros(0)
-                result[f"{name}_residual"] = energy.new_zeros(0)
+        penalties, residuals = {}, {}
+        for name in (term.name for term in self._terms):
+            if name not in found:
+                penalties[name] = residuals[name] = energy.new_zeros(0)
                 continue
-            residual, selection = found[term.name]
+            residual, selection = found[name]
             weight = selection.of_structures(selection.weight).to(energy)
-            result[name] = residual.penalty * weight[residual.structure]
-            result[f"{name}_residual"] = residual.value
-        return result
+            penalties[name] = residual.penalty * weight[residual.structure]
+            residuals[name] = residual.value
+        pool = parts[1] if self._n_undisplaced > 1 else None
+        return Found(parts[0], self._terms, penalties, residuals, pool)
 
 
 class Selection:

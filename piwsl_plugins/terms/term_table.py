@@ -44,3 +44,8 @@ def weights_of(settings: Settings) -> dict[str, float]:
         HessianForces.name: settings.hessian.hessian_weight,
     }
     return {name: weight for name, weight in weights.items() if weight}
+
+
+def supervises_pool(settings: Settings) -> bool:
+    """Whether there is a pool whose labels have a weight."""
+    return settings.pool.pool_file is not None and settings.pool.pool_weight > 0.0

@@ -5,6 +5,7 @@ Numbers and words only; an adapter decides where they are logged.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..options.settings import Settings
+from .found import POOL, Found
 from .terms import Term
 
 #: share of the base loss above which a term that flattens the potential is reported
@@ -71,7 +73,7 @@ def _size(value: float, unit: str) -> str:
 
 def describe(means: Mapping[str, float], terms: Sequence[Term]) -> str:
     """The log line of an epoch: every term by name, from :meth:`EpochStatistics.take`."""
-    parts = [f"{name}_loss={means[name]:.4e}" for name in ("base", "pool") if name in means]
+    parts = [f"{name}_loss={means[name]:.4e}" for name in ("base", POOL) if name in means]
     parts += [
         f"{term.name}={means[term.name]:.4e} "
         f"(RMS residual {_size(means[f'{term.name}_rms'], term.unit)})"
@@ -88,7 +90,8 @@ def describe_first_step(means: Mapping[str, float], terms: Sequence[Term]) -> st
         for term in terms
         if term.name in means
     ]
-    parts.append(f"energy RMSE {_size(means['energy_error_rms'], 'eV/atom')}")
+    if "energy_error_rms" in means:
+        parts.append(f"energy RMSE {_size(means['energy_error_rms'], 'eV/atom')}")
     return ", ".join(parts)
 
 
@@ -96,7 +99,7 @@ def dominance_warning(
     means: Mapping[str, float],
     weights: Mapping[str, float],
     terms: Sequence[Term],
-    prefix: str,
+    option: Callable[[str], str] = str,
 ) -> str | None:
     """The warning that a term can flatten the potential, with the remedy, or None.
 
@@ -104,78 +107,109 @@ def dominance_warning(
         means: from :class:`EpochStatistics`.
         weights: in force, by term.
         terms: the terms in force.
-        prefix: what precedes an option's name where the user writes it ("--piwsl_" for MACE).
+        option: gives an option as the user writes it.
     """
     for term in terms:
         value = means.get(term.name, 0.0)
         share = value / means["base"] if means["base"] else math.inf
         if term.flattens and value > 0.0 and share > DOMINANT_SHARE:
-            option = f"{prefix}{term.name}_weight"
+            weight = option(f"{term.name}_weight")
             smaller = weights[term.name] * DOMINANT_SHARE / share
-            remedy = f"{option}={smaller:.1g}" if share < math.inf else f"a smaller {option}"
+            remedy = f"{weight}={smaller:.1g}" if share < math.inf else f"a smaller {weight}"
             return (
                 f"PIWSL: the term {term.name} is {100 * share:.0f} % of the base loss. The "
                 "residual of a true potential is not zero; at this weight training can "
                 "flatten the potential to make it so, and forces then become too small "
                 "(softening), above all in fine-tuning and without force labels. Watch the force "
                 f"error on validation data. Remedy: {remedy}, or a smaller "
-                f"{prefix}max_displacement (the term grows with its fourth power, as trapezoid "
+                f"{option('max_displacement')} (the term grows with its fourth power, as trapezoid "
                 "with its sixth); see docs/method.md"
             )
     return None
 
 
+@dataclasses.dataclass(frozen=True)
+class EpochMeans:
+    """Means over the steps of an epoch, or of several; ``str`` is the log's line.
+
+    Attributes:
+        means: by name (:meth:`EpochStatistics.means`); empty where nothing acted.
+        weights: of the terms, as the user writes them, in the last step in which each acted.
+        terms: those that acted.
+    """
+
+    means: Mapping[str, float]
+    weights: Mapping[str, float]
+    terms: Sequence[Term]
+
+    def __str__(self) -> str:
+        return describe(self.means, self.terms)
+
+
 class TrainingLog:
-    """The statistics of a training, the line on its first step, and the warning in time."""
+    """The statistics of a training, the line on its first step, and the warning in time.
+
+    Attributes:
+        option: gives an option as the user writes it.
+    """
 
     def __init__(
-        self, inform: Callable[[str], None], warn: Callable[[str], None], prefix: str = ""
+        self,
+        inform: Callable[[str], None],
+        warn: Callable[[str], None],
+        option: Callable[[str], str] = str,
+        scale: float = 1.0,
     ) -> None:
         """
         Args:
             inform: writes a line to the framework's log.
             warn: writes a warning.
-            prefix: what precedes an option's name where the user writes it ("--piwsl_" for MACE).
+            option: gives an option as the user writes it.
+            scale: by which the weights of a step are multiplied to be those that the user writes.
         """
-        self.statistics = EpochStatistics()
-        self._inform, self._warn, self._prefix = inform, warn, prefix
+        self.statistics, self.option = EpochStatistics(), option
+        self._inform, self._warn, self._scale = inform, warn, scale
+        self._weights: dict[str, float] = {}
         self._reported = self._warned = False
 
     def add_step(
-        self,
-        terms: Sequence[Term],
-        weights: Mapping[str, float],
-        losses: Mapping[str, Tensor],
-        output: Mapping[str, Tensor],
-        energy_error: Tensor,
+        self, found: Found, losses: Mapping[str, Tensor], energy_error: Tensor | None = None
     ) -> None:
         """Add a training step.
 
         Args:
-            terms: those that acted in it.
-            weights: theirs, as they stand.
+            found: in it.
             losses: weighted, of each term, of "base" and, where it is supervised, of "pool".
-            output: the model's, with the residuals of the terms.
             energy_error: errors per atom of the structures with an energy label, in eV.
         """
-        for name in ("base", "pool"):
+        for name in ("base", POOL):
             if name in losses:
                 self.statistics.add(name, losses[name])
-        self.statistics.add_squares("energy_error", energy_error)
-        for term in terms:
-            residual = output[f"piwsl_{term.name}_residual"]
-            self.statistics.add_term(term.name, losses[term.name], residual)
-        if terms and not self._reported:
+        if energy_error is not None:
+            self.statistics.add_squares("energy_error", energy_error)
+        for term in found.terms:
+            self.statistics.add_term(term.name, losses[term.name], found.residuals[term.name])
+            self._weights[term.name] = self._scale * found.weights[term.name]
+        if found.terms and not self._reported:
             self._reported = True
             means = self.statistics.means()
-            self._inform(f"PIWSL: first training step: {describe_first_step(means, terms)}")
-            self.judge(means, weights, terms)
+            self._inform(f"PIWSL: first training step: {describe_first_step(means, found.terms)}")
+            self.judge(means, self._weights, found.terms)
+
+    def take(self, reduce: bool) -> tuple[dict[str, float], dict[str, float]]:
+        """Means and weights since the last time, as of :class:`EpochMeans`; then start anew.
+
+        Args:
+            reduce: whether over all ranks, of which every one must call this.
+        """
+        weights, self._weights = self._weights, {}
+        return self.statistics.take(reduce), weights
 
     def judge(
         self, means: Mapping[str, float], weights: Mapping[str, float], terms: Sequence[Term]
     ) -> None:
         """Warn, once, if a term can flatten the potential."""
-        warning = dominance_warning(means, weights, terms, self._prefix) if means else None
+        warning = dominance_warning(means, weights, terms, self.option) if means else None
         if warning and not self._warned:
             self._warned = True
             self._warn(warning)

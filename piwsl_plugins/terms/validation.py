@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -15,7 +14,7 @@ import torch
 from ..labels.hessian_lookup import HessianLabels
 from ..options.settings import Settings
 from .host import Batch, Host, Output
-from .softening import ForceSlope, ForceSums, SofteningGuard, remedy
+from .softening import ForceSlope, ForceSums, SofteningGuard
 from .step import Step
 from .term_table import hessian_term
 
@@ -40,12 +39,7 @@ class Finding:
 
 
 class ValidationWatch:
-    """Collects from a validation, over all its batches and ranks, and judges at its end.
-
-    Attributes:
-        settings: those in force.
-        option: gives an option as the user writes it.
-    """
+    """Collects from a validation, over all its batches and ranks, and judges at its end."""
 
     def __init__(
         self,
@@ -53,7 +47,6 @@ class ValidationWatch:
         guarded: bool,
         labels: HessianLabels | None = None,
         pretrained: bool = False,
-        option: Callable[[str], str] = str,
     ) -> None:
         """
         Args:
@@ -61,9 +54,7 @@ class ValidationWatch:
             guarded: whether the force slope is watched.
             labels: Hessian labels of validation structures.
             pretrained: whether the model was trained before.
-            option: gives an option as the user writes it.
         """
-        self.settings, self.option = settings, option
         self._guard = SofteningGuard(pretrained) if guarded else None
         self._forces = ForceSums()
         self._seed = settings.run.seed or 0
@@ -91,22 +82,20 @@ class ValidationWatch:
         if self._term is not None:
             # always as in epoch 0: the same displacements in every validation
             step = Step(host, [self._term], batch, None, self._seed, 0, True, join=False)
-            error = step.finish(output)["piwsl_hessian_residual"].detach().double()
+            error = step.finish(output).residuals[self._term.name].detach().double()
             sums = torch.stack([error.square().sum(), error.new_tensor(error.numel())])
             self._squares = self._squares + sums.cpu()
 
     def take(self, device: torch.device | None = None) -> tuple[Finding, str | None]:
-        """What the validation found, and a warning, if there is reason for one; then start anew.
+        """What the validation found, and what is wrong with it, if anything; then start anew.
 
         Args:
             device: where ranks exchange tensors, if there are several; all must call this.
         """
-        slope = warning = rms = None
+        slope = problem = rms = None
         if self._guard is not None:
             slope = self._guard.slope(self._forces.take(device))
             problem = self._guard.judge(slope) if slope else None
-            if problem:
-                warning = f"PIWSL: {problem}. Remedy: {remedy(self.settings, self.option)}"
         if self._term is not None:
             sums, self._squares = self._squares, torch.zeros(2, dtype=torch.float64)
             if device is not None:
@@ -114,4 +103,4 @@ class ValidationWatch:
                 torch.distributed.all_reduce(sums)
             square, count = sums.tolist()
             rms = math.sqrt(square / count) if count else None
-        return Finding(slope, rms), warning
+        return Finding(slope, rms), problem

@@ -13,7 +13,7 @@ from mace.tools.torch_geometric.batch import Batch
 from piwsl_plugins.labels.hessian_labels import write_labels
 from piwsl_plugins.labels.hessian_lookup import HessianLabels
 from piwsl_plugins.mace.arguments import MaceSettings
-from piwsl_plugins.mace.data import Companions
+from piwsl_plugins.mace.companions import Companions, keep
 from piwsl_plugins.mace.loss import EnergyLoss, PIWSLLoss
 from piwsl_plugins.terms.pool import Pool
 
@@ -90,7 +90,7 @@ def gradient(model, data, case, n_ranks=1, distributed_model=None, rank=0):
     base = EnergyLoss() if energies else modules.WeightedEnergyForcesLoss(1.0, 10.0)
     optimizer = KeepGradients(model.parameters())
     data_loader = loader(data)
-    data_loader.piwsl_companions = companions(case, 2 // n_ranks, rank, n_ranks)
+    keep(data_loader, companions(case, 2 // n_ranks, rank, n_ranks))
     loss_fn = PIWSLLoss(base, settings.decided(not energies, 10.0))
     train_epoch(model, loss_fn, data_loader, optimizer, 1, distributed_model, rank)
     return {

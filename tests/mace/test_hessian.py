@@ -10,9 +10,9 @@ from mace import modules
 from piwsl_plugins.labels.hessian_labels import HessianLabel, read_labels, write_labels
 from piwsl_plugins.labels.hessian_lookup import HessianLabels
 from piwsl_plugins.mace.arguments import MaceSettings
-from piwsl_plugins.mace.data import Companions
+from piwsl_plugins.mace.companions import Companions
 from piwsl_plugins.mace.loss import PIWSLLoss
-from piwsl_plugins.mace.training import TrainingCalls
+from piwsl_plugins.terms.found import KEY
 
 from ..conformance import springs
 from .conftest import (
@@ -29,6 +29,7 @@ from .conftest import (
 )
 from .test_pool import bare
 from .test_trainer import entries, log
+from .test_training_step import training_calls
 
 BUNDLED = read_labels(DATA / "ethanol_gfn2_hessian.npz")
 
@@ -98,11 +99,11 @@ def test_errors_of_the_hessian_cost_what_errors_of_forces_do(base):
     loss = PIWSLLoss(BASE_LOSSES[base].double(), settings)
     batch = batch_of([atomic_data(atoms) for atoms in structures])
     model, companions = make_model(), Companions(labels=HessianLabels(labels))
-    with TrainingCalls(model, loss, 0, companions=companions):
+    with training_calls(model, loss, companions):
         output = model(batch.to_dict(), training=True, compute_stress=True)
         total = loss(ref=batch, pred=output)
     alone = BASE_LOSSES[base](batch, output)
-    errors = 0.05 * output["piwsl_hessian_residual"].reshape(-1, 3)
+    errors = 0.05 * output[KEY].residuals["hessian"].reshape(-1, 3)
     assert errors.abs().min() < 0.2 < errors.abs().max()
     wrong = output | {"energy": batch.energy, "forces": batch.forces + errors}
     expected = BASE_LOSSES[base](batch, wrong)

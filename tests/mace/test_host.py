@@ -24,7 +24,10 @@ class Framework:
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
 
     def batch(self, structures):
-        return batch_of([atomic_data(atoms) for atoms in structures]).to_dict()
+        return self.pooled(structures).to_dict()
+
+    def pooled(self, structures):
+        return batch_of([atomic_data(atoms) for atoms in structures])
 
     def call(self, batch, forces):
         inputs = dict(batch) if forces else without_forces(batch)

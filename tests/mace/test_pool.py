@@ -8,10 +8,11 @@ import torch
 from mace import modules
 from mace.tools.torch_geometric.batch import Batch
 
-from piwsl_plugins.mace.data import Companions
+from piwsl_plugins.mace.companions import Companions
 from piwsl_plugins.mace.loss import PIWSLLoss
 from piwsl_plugins.mace.pool import warn_of_weights
-from piwsl_plugins.mace.training import TrainingCalls
+from piwsl_plugins.mace.training import moments_of
+from piwsl_plugins.terms.found import KEY
 from piwsl_plugins.terms.pool import Pool, choose
 
 from .conftest import (
@@ -26,7 +27,7 @@ from .conftest import (
 )
 from .test_energies_alone import LOSSES
 from .test_trainer import entries, log, write_hdf5, write_lmdb
-from .test_training_step import settings_for
+from .test_training_step import settings_for, training_calls
 
 
 def bare(atoms):
@@ -52,12 +53,12 @@ def test_steps_go_through_the_pool_in_the_order_of_the_core(one_step, monkeypatc
     settings = settings_for(pitc_weight=0.0, pool_file="given")
     loss_fn = PIWSLLoss(modules.WeightedEnergyForcesLoss(1.0, 1.0), settings)
     batch = batch_of(dataset[:1]).to_dict()
-    with TrainingCalls(model, loss_fn, 7, 7, Companions(pool=pool), one_step):
+    with training_calls(model, loss_fn, Companions(pool=pool), moments_of(7, 7, one_step)):
         for number in range(7, 10):
             output = model(dict(batch), training=True)
             chosen = choose(7 if one_step else number, 5, 2, 3)
             expected = torch.cat([dataset[index]["positions"] for index in chosen])
-            assert torch.equal(output["piwsl_pool_labels"]["positions"], expected)
+            assert torch.equal(output[KEY].pool_labels["positions"], expected)
 
 
 def test_a_supervised_pool_in_a_run(tmp_path, files, pool):

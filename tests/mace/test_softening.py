@@ -9,13 +9,15 @@ from mace.calculators import MACECalculator
 from mace.tools import evaluate
 
 from piwsl_plugins.mace.arguments import MaceSettings
+from piwsl_plugins.mace.companions import Companions
 from piwsl_plugins.mace.loss import PIWSLLoss
-from piwsl_plugins.mace.training import Validation
+from piwsl_plugins.mace.reporting import Reporting
 from piwsl_plugins.terms.validation import ValidationWatch
 
 from .conftest import atomic_data, frames, loader, make_model, train, write_files
 from .test_energies_alone import without_forces
-from .test_trainer import entries, log
+from .test_trainer import entries as entries_of
+from .test_trainer import log
 from .two_ranks import on_two_ranks
 
 HEADS = ["pt_head", "Default"]
@@ -27,12 +29,13 @@ class KeepEntries(list):
     log = list.append
 
 
-def watched(n_loaders=1):
-    loss = PIWSLLoss(modules.WeightedEnergyForcesLoss(1.0, 1.0), MaceSettings())
+def watched(n_loaders=1, stage_two=False):
+    """A loss whose validations are watched, and the lines of the results file."""
+    base, settings = modules.WeightedEnergyForcesLoss(1.0, 1.0), MaceSettings().decided(True, 1.0)
+    loss, entries = PIWSLLoss(base, settings, stage_two=stage_two), KeepEntries()
     watch = ValidationWatch(loss.settings, True)
-    loss.watch = Validation(watch, loss.settings.mace.heads, n_loaders, KeepEntries())
-    loss.entries = loss.watch._logger
-    return loss
+    loss.begin(Companions(), watch, Reporting(logger=entries, n_loaders=n_loaders))
+    return loss, entries
 
 
 def validate(model, loss, structures, batch_size=3):
@@ -62,13 +65,13 @@ def soften(model, factor):
 
 
 def test_half_the_energy_has_half_the_slope():
-    model, loss = make_model(), watched()
+    model, (loss, entries) = make_model(), watched()
     structures = labelled_by(model)
     validate(model, loss, structures)
     soften(model, 0.5)
-    loss.watch.epoch = 0
+    loss.reporting.begin_epoch(0)
     validate(model, loss, structures)
-    first, second = loss.entries
+    first, second = entries
     assert first["force_slope"] == pytest.approx(1.0, abs=1e-10)
     assert second["force_slope"] == pytest.approx(0.5, abs=1e-10)
     assert (first["epoch"], second["epoch"]) == (None, 0)
@@ -76,21 +79,21 @@ def test_half_the_energy_has_half_the_slope():
 
 
 def test_without_labels_it_is_relative_to_the_first_validation():
-    model, loss = make_model(), watched()
+    model, (loss, entries) = make_model(), watched()
     structures = labelled_by(model, labels=False)
     validate(model, loss, structures)
     soften(model, 0.5)
     validate(model, loss, structures)
-    found = [(entry["force_slope"], entry["against_labels"]) for entry in loss.entries]
+    found = [(entry["force_slope"], entry["against_labels"]) for entry in entries]
     assert found == [(1.0, 0), (pytest.approx(0.5, abs=1e-10), 0)]
 
 
 def test_mixed_labels_use_those_that_exist():
-    model, loss = make_model(), watched()
+    model, (loss, entries) = make_model(), watched()
     with_labels, without = labelled_by(model), labelled_by(model, labels=False)
     soften(model, 0.5)
     validate(model, loss, with_labels[:3] + without[3:])
-    assert loss.entries[0]["force_slope"] == pytest.approx(0.5, abs=1e-10)
+    assert entries[0]["force_slope"] == pytest.approx(0.5, abs=1e-10)
 
 
 def test_heads_are_judged_together_without_the_replay_head():
@@ -105,26 +108,26 @@ def test_heads_are_judged_together_without_the_replay_head():
     second = torch.cat([data.forces for data in structures[2::3]])
     with torch.no_grad():
         model.scale_shift.scale *= torch.tensor([0.1, 1.0, 0.5])
-    loss = watched(n_loaders=3)
+    loss, entries = watched(n_loaders=3)
     for start in range(3):
-        assert loss.entries == []
+        assert entries == []
         validate(model, loss, structures[start::3])
     expected = 1.0 - 0.5 * second.square().sum() / forces.square().sum()
-    assert loss.entries[0]["force_slope"] == pytest.approx(expected.item(), abs=1e-10)
+    assert entries[0]["force_slope"] == pytest.approx(expected.item(), abs=1e-10)
 
 
 def test_a_model_from_scratch_is_judged_once_it_has_been_right(caplog):
-    model, loss = make_model(), watched()
+    model, (loss, _) = make_model(), watched()
     structures = labelled_by(model)
     for epoch, factor in enumerate((0.1, 9.5, 0.9)):
         soften(model, factor)
-        loss.watch.epoch = epoch
+        loss.reporting.begin_epoch(epoch)
         validate(model, loss, structures)
         assert ("gets too soft" in caplog.text) == (epoch == 2)
 
 
 def on_rank(rank):
-    model, loss = make_model(), watched()
+    model, (loss, entries) = make_model(), watched()
     structures = labelled_by(model)
     mine = structures[:3] if rank == 0 else structures[3:]
     wrapped = torch.nn.parallel.DistributedDataParallel(model)
@@ -132,9 +135,9 @@ def on_rank(rank):
     # too soft for the labels of rank 1 alone: each rank by itself would see another slope
     for data in mine:
         data.forces = data.forces * (1.0 + rank)
-    loss.watch.epoch = 0
+    loss.reporting.begin_epoch(0)
     validate(wrapped, loss, mine)
-    return loss.entries[-1]["force_slope"]
+    return entries[-1]["force_slope"]
 
 
 def test_all_ranks_see_one_slope(tmp_path):
@@ -157,7 +160,7 @@ def test_the_logged_slope_is_the_regression_on_the_labels(tmp_path, files):
         predicted.append(atoms.get_forces().ravel())
     labels, predicted = np.concatenate(labels), np.concatenate(predicted)
     expected = np.linalg.lstsq(labels[:, None], predicted, rcond=None)[0][0]
-    initial, last = entries(tmp_path, "piwsl_validation")
+    initial, last = entries_of(tmp_path, "piwsl_validation")
     assert last["force_slope"] == pytest.approx(expected, rel=1e-9)
     assert initial["epoch"] is None
     assert f"Epoch 0: PIWSL: force slope {expected:.3f} (against force labels)" in log(tmp_path)
@@ -190,19 +193,18 @@ def test_warn_goes_on(pretrained, tmp_path, unlabelled):
         given = {"foundation_model": tmp_path / "first" / "run.model", "E0s": "foundation"}
     folder = tmp_path / "run"
     train(folder, unlabelled, **FLATTENING, **given, multiheads_finetuning=False)
-    slopes = [entry["force_slope"] for entry in entries(folder, "piwsl_validation")]
+    slopes = [entry["force_slope"] for entry in entries_of(folder, "piwsl_validation")]
     assert len(slopes) == 5
     assert slopes[-1] < 0.9
     assert log(folder).count("the potential gets too soft") == int(pretrained)
     assert log(folder).count("a smaller --piwsl_pitc_weight or --piwsl_max_displacement") == int(
         pretrained
     )
-    assert {entry["pitc_weight"] for entry in entries(folder, "piwsl")} == {1e6}
+    assert {entry["pitc_weight"] for entry in entries_of(folder, "piwsl")} == {1e6}
 
 
 def test_in_stage_two_the_remedy_is_its_own_option(caplog):
-    model, loss = make_model(), watched()
-    loss.is_stage_two = True
+    model, (loss, _) = make_model(), watched(stage_two=True)
     structures = labelled_by(model)
     for _ in range(2):
         validate(model, loss, structures)
@@ -215,4 +217,4 @@ def test_off_looks_at_nothing(tmp_path, files):
     train(tmp_path / "zero", files, max_num_epochs=1, piwsl_pitc_weight=0.0)
     for name in ("off", "zero"):
         assert "force slope" not in log(tmp_path / name)
-        assert entries(tmp_path / name, "piwsl_validation") == []
+        assert entries_of(tmp_path / name, "piwsl_validation") == []

@@ -4,7 +4,8 @@ The reference takes one structure at a time and writes base loss, pool and weigh
 are those of the conformance tests' reference.
 """
 
-import types
+import contextlib
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -16,15 +17,19 @@ from mace.data import AtomicData
 from piwsl_plugins.labels.hessian_labels import HessianLabel
 from piwsl_plugins.labels.hessian_lookup import HessianLabels
 from piwsl_plugins.mace.arguments import MaceSettings
-from piwsl_plugins.mace.data import Companions
+from piwsl_plugins.mace.companions import Companions
+from piwsl_plugins.mace.host import MACEHost
 from piwsl_plugins.mace.loss import EnergyLoss, PIWSLLoss
-from piwsl_plugins.mace.training import TrainingCalls
+from piwsl_plugins.mace.training import TrainingCalls, moments_of
 from piwsl_plugins.terms.displacements import draw, epoch_keys, geometry_keys
+from piwsl_plugins.terms.found import KEY
 
 from .. import conformance
 from ..conformance import EPOCH, SEED, Reference, labels_of, moved
-from .conftest import atomic_data, batch_of, frames, loader, make_model
+from .conftest import atomic_data, batch_of, frames, make_model
 from .test_host import Framework
+
+NOTHING = Companions()
 
 
 def settings_for(base_uses_forces=True, **options):
@@ -34,20 +39,30 @@ def settings_for(base_uses_forces=True, **options):
 
 def companions(labels=None, pool=None):
     """Labels, and structures that all go with each batch."""
-    whole = None if pool is None else next(iter(loader([atomic_data(a) for a in pool])))
+    whole = None if pool is None else batch_of([atomic_data(a) for a in pool])
     return Companions(
         None if labels is None else HessianLabels(labels),
-        whole and types.SimpleNamespace(batch=lambda number: whole),
+        None if whole is None else conformance.OneBatch(whole),
     )
 
 
+def training_calls(model, loss_fn, beside=None, moments=None):
+    """The hooks of an epoch, on the model inside the context."""
+    host, training = MACEHost(model, loss_fn.settings.mace.heads), loss_fn.begin(beside or NOTHING)
+    return TrainingCalls(host, training, moments or moments_of(EPOCH, 0), loss_fn.uses_forces)
+
+
 def step(model, structures, settings, base=None, beside=None, join=None):
-    """One training step as MACE's ``take_step`` takes it; returns loss, output and gradients."""
+    """One training step as MACE's ``take_step`` takes it; returns loss, found and gradients.
+
+    Args:
+        join: whether calls are shared, by default as the host says.
+    """
     base = base or modules.WeightedEnergyForcesLoss(energy_weight=3.0, forces_weight=10.0)
     loss_fn = PIWSLLoss(base, settings)
     batch = batch_of([a if isinstance(a, AtomicData) else atomic_data(a) for a in structures])
     model.zero_grad()
-    with TrainingCalls(model, loss_fn, EPOCH, companions=beside, join=join):
+    with training_calls(model, loss_fn, beside), shared_calls(join):
         output = model(
             batch.to_dict(),
             training=True,
@@ -57,7 +72,15 @@ def step(model, structures, settings, base=None, beside=None, join=None):
         )
         loss = loss_fn(pred=output, ref=batch)
         loss.backward()
-    return loss.detach(), output, gradients(model)
+    assert [key for key in output if key.startswith("piwsl")] == [KEY]
+    return loss.detach(), output[KEY], gradients(model)
+
+
+def shared_calls(join):
+    """Whether all calls are shared, or none, inside the context."""
+    if join is None:
+        return contextlib.nullcontext()
+    return mock.patch.object(MACEHost, "shares_calls", lambda *_: join)
 
 
 def gradients(model):
@@ -173,7 +196,7 @@ def test_residuals_agree_with_mace_calculator():
     model = make_model()
     calculator = MACECalculator(models=model, device="cpu", default_dtype="float64")
     structures = [atoms for atoms in mixed_structures() if len(atoms) > 1]
-    _, output, _ = step(model, structures, settings)
+    _, found, _ = step(model, structures, settings)
 
     def answer(displaced):
         displaced.calc = calculator
@@ -194,8 +217,8 @@ def test_residuals_agree_with_mace_calculator():
         pisc = displaced - (via - np.sum((delta - waypoint).numpy() * via_forces))
         # energies of some 100 eV in float64 leave 1e-13 eV
         for name, value in (("pitc", pitc), ("pisc", pisc)):
-            found = output[f"piwsl_{name}_residual"][index].item()
-            assert n * found == pytest.approx(value, rel=1e-10, abs=2e-12)
+            residual = found.residuals[name][index].item()
+            assert n * residual == pytest.approx(value, rel=1e-10, abs=2e-12)
 
 
 @pytest.mark.parametrize("kind", [modules.ScaleShiftMACE, modules.MACE])
@@ -203,19 +226,17 @@ def test_residuals_in_float32_survive_the_large_energies_of_dft(kind):
     """Total energies of 10⁵ eV have steps of 0.01 eV in float32; the residual is smaller."""
     atoms = frames("ethanol_gfn2_train", 3)
     settings = settings_for(pitc_weight=1.0, pisc_weight=1.0, max_displacement=0.005)
-    found = {}
+    sizes = {}
     for dtype in (torch.float64, torch.float32):
         torch.set_default_dtype(torch.float64)
         model = make_model(kind, atomic_energies=np.array([-1e3, -2e4, -4e4])).to(dtype)
         torch.set_default_dtype(dtype)
         try:
-            _, output, _ = step(model, atoms, settings)
+            _, found, _ = step(model, atoms, settings)
         finally:
             torch.set_default_dtype(torch.float64)
-        found[dtype] = torch.cat(
-            [9 * output["piwsl_pitc_residual"], 9 * output["piwsl_pisc_residual"]]
-        ).double()
-    exact, rounded = found[torch.float64], found[torch.float32]
+        sizes[dtype] = torch.cat([9 * found.residuals[name] for name in ("pitc", "pisc")]).double()
+    exact, rounded = sizes[torch.float64], sizes[torch.float32]
     assert exact.abs().max() < 0.01
     # the keys of the displacements are made from the rounded positions
     assert rounded.abs().mean() == pytest.approx(exact.abs().mean().item(), rel=0.5)
@@ -286,11 +307,11 @@ def test_a_pool_without_labels_adds_nothing_to_any_base_loss(base):
     model = make_model()
     batch = batch_of([atomic_data(atoms) for atoms in frames("periodic_gfn2_train", 2)])
     loss_fn = PIWSLLoss(base.double(), settings)
-    with TrainingCalls(model, loss_fn, EPOCH, companions=beside):
+    with training_calls(model, loss_fn, beside):
         output = model(batch.to_dict(), training=True, compute_stress=True, compute_virials=True)
     loss = loss_fn(pred=output, ref=batch)
     torch.testing.assert_close(loss, base.double()(pred=output, ref=batch), rtol=1e-14, atol=0)
-    assert loss_fn.log.statistics.means()["pool"] == 0.0
+    assert loss_fn.engine.log.statistics.means()["pool"] == 0.0
 
 
 def test_config_weights_scale_the_terms():
@@ -316,8 +337,8 @@ def test_heads_without_terms_are_left_out():
 
     def count(**options):
         settings = settings_for(pitc_weight=1.0, **HESSIAN, **options)
-        _, output, _ = step(model, structures, settings, beside=beside)
-        return output["piwsl_pitc"].shape[0], output["piwsl_hessian"].shape[0]
+        _, found, _ = step(model, structures, settings, beside=beside)
+        return found.penalties["pitc"].shape[0], found.penalties["hessian"].shape[0]
 
     assert count() == (3, 3 * 27)
     assert count(heads=("second",)) == (1, 27)
@@ -329,10 +350,10 @@ def test_a_batch_without_any_structure_for_the_terms_has_the_base_loss():
     base = modules.WeightedEnergyForcesLoss(1.0, 1.0)
     model = make_model()
     settings = settings_for(pitc_weight=1.0, pisc_weight=1.0)
-    loss, output, _ = step(model, [atom], settings, base=base)
+    loss, found, _ = step(model, [atom], settings, base=base)
     expected, _, _ = step(model, [atom], settings_for(pitc_weight=0.0), base=base)
     assert torch.equal(loss, expected)
-    assert output["piwsl_pitc"].shape == (0,)
+    assert found.penalties["pitc"].shape == (0,)
 
 
 def test_only_the_training_call_is_displaced():
@@ -340,11 +361,11 @@ def test_only_the_training_call_is_displaced():
     batch = batch_of([atomic_data(frames("ethanol_gfn2_train", 1)[0])])
     for base in (modules.WeightedEnergyForcesLoss(1.0, 1.0), EnergyLoss()):
         loss_fn = PIWSLLoss(base, settings_for())
-        with TrainingCalls(model, loss_fn, EPOCH):
+        with training_calls(model, loss_fn):
             output = model(batch.to_dict(), training=False)
-            assert "piwsl_pitc" not in output
+            assert KEY not in output
             assert output["forces"].abs().max() > 0
-            assert "piwsl_pitc" in model(batch.to_dict(), training=True)
+            assert "pitc" in model(batch.to_dict(), training=True)[KEY].penalties
 
 
 def test_the_batch_is_left_as_it_was():
@@ -355,7 +376,7 @@ def test_the_batch_is_left_as_it_was():
     model = make_model()
     settings = settings_for(pisc_weight=1.0, **POOL)
     loss_fn = PIWSLLoss(modules.WeightedEnergyForcesLoss(1.0, 1.0), settings)
-    with TrainingCalls(model, loss_fn, EPOCH, companions=companions(pool=pool_structures())):
+    with training_calls(model, loss_fn, companions(pool=pool_structures())):
         model(batch.to_dict(), training=True)
     for key, value in batch.to_dict().items():
         assert torch.equal(value, before[key]), key
@@ -365,14 +386,13 @@ def test_the_batch_is_left_as_it_was():
 def test_what_has_not_been_read_is_not_left_out_silently(options):
     loss_fn = PIWSLLoss(modules.WeightedEnergyForcesLoss(1.0, 1.0), settings_for(**options))
     with pytest.raises(RuntimeError, match="have not been read"):
-        TrainingCalls(make_model(), loss_fn, EPOCH)
+        loss_fn.begin(NOTHING)
 
 
 def test_hooks_are_gone_after_the_epoch_even_if_it_fails():
     model = make_model()
     loss_fn = PIWSLLoss(modules.WeightedEnergyForcesLoss(1.0, 1.0), settings_for())
-    with pytest.raises(KeyError), TrainingCalls(model, loss_fn, EPOCH):
+    with pytest.raises(KeyError), training_calls(model, loss_fn):
         raise KeyError
     assert not model._forward_hooks
     assert not model._forward_pre_hooks
-    assert loss_fn.terms == ()

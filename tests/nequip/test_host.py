@@ -12,8 +12,8 @@ from nequip.model import NequIPGNNModel
 
 from piwsl_plugins.nequip import PIWSLLoss, host
 from piwsl_plugins.nequip.host import NequIPHost
-from piwsl_plugins.nequip.training import Moment, TrainingCalls
-from piwsl_plugins.terms.term_table import terms_of
+from piwsl_plugins.nequip.training import TrainingCalls
+from piwsl_plugins.terms.training import Moment, Training
 
 from ..conformance import HostConformance, mixed_structures, run_step, settings_for
 from . import reference
@@ -33,6 +33,8 @@ class NequIPFramework:
 
     def batch(self, structures):
         return reference.as_batch(structures, TYPE_NAMES, R_MAX)
+
+    pooled = batch
 
     def call(self, batch, forces):
         if forces:
@@ -97,7 +99,7 @@ def test_model_without_forces(compile_mode, monkeypatch):
     batch = reference.as_batch(mixed_structures()[:2], TYPE_NAMES, R_MAX)
     with pytest.raises(RuntimeError, match="do_derivatives: true"):
         NequIPHost(model).evaluate(batch, forces=True)
-    loss = PIWSLLoss()
-    TrainingCalls(model, loss, terms_of(loss.settings), 0, lambda: Moment(0, 1.0))
+    training = Training(PIWSLLoss().settings)
+    TrainingCalls(NequIPHost(model), training, lambda: Moment(0, 0, 0), True)
     with pytest.raises(RuntimeError, match="do_derivatives: true"):
         model(batch)

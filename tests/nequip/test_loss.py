@@ -23,9 +23,11 @@ from nequip.train import (
 
 from piwsl_plugins.errors import SettingsError
 from piwsl_plugins.nequip import PIWSLLoss, structures
-from piwsl_plugins.nequip.training import Moment, PIWSLCallback, TrainingCalls
-from piwsl_plugins.terms.step import POOL
-from piwsl_plugins.terms.term_table import terms_of
+from piwsl_plugins.nequip.epoch_log import training_log
+from piwsl_plugins.nequip.host import NequIPHost
+from piwsl_plugins.nequip.training import PIWSLCallback, TrainingCalls
+from piwsl_plugins.terms.found import KEY, Found
+from piwsl_plugins.terms.training import Moment, Training
 
 from . import reference
 from .conftest import NEQUIP_MODEL, TYPE_NAMES
@@ -45,12 +47,14 @@ def batch(mixed_frames):
 
 @pytest.fixture
 def attached(model):
-    """``attached(loss, moment)`` puts the hooks on the model."""
+    """``attached(loss, moment)`` puts the hooks on the model, as the callback does."""
     made = []
 
-    def attach(loss, moment=lambda: Moment(0, 1.0)):
-        terms = terms_of(loss.settings)
-        made.append(TrainingCalls(model, loss, terms, seed=0, moment=moment))
+    def attach(loss, moment=lambda: Moment(0, 0, 0)):
+        log = training_log(loss)
+        training = Training(loss.settings, seed=0, weights=loss.weights, log=log)
+        loss.begin(training)
+        made.append(TrainingCalls(NequIPHost(model), training, moment, loss.base_uses_forces))
         return made[-1]
 
     yield attach
@@ -106,15 +110,15 @@ def test_per_type_forces():
 
 
 def test_schedule_factor_scales_the_terms_only(model, batch, attached):
-    loss = PIWSLLoss(pitc_weight=5.0)
-    factor = 0.25
-    attached(loss, lambda: Moment(0, factor))
+    loss = PIWSLLoss(pitc_weight=5.0, ramp_epochs=3, interval=2)
+    factor, step = 0.25, 0
+    attached(loss, lambda: Moment(0, step, step))
     values = loss(model(batch.copy()), batch)
     expected = 0.5 * values["per_atom_energy_mse"] + 0.5 * values["forces_mse"]
     assert torch.equal(values["weighted_sum"], expected + values["pitc"] * (2.5 * factor))
     assert values["pitc"] > 0
     # an epoch's mean weighs the terms with the mean factor
-    factor = 0.0
+    step = 1
     without = loss(model(batch.copy()), batch)
     assert torch.equal(without["weighted_sum"], expected)
     assert without["pitc"] == 0
@@ -129,6 +133,7 @@ def test_nothing_is_displaced_outside_training(model, batch, attached):
     model.eval()
     assert not any(key.startswith("piwsl") for key in model(batch.copy()))
     model.train()
+    assert [key for key in model(batch.copy()) if key.startswith("piwsl")] == [KEY]
     calls.moment = lambda: None  # Lightning is validating or testing
     assert not any(key.startswith("piwsl") for key in model(batch.copy()))
 
@@ -151,7 +156,8 @@ def test_model_without_forces(batch):
     config = copy.deepcopy(NEQUIP_MODEL)
     config.pop("_target_")
     model, loss = NequIPGNNModel(**config, do_derivatives=False), PIWSLLoss()
-    TrainingCalls(model, loss, terms_of(loss.settings), 0, lambda: Moment(0, 1.0))
+    training = Training(loss.settings)
+    TrainingCalls(NequIPHost(model), training, lambda: Moment(0, 0, 0), True)
     with pytest.raises(RuntimeError, match="do_derivatives: true"):
         model(batch)
 
@@ -196,13 +202,13 @@ def test_a_term_without_a_coefficient_is_not_evaluated(model, batch, attached):
     loss = PIWSLLoss(pitc_weight=1.0, pisc_weight=1.0)
     attached(loss)
     loss.set_coeffs({"per_atom_energy_mse": 1.0, "pisc": 1.0})
-    output = model(batch)
-    assert "piwsl_pitc" not in output and len(output["piwsl_pisc"]) == 3
+    penalties = model(batch)[KEY].penalties
+    assert "pitc" not in penalties and len(penalties["pisc"]) == 3
 
 
 def test_checkpoints_hold_the_coefficients_without_the_schedules_factor(model, batch, attached):
-    loss = PIWSLLoss(pitc_weight=1.0)
-    attached(loss, lambda: Moment(0, 0.1))
+    loss = PIWSLLoss(pitc_weight=1.0, ramp_epochs=9)
+    attached(loss)
     loss(model(batch.copy()), batch)
     assert loss.entries["pitc"].coeff == pytest.approx(0.05)
     assert loss.get_extra_state()["coeff_dict"]["pitc"] == 0.5
@@ -279,8 +285,9 @@ def test_loss_of_the_pool_by_types_without_absent_labels():
     labels["forces"][2:] = 1.0
     preds = {
         "total_energy": energy,
-        POOL: {**same, "total_energy": energy, "forces": forces},
-        structures.POOL_LABELS: labels,
+        KEY: Found(
+            None, pool={**same, "total_energy": energy, "forces": forces}, pool_labels=labels
+        ),
     }
     value = loss["pool"](preds, {})
     of_h, of_o = ((forces[rows] - 1.0).square().mean() for rows in (slice(2, 4), slice(4, 5)))
@@ -314,7 +321,7 @@ def test_loss_of_the_pool_is_that_of_a_batch(metric, per_type):
     """Metrics that read whole vectors, too; an atom without a component of its label is none."""
     torch.manual_seed(0)
     loss = with_metric(metric, per_type=per_type)
-    loss.factor, n = 1.0, 20
+    n = 20
     same = {
         "num_atoms": torch.tensor([n]),
         "batch": torch.zeros(n, dtype=torch.long),
@@ -333,8 +340,9 @@ def test_loss_of_the_pool_is_that_of_a_batch(metric, per_type):
     pool = {**more, "forces": torch.cat([preds["forces"], torch.zeros(1, 3)])}
     of_pool = {**more, "forces": torch.cat([labels, unknown])}
     of_pool[structures.WEIGHT] = torch.ones(1, 1)
-    preds = {**preds, POOL: pool, structures.POOL_LABELS: of_pool}
-    values = loss(preds, {**same, "forces": labels})
+    loss.begin(Training(loss.settings, pool=[], weights=loss.weights))
+    found = Found(preds, pool=pool, pool_labels=of_pool, weights=loss.weights())
+    values = loss(found.in_output(), {**same, "forces": labels})
     torch.testing.assert_close(values["pool"], 0.5 * values["forces"], rtol=1e-12, atol=0.0)
     assert values["pool"] > 0
 

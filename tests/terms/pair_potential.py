@@ -118,6 +118,11 @@ class PairHost:
     def displaced(self, batch: Batch, positions: Tensor, edges: Edges) -> Batch:
         return batch | {"positions": positions, "edges": edges.index(), "shifts": edges.shifts()}
 
+    def beside(self, batch: Batch, loaded: Batch) -> tuple[Batch, Batch]:
+        device = batch["positions"].device
+        moved = {key: value.to(device) for key, value in loaded.items()}
+        return moved, moved
+
     @staticmethod
     def join(batches: Sequence[Batch]) -> Batch:
         starts = np.cumsum([0, *(len(batch["positions"]) for batch in batches)])

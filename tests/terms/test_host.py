@@ -20,6 +20,8 @@ class PairFramework:
     def batch(self, structures):
         return pair_potential.batch_of(structures)
 
+    pooled = batch
+
     def call(self, batch, forces):
         return self.model(batch, forces)
 

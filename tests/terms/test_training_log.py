@@ -67,6 +67,8 @@ def test_the_first_step_shows_residuals_beside_the_energy_error():
     ],
 )
 def test_only_a_term_that_flattens_the_potential_is_warned_of(means, remedy):
-    warning = dominance_warning(means, weights_of(SETTINGS) | {"pitc": 0.4}, TERMS, "--piwsl_")
+    warning = dominance_warning(
+        means, weights_of(SETTINGS) | {"pitc": 0.4}, TERMS, "--piwsl_{}".format
+    )
     assert (warning is None) == (remedy is None)
     assert remedy is None or remedy in warning
