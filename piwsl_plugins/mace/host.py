@@ -63,7 +63,7 @@ class MACEHost:
 
     def __init__(
         self,
-        model: torch.nn.Module,
+        model: Any,
         heads: Sequence[str] | None = None,
         lists: NeighbourLists | None = None,
     ) -> None:
@@ -74,24 +74,29 @@ class MACEHost:
             lists: neighbour lists that are kept for longer than this object.
         """
         self.model = model
-        self.lists = lists or NeighbourLists(structures.search, float(model.r_max))
+        self.lists = lists or NeighbourLists(structures.search, float(self.model.r_max))
         names = list(getattr(model, "heads", None) or ["Default"])
         chosen = [names.index(name) for name in carrying_heads(heads, names)]
         everything = set(chosen) == set(range(len(names)))
-        self.description = Describe(model.atomic_numbers.tolist(), None if everything else chosen)
+        self.description = Describe(
+            self.model.atomic_numbers.tolist(), None if everything else chosen
+        )
 
     def describe(self, batch: Batch) -> Structures:
         """What the core needs to know of a batch."""
-        return batch.get(STRUCTURES) or self.description(batch)
+        known: Structures | None = batch.get(STRUCTURES)
+        return known or self.description(batch)
 
     def weight(self, batch: Batch) -> Tensor:
         """The structures' weights."""
-        return batch["weight"]
+        weight: Tensor = batch["weight"]
+        return weight
 
     def force_labels(self, batch: Batch) -> Tensor:
         """Forces, NaN where MACE has put zeros for missing ones."""
         unknown = (batch["forces_weight"] == 0)[batch["batch"]].unsqueeze(-1)
-        return batch["forces"].masked_fill(unknown, torch.nan)
+        forces: Tensor = batch["forces"]
+        return forces.masked_fill(unknown, torch.nan)
 
     def select(self, batch: Batch, keep: NDArray[np.bool_], sizes: list[int]) -> Batch:
         """The structures with ``keep``, without edges."""
@@ -153,8 +158,11 @@ def varying_energy(model: torch.nn.Module, output: dict[str, Any]) -> Tensor:
     In float32 the total energy of a DFT data set (thousands of eV) has no digits left for a
     residual of some meV. Models of other types give the total energy.
     """
+    energy: Tensor
     if output.get("contributions") is not None:  # MACE, EnergyDipolesMACE: E0 comes first
-        return output["contributions"][:, 1:].sum(dim=-1)
-    if type(model).__name__ == "ScaleShiftMACE":
-        return output["interaction_energy"]
-    return output["energy"]
+        energy = output["contributions"][:, 1:].sum(dim=-1)
+    elif type(model).__name__ == "ScaleShiftMACE":
+        energy = output["interaction_energy"]
+    else:
+        energy = output["energy"]
+    return energy

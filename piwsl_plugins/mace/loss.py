@@ -72,7 +72,8 @@ def is_given(data: Any, name: str) -> Tensor:
         atoms = filled.any(dim=-1)
         filled = torch.zeros_like(data["weight"], dtype=torch.long)
         filled = filled.index_add(0, data["batch"], atoms.long())
-    return has_label(data, name) | (filled.reshape(len(data["weight"]), -1) > 0).any(dim=-1)
+    some: Tensor = (filled.reshape(len(data["weight"]), -1) > 0).any(dim=-1)
+    return has_label(data, name) | some
 
 
 def where_labelled(

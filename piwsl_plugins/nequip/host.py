@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from nequip.data import AtomicDataDict
 from numpy.typing import NDArray
 from torch import Tensor
@@ -60,32 +59,34 @@ class Describe:
 class NequIPHost:
     """A model in training; its batches are NequIP's (:mod:`piwsl_plugins.nequip.structures`)."""
 
-    def __init__(self, model: torch.nn.Module, levels: Chosen | None = None) -> None:
+    def __init__(self, model: Any, levels: Chosen | None = None) -> None:
         """
         Args:
             model: NequIP's ``GraphModel`` or ``CompileGraphModel``.
             levels: of theory, those whose structures carry terms; None for all.
         """
         self.model = model
-        self.lists = NeighbourLists(structures.search, float(model.metadata["r_max"]))
-        self.description = Describe(model.type_names, levels)
-        self._compiled_without_forces: tuple[dict] = ({},)
+        self.lists = NeighbourLists(structures.search, float(self.model.metadata["r_max"]))
+        self.description = Describe(self.model.type_names, levels)
+        self._compiled_without_forces: tuple[dict[Any, Any]] = ({},)
 
     def describe(self, batch: AtomicDataDict.Type) -> Structures:
         """Part of :class:`piwsl_plugins.terms.host.Host`, as are all that have no other text."""
-        return batch.get(STRUCTURES) or self.description(batch)
+        known: Structures | None = batch.get(STRUCTURES)
+        return known or self.description(batch)
 
     def weight(self, batch: AtomicDataDict.Type) -> Tensor:
         """Likewise."""
-        weight = batch.get(structures.WEIGHT)
+        weight: Tensor | None = batch.get(structures.WEIGHT)
         if weight is not None:
             return weight.view(-1)
-        n_structures = len(batch[AtomicDataDict.NUM_NODES_KEY])
-        return batch[AtomicDataDict.POSITIONS_KEY].new_ones(n_structures)
+        positions: Tensor = batch[AtomicDataDict.POSITIONS_KEY]
+        return positions.new_ones(len(batch[AtomicDataDict.NUM_NODES_KEY]))
 
     def force_labels(self, batch: AtomicDataDict.Type) -> Tensor | None:
         """Likewise."""
-        return batch.get(AtomicDataDict.FORCE_KEY)
+        labels: Tensor | None = batch.get(AtomicDataDict.FORCE_KEY)
+        return labels
 
     def select(
         self, batch: AtomicDataDict.Type, keep: NDArray[np.bool_], sizes: list[int]

@@ -26,7 +26,7 @@ logger = RankedLogger(__name__, rank_zero_only=True)
 _ENERGIES = (AtomicDataDict.TOTAL_ENERGY_KEY, AtomicDataDict.PER_ATOM_ENERGY_KEY)
 
 
-class PIWSLLoss(MetricsManager):
+class PIWSLLoss(MetricsManager):  # type: ignore[misc]
     """NequIP's supervised losses plus PITC and PISC (arXiv 2408.05215), Hessian labels, a pool.
 
     In a config:
@@ -217,8 +217,10 @@ class PIWSLLoss(MetricsManager):
         Raises:
             RuntimeError: if nothing is attached to the model.
         """
+        values: dict[str, Tensor]
         if not self.is_on:
-            return super().forward(preds, target, prefix, suffix)
+            values = super().forward(preds, target, prefix, suffix)
+            return values
         if self.engine is None:
             raise RuntimeError(
                 "the PIWSL loss is used, but no displaced structures are evaluated. It is a loss "
@@ -254,7 +256,7 @@ class PIWSLLoss(MetricsManager):
         """The epoch's means; the weighted sum has the mean of the schedule's factor."""
         if self._n_steps:
             self._scale_terms(self._factor_sum / self._n_steps)
-        means = super().compute(prefix, suffix)
+        means: dict[str, Tensor] = super().compute(prefix, suffix)
         self.end_step()
         return means
 

@@ -26,6 +26,9 @@ class TermMean(Metric):
         term: its name.
     """
 
+    sum: Tensor
+    count: Tensor
+
     def __init__(self, term: str, **keywords: Any) -> None:
         super().__init__(**keywords)
         self.term = term
@@ -49,7 +52,8 @@ class TermMean(Metric):
 
     def compute(self) -> Tensor:
         """The mean, a scalar, in the unit of the penalties."""
-        return self.sum / self.count.clamp(min=1.0)
+        mean: Tensor = self.sum / self.count.clamp(min=1.0)
+        return mean
 
 
 class PoolError(torch.nn.Module):
@@ -89,7 +93,7 @@ class PoolError(torch.nn.Module):
             preds: the model's output, with what was found in the step.
             target: not used.
         """
-        zero = 0.0 * preds["total_energy"].sum()
+        zero: Tensor = 0.0 * preds["total_energy"].sum()
         found: Found | None = preds.get(KEY)
         if found is None or found.pool is None:
             return zero
@@ -100,7 +104,8 @@ class PoolError(torch.nn.Module):
             if label not in labels:
                 absent = torch.full_like(predicted[field_of(entry.field)], torch.nan)
                 labels = {**labels, label: absent}
-            values[name] = self._errors(name, *entry.field(predicted, labels), labels)
+            read, wanted = entry.field(predicted, labels)
+            values[name] = self._errors(name, read, wanted, labels)
         return zero + self._weighted_sum(values)
 
     def _errors(
@@ -114,10 +119,11 @@ class PoolError(torch.nn.Module):
         scale = weight.sqrt().view(-1, *[1] * (predicted.dim() - 1))
         moved = wanted + scale * (predicted - wanted)
         known = ~wanted.reshape(len(wanted), -1).isnan().any(dim=-1)
+        metrics: Any = self.metrics[name]
         if not entry.per_type:
-            return [self.metrics[name](moved[known], wanted[known])]
+            return [metrics(moved[known], wanted[known])]
         values = []
-        for index, metric in enumerate(self.metrics[name]):
+        for index, metric in enumerate(metrics):
             of_type = (labels[AtomicDataDict.ATOM_TYPE_KEY].view(-1) == index) & known
             values.append(metric(moved[of_type], wanted[of_type]))
         return values
@@ -136,7 +142,7 @@ class PoolError(torch.nn.Module):
         """The weighted sum over the epoch, a scalar."""
         found = {}
         for name, metric in self.metrics.items():
-            of_types = metric if isinstance(metric, torch.nn.ModuleList) else [metric]
+            of_types: Any = metric if isinstance(metric, torch.nn.ModuleList) else [metric]
             found[name] = [one.compute() for one in of_types]
         return torch.as_tensor(self._weighted_sum(found))
 
@@ -160,17 +166,20 @@ def _metrics_in(module: torch.nn.Module) -> list[Metric]:
 def energy_error(preds: AtomicDataDict.Type, target: AtomicDataDict.Type) -> Tensor:
     """Errors of the energy per atom of the structures with an energy label, ``(n_labelled,)``."""
     if AtomicDataDict.TOTAL_ENERGY_KEY not in target:
-        return preds[AtomicDataDict.TOTAL_ENERGY_KEY].new_zeros(0)
+        nothing: Tensor = preds[AtomicDataDict.TOTAL_ENERGY_KEY].new_zeros(0)
+        return nothing
     found, wanted = (data[AtomicDataDict.TOTAL_ENERGY_KEY] for data in (preds, target))
-    error = (found - wanted).detach().view(-1) / target[AtomicDataDict.NUM_NODES_KEY]
+    error: Tensor = (found - wanted).detach().view(-1) / target[AtomicDataDict.NUM_NODES_KEY]
     return error[error.isfinite()]
 
 
 def field_of(field: Any) -> str | None:
     """The field of a model's output that a metric reads, by its ``field``; None for the whole."""
-    return getattr(field, "field", field)
+    name: str | None = getattr(field, "field", field)
+    return name
 
 
 def label_of(field: Any) -> str:
     """The label that a metric compares with, by its ``field``."""
-    return getattr(field, "target_field", field.field)
+    name: str = getattr(field, "target_field", field.field)
+    return name

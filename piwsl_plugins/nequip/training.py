@@ -118,9 +118,7 @@ class PIWSLCallback(Callback):
         with all_or_none():
             self._attach(trainer, pl_module, loss)
 
-    def _attach(
-        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, loss: PIWSLLoss
-    ) -> None:
+    def _attach(self, trainer: Any, pl_module: Any, loss: PIWSLLoss) -> None:
         from .data import check_datamodule, datasets_of, splits_read
         from .loss import labels_of, uses_forces
         from .notices import say_that_stress_is_left_out
@@ -166,7 +164,7 @@ class PIWSLCallback(Callback):
         if len(self._calls) == 1 and datamodule is not None:  # neighbour lists are of one cutoff
             self._loading.enter_context(described(datamodule, self._calls[0].host, training))
 
-    def _is_one_too_many(self, trainer: lightning.Trainer) -> bool:
+    def _is_one_too_many(self, trainer: Any) -> bool:
         """Whether another of these precedes, as the entry point's does one that a user lists."""
         same = [one for one in trainer.callbacks if isinstance(one, PIWSLCallback)]
         return bool(same) and same[0] is not self
@@ -217,8 +215,9 @@ class PIWSLCallback(Callback):
         batch_idx: int,
     ) -> None:
         """Give the loss its coefficients back."""
-        if self._calls:
-            pl_module.loss.end_step()
+        loss = _piwsl_loss(pl_module)
+        if self._calls and loss is not None:
+            loss.end_step()
 
     def on_validation_batch_end(
         self,
@@ -231,8 +230,10 @@ class PIWSLCallback(Callback):
     ) -> None:
         """Watch the forces."""
         if self._log is not None and not trainer.sanity_checking:
-            model = next(iter(pl_module.model.values()))  # with EMA's weights, if there are any
-            self._log.add_validation(model, outputs[f"val_{dataloader_idx}_output"], batch)
+            models: Any = pl_module.model  # with EMA's weights, if there are any
+            self._log.add_validation(
+                next(iter(models.values())), outputs[f"val_{dataloader_idx}_output"], batch
+            )
 
     def on_validation_epoch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
@@ -261,8 +262,9 @@ class PIWSLCallback(Callback):
         """Take everything off the model and the loss."""
         for calls in self._calls:
             calls.remove()
-        if self._calls:
-            pl_module.loss.end()
+        loss = _piwsl_loss(pl_module)
+        if self._calls and loss is not None:
+            loss.end()
         self._calls, self._log = [], None
         self._loading.close()
 

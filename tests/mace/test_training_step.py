@@ -13,20 +13,22 @@ import torch
 from mace import modules
 from mace.calculators import MACECalculator
 from mace.data import AtomicData
+from mace.tools.torch_geometric.batch import Batch
 
 from piwsl_plugins.labels.hessian_labels import HessianLabel
 from piwsl_plugins.labels.hessian_lookup import HessianLabels
 from piwsl_plugins.mace.arguments import MaceSettings
-from piwsl_plugins.mace.companions import Companions
+from piwsl_plugins.mace.companions import Companions, companions_of, keep
 from piwsl_plugins.mace.host import MACEHost
 from piwsl_plugins.mace.loss import EnergyLoss, PIWSLLoss
 from piwsl_plugins.mace.training import TrainingCalls, moments_of
 from piwsl_plugins.terms.displacements import draw, epoch_keys, geometry_keys
 from piwsl_plugins.terms.found import KEY
+from piwsl_plugins.terms.pool import Pool
 
 from .. import conformance
 from ..conformance import EPOCH, SEED, Reference, labels_of, moved
-from .conftest import atomic_data, batch_of, frames, make_model
+from .conftest import atomic_data, batch_of, frames, loader, make_model, train_epoch
 from .test_host import Framework
 
 NOTHING = Companions()
@@ -396,3 +398,28 @@ def test_hooks_are_gone_after_the_epoch_even_if_it_fails():
         raise KeyError
     assert not model._forward_hooks
     assert not model._forward_pre_hooks
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_an_epoch_leaves_loader_model_and_optimiser_as_it_found_them(fails, monkeypatch):
+    """No attribute of ours stays on what is MACE's, whether the epoch ends well or not."""
+    structures = frames("ethanol_gfn2_train", 4)
+    settings = settings_for(pitc_weight=1.0, **HESSIAN, **POOL)
+    pool = Pool([atomic_data(a) for a in pool_structures()], Batch.from_data_list, 2, seed=3)
+    model, data = make_model(), loader([atomic_data(a) for a in structures], 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-9)
+    theirs = [data, model, optimizer, *data.dataset, *model.modules()]
+    before = [dict(vars(one)) for one in theirs]
+    hooks = [(len(m._forward_hooks), len(m._forward_pre_hooks)) for m in model.modules()]
+    keep(data, Companions(HessianLabels(labels_of(structures[:2])), pool))
+    loss_fn = PIWSLLoss(modules.WeightedEnergyForcesLoss(1.0, 1.0), settings)
+    if fails:
+        monkeypatch.setattr(loss_fn.base_loss, "forward", None)
+    with pytest.raises(TypeError) if fails else contextlib.nullcontext():
+        train_epoch(model, loss_fn, data, optimizer, 0)
+    for one, old in zip(theirs, before):
+        assert vars(one).keys() == old.keys(), type(one)
+    assert data.collate_fn is before[0]["collate_fn"] and pool.collate_fn == Batch.from_data_list
+    assert hooks == [(len(m._forward_hooks), len(m._forward_pre_hooks)) for m in model.modules()]
+    assert companions_of(data).pool is pool
+    assert companions_of(loader(data.dataset)).pool is None

@@ -196,7 +196,7 @@ def test_neighbours_are_looked_for_where_data_is_loaded(
     options = {**POOL, **HESSIAN, "pitc_weight": pitc_weight}
     limits = {"max_epochs": 3, "limit_train_batches": 2}
     module, trainer, data = training(MODELS["nequip"], E_F, options, 3, n_workers, **limits)
-    make = data.train_dataloader
+    make, before = data.train_dataloader, vars(module.model["sole_model"]).copy()
     trainer.fit(module, datamodule=data)
     carrying = [atoms for atoms in [*frames, *pool] if len(atoms) > 1] if pitc_weight else labels
     searched = [positions.tobytes() for positions, *_ in searches]
@@ -205,4 +205,8 @@ def test_neighbours_are_looked_for_where_data_is_loaded(
     else:
         assert len(searched) == len(set(searched)) == len(carrying)
         assert len(described) == 3 * 2 * 2  # batches of training data and of the pool
-    assert data.train_dataloader == make  # as if we had not been there
+    # as if we had not been there
+    assert data.train_dataloader == make and "train_dataloader" not in vars(data)
+    model = module.model["sole_model"]
+    assert vars(model).keys() == before.keys() and module.loss.engine is None
+    assert not model._forward_hooks and not model._forward_pre_hooks
