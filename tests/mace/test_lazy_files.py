@@ -158,11 +158,24 @@ def test_a_lazily_read_pool_of_one_of_two_heads(write, tmp_path, two_heads):
 
 
 @pytest.mark.parametrize(("head", "write"), [("second", write_hdf5), ("first", write_lmdb)])
-def test_data_that_arrives_under_its_head(head, write, tmp_path, two_heads):
-    memory = train_heads(tmp_path / "memory", two_heads)
+def test_data_that_arrives_under_its_head(head, write, tmp_path, two_heads, capfd):
+    """... with its Hessian labels, which are of this head alone, and as held-out data."""
+    data_set = {"first": "ethanol_gfn2", "second": "ethanol_gfn1"}[head]
+    labels = [springs(atoms) for atoms in frames(f"{data_set}_train", 6)[2:]]
+    write_labels(tmp_path / "labels.npz", labels, "springs")
+    options = {"piwsl_heads": head, "piwsl_hessian_file": tmp_path / "labels.npz"}
+    memory = train_heads(tmp_path / "memory", two_heads, **options)
     for option in ("train_file", "valid_file"):
         two_heads[head][option] = str(write(tmp_path, Path(two_heads[head][option])))
-    assert_same_weights(train_heads(tmp_path / "run", two_heads), memory)
+    assert_same_weights(train_heads(tmp_path / "run", two_heads, **options), memory)
+    for name in ("memory", "run"):
+        assert "Hessian labels for 4 of 6 training structures; all 4 labels" in log(tmp_path / name)
+    pool = tmp_path / "pool.xyz"
+    ase.io.write(pool, frames(f"{data_set}_valid", 3)[2:])
+    with pytest.raises(SystemExit):
+        train_heads(tmp_path / "pool", two_heads, **options, piwsl_pool_file=pool)
+    held_out = f"is frame 2 (from 0) of {two_heads[head]['valid_file']} of head '{head}'"
+    assert held_out in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("option", ["train_file", "valid_file"])
