@@ -187,7 +187,8 @@ class _Group:
         which = columns >> 1
         turned = fractions.take(which, axis=1) - 0.25 * (columns & 1)
         coordinates: Array = np.cos((2.0 * np.pi) * turned)
-        return coordinates * radii.take(which % radii.shape[1], axis=1)
+        coordinates *= radii.take(which % radii.shape[1], axis=1)
+        return coordinates
 
     def _distances(self, structure: Structure, rows: list[int]) -> Array:
         """Largest difference of a coordinate from each of some structures, in Å."""

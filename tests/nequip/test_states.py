@@ -116,7 +116,7 @@ def test_a_run_without_tests_leaves_their_files_alone(content, frames):
         return trainer.global_step
 
     assert start(["train"]) == 1
-    with pytest.raises(DataError, match="test.xyz"):
+    with pytest.raises(DataError, match=r"test\.xyz"):
         start(["train", "test"])
 
 
