@@ -1,17 +1,21 @@
-"""How long ``mace_run_train`` takes to its first training step, with its own loss and with PIWSL.
+"""How long a training takes to its first step, with the framework's own loss and with PIWSL.
 
-    python benchmarks/startup.py [--frames 2000 20000] [--rounds 1] [--folder FOLDER]
+    python benchmarks/startup.py [--framework mace|nequip] [--frames 2000 20000] [--rounds 1]
+        [--folder FOLDER]
 
-The training data is an HDF5 file of so many rattled ethanols. PIWSL has a Hessian label for each of
-them and a pool of as many others, in HDF5 too. Every start is a process of its own with one thread;
-the two take turns, and printed are medians of its CPU time, which a shared machine disturbs less
-than wall time, with the ratio, and the largest memory. Nothing is given that would spare MACE its
-passes over the data (``--statistics_file``).
+The training data is a file of so many rattled ethanols: HDF5 for MACE, extended XYZ for NequIP.
+PIWSL is started without labels and pool, and with a Hessian label for each of them and a pool of as
+many others in a file of the same kind. Every start is a process of its own with one thread; the
+three are started at the same time, and printed are medians of their CPU time, which a shared
+machine disturbs less than wall time, with the ratio, and the largest memory. Nothing is given that
+would spare MACE its passes over the data (``--statistics_file``).
 """
 
 from __future__ import annotations
 
 import argparse
+import concurrent.futures
+import importlib
 import json
 import os
 import resource
@@ -22,51 +26,19 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import h5py
-import mace  # noqa: F401  sets a variable without which e3nn 0.4.4 does not load
 import numpy as np
 from ase.build import molecule
-from mace.data.utils import Configuration, save_configurations_as_HDF5
 
 from piwsl_plugins.labels.hessian_labels import HessianLabel, write_labels
 
 ETHANOL = molecule("CH3CH2OH")
 N_VALID = 100
-ARGUMENTS = {
-    "name": "startup",
-    "atomic_numbers": "[1, 6, 8]",
-    "E0s": "{1: -10.0, 6: -50.0, 8: -100.0}",
-    "hidden_irreps": "16x0e",
-    "batch_size": 10,
-    "max_num_epochs": 1,
-    "device": "cpu",
-}
 
 
 def positions(n: int, seed: int) -> np.ndarray:
     """Rattled ethanols, ``(n, 9, 3)`` in Å."""
     noise = np.random.default_rng(seed).normal(0.0, 0.05, (n, len(ETHANOL), 3))
     return ETHANOL.positions + noise
-
-
-def write_frames(path: Path, n: int, seed: int) -> None:
-    """An HDF5 file of MACE's; what is not labelled is in it as MACE's own program writes it."""
-    labels: dict[str, Any] = {"energy": 0.0, "forces": np.zeros((len(ETHANOL), 3))}
-    absent = dict.fromkeys(("stress", "virials", "dipole", "charges"))
-    frames = [
-        Configuration(
-            atomic_numbers=ETHANOL.numbers,
-            positions=one,
-            properties=labels | absent,
-            property_weights=dict.fromkeys(labels, 1.0) | dict.fromkeys(absent, 0.0),
-            cell=np.zeros((3, 3)),
-            pbc=(False, False, False),
-        )
-        for one in positions(n, seed)
-    ]
-    with h5py.File(path, "w") as file:
-        file.attrs["drop_last"] = False
-        save_configurations_as_HDF5(frames, 0, file)
 
 
 def springs(positions: np.ndarray) -> np.ndarray:
@@ -79,11 +51,11 @@ def springs(positions: np.ndarray) -> np.ndarray:
     return blocks.reshape(3 * n, 3 * n)
 
 
-def write_data(folder: Path, n: int) -> None:
+def write_data(framework: Any, folder: Path, n: int) -> None:
     """Training and validation data, pool and Hessian labels."""
-    write_frames(folder / "train.h5", n, seed=0)
-    write_frames(folder / "valid.h5", N_VALID, seed=1)
-    write_frames(folder / "pool.h5", n, seed=2)
+    for seed, (name, count) in enumerate({"train": n, "valid": N_VALID, "pool": n}.items()):
+        path = folder / f"{name}.{framework.ENDING}"
+        framework.write_frames(path, ETHANOL.numbers, positions(count, seed))
     labels = [
         HessianLabel(ETHANOL.numbers, one, np.zeros((3, 3)), np.zeros(3, bool), springs(one))
         for one in positions(n, seed=0)
@@ -91,13 +63,12 @@ def write_data(folder: Path, n: int) -> None:
     write_labels(folder / "labels.h5", labels, "springs")
 
 
-def start(folder: Path, options: dict[str, Any]) -> tuple[float, float]:
+def start(framework: Any, folder: Path, piwsl: dict[str, Path] | None) -> tuple[float, float]:
     """CPU seconds to the first step, and the largest memory until then in MiB."""
-    files = {"train_file": folder / "train.h5", "valid_file": folder / "valid.h5"}
-    arguments = [f"--{name}={value}" for name, value in {**ARGUMENTS, **files, **options}.items()]
     with tempfile.TemporaryDirectory() as run:
+        arguments = framework.command(folder, Path(run), piwsl)
         process = subprocess.run(
-            [sys.executable, __file__, "--start", *arguments, f"--work_dir={run}"],
+            [sys.executable, __file__, "--start", framework.NAME.lower(), *arguments],
             capture_output=True,
             text=True,
             check=False,
@@ -109,59 +80,70 @@ def start(folder: Path, options: dict[str, Any]) -> tuple[float, float]:
     return seconds, memory
 
 
-def run_to_first_step(arguments: list[str]) -> None:
-    """Be ``mace_run_train``, and end where its first step would be."""
-    from piwsl_plugins.mace import _hooks
+def stop(*args: Any, **keywords: Any) -> None:
+    """In the place of the first step."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    print(f"\n{json.dumps([used.ru_utime + used.ru_stime, used.ru_maxrss / 1024])}", flush=True)
+    os._exit(0)
 
-    if "--loss=piwsl" in arguments:
-        _hooks.activate()
-    from mace.cli.run_train import main
 
-    def stop(*args: Any, **keywords: Any) -> None:
-        used = resource.getrusage(resource.RUSAGE_SELF)
-        print(f"\n{json.dumps([used.ru_utime + used.ru_stime, used.ru_maxrss / 1024])}", flush=True)
-        os._exit(0)
+def module_of(framework: str) -> Any:
+    """A framework's part of this benchmark."""
+    return importlib.import_module(f"_startup_{framework}")
 
-    # mace.tools.train is the function of this name, too
-    sys.modules["mace.tools.train"].take_step = stop  # type: ignore[attr-defined]
-    sys.argv = ["mace_run_train", *arguments]
-    main()
+
+def measure(framework: Any, folder: Path, rounds: int) -> dict[str, list[tuple[float, float]]]:
+    """CPU seconds and largest memory of each kind of start, in rounds."""
+    files = {
+        "hessian_file": folder / "labels.h5",
+        "pool_file": folder / f"pool.{framework.ENDING}",
+    }
+    variants: dict[str, dict[str, Path] | None] = {
+        framework.NAME: None,
+        "PIWSL": {},
+        "PIWSL, labels and pool": files,
+    }
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in variants}
+    for _ in range(rounds):
+        with concurrent.futures.ThreadPoolExecutor() as side_by_side:
+            starts = [
+                side_by_side.submit(start, framework, folder, variant)
+                for variant in variants.values()
+            ]
+        for name, one in zip(variants, starts, strict=True):
+            found[name].append(one.result())
+    return found
 
 
 def main() -> None:
-    """Measure, and print a line for each number of frames."""
+    """Measure, and print a line for each kind of start and number of frames."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--framework", choices=["mace", "nequip"], default="mace")
     parser.add_argument("--frames", type=int, nargs="+", default=[2000, 20_000])
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--folder", type=Path, help="where data is made, and found if it is there")
     options = parser.parse_args()
+    framework = module_of(options.framework)
     with tempfile.TemporaryDirectory() as temporary:
         for n in options.frames:
-            folder = (options.folder or Path(temporary)) / str(n)
+            folder = ((options.folder or Path(temporary)) / options.framework / str(n)).absolute()
             if not (folder / "labels.h5").exists():
                 folder.mkdir(parents=True, exist_ok=True)
-                write_data(folder, n)
-            piwsl = {
-                "loss": "piwsl",
-                "piwsl_hessian_file": folder / "labels.h5",
-                "piwsl_pool_file": folder / "pool.h5",
-            }
-            variants = {"MACE": {"loss": "weighted"}, "PIWSL": piwsl}
-            found: dict[str, list[tuple[float, float]]] = {name: [] for name in variants}
-            for _ in range(options.rounds):
-                for name, variant in variants.items():
-                    found[name].append(start(folder, variant))
-            own, ours = (median(seconds for seconds, _ in found[name]) for name in variants)
-            memory = {name: max(peak for _, peak in starts) for name, starts in found.items()}
-            print(
-                f"{n} frames: MACE {own:.1f} s, PIWSL {ours:.1f} s, ratio {ours / own:.2f}; "
-                f"memory {memory['MACE']:.0f} and {memory['PIWSL']:.0f} MiB",
-                flush=True,
-            )
+                write_data(framework, folder, n)
+            found = measure(framework, folder, options.rounds)
+            own = median(seconds for seconds, _ in found[framework.NAME])
+            for name, starts in found.items():
+                seconds = median(seconds for seconds, _ in starts)
+                memory = max(peak for _, peak in starts)
+                print(
+                    f"{n} frames, {name}: {seconds:.1f} s, ratio {seconds / own:.2f}, "
+                    f"{memory:.0f} MiB",
+                    flush=True,
+                )
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--start"]:
-        run_to_first_step(sys.argv[2:])
+        module_of(sys.argv[2]).run_to_first_step(sys.argv[3:], stop)
     else:
         main()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,10 @@ N_SORTED = 8
 REACH, PERIODIC_REACH = 1.001, 4.4
 #: edge of a box, in reaches
 EDGE = 10.0
+#: structures that decide which coordinates these are, and that are sorted at a time
+N_DECIDING, BLOCK = 1024, 1024
+#: two at the same positions to this, in Å, need no comparison modulo vectors
+EXACT = 1e-5
 
 
 class StructureIndex:
@@ -57,23 +61,32 @@ class StructureIndex:
 
     def find(self, structure: Structure) -> int | None:
         """Number of the same structure, the nearest one if there are several; None if none is."""
-        for group in self._groups(structure):
-            for number in group.near(structure):
-                if not structure.difference(self._structures[number]):
-                    return number
-        return None
-
-    def _groups(self, structure: Structure) -> list[_Group]:
-        """Where it may be: modulo the cell, then as it stands.
-
-        Of atoms many cells away from the first one, small differences of the cell change the place
-        within it.
-        """
         elements = structure.numbers.tobytes()
         same = self._same.get(elements + structure.pbc.tobytes())
-        if same is None or not structure.pbc.any():
-            return [] if same is None else [same]
-        return [same, self._placed[elements]]
+        if same is None:
+            return None
+        if not structure.pbc.any():
+            return self._first(structure, same.near(structure))
+        # as it stands, which costs less, modulo the cell, and then, further apart, as it stands: of
+        # atoms many cells away from the first one, small differences of the cell change the place
+        # within it
+        placed = self._placed[elements].near(structure)
+        number = self._first(structure, placed)
+        if number is not None and self._distance(structure, number) <= EXACT:
+            return number
+        wrapped = self._first(structure, same.near(structure))
+        return number if wrapped is None else wrapped
+
+    def _first(self, structure: Structure, numbers: Iterable[int]) -> int | None:
+        """The first of some structures that is the same."""
+        for number in numbers:
+            if not structure.difference(self._structures[number]):
+                return number
+        return None
+
+    def _distance(self, structure: Structure, number: int) -> float:
+        """Largest difference of a coordinate from another structure, as they stand, in Å."""
+        return float(np.abs(self._structures[number].positions - structure.positions).max())
 
     def find_or_add(self, structure: Structure) -> tuple[int, bool]:
         """Number of the same structure, which is added if it is new, and whether it was."""
@@ -83,7 +96,9 @@ class StructureIndex:
     def near_misses(self, structure: Structure) -> dict[int, str]:
         """Structures with the same atoms at the same positions that are others, and why."""
         elements = structure.numbers.tobytes()
-        groups = (self._same.get(elements + structure.pbc.tobytes()), self._placed.get(elements))
+        groups = [self._placed.get(elements)]
+        if structure.pbc.any():
+            groups.insert(0, self._same.get(elements + structure.pbc.tobytes()))
         numbers = (n for group in groups if group is not None for n in group.near(structure))
         others = {n: self._structures[n] for n in numbers}
         reasons = {number: other.difference(structure) for number, other in others.items()}
@@ -117,7 +132,7 @@ class _Group:
     def near(self, structure: Structure) -> list[int]:
         """Numbers of structures at the same positions, the nearest ones first."""
         self._fill()
-        point = self._coordinates(structure, self._columns) / self._reach
+        point = self._coordinates([structure], self._columns)[0] / self._reach
         low = np.floor((point - 1.0) / EDGE).tolist()
         high = np.floor((point + 1.0) / EDGE).tolist()
         corners = [tuple(low)] if low == high else itertools.product(*map(set, zip(low, high)))
@@ -132,37 +147,48 @@ class _Group:
         """Put into boxes what has been added since the last time."""
         n = len(self._structures)
         if n > 2 * self._n_decided:
-            every = np.arange(self._coordinates(self._structures[0], None).size)
-            coordinates = np.stack([self._coordinates(one, every) for one in self._structures])
+            step = -(-n // N_DECIDING)
+            coordinates = self._coordinates(self._structures[::step], None)
             self._columns = np.argsort(-np.var(coordinates, axis=0), kind="stable")[:N_SORTED]
             self._boxes, self._n_boxed, self._n_decided = {}, 0, n
-        for row in range(self._n_boxed, n):
-            point = self._coordinates(self._structures[row], self._columns) / self._reach
-            self._boxes.setdefault(tuple(np.floor(point / EDGE).tolist()), []).append(row)
+        for first in range(self._n_boxed, n, BLOCK):
+            points = self._coordinates(self._structures[first : first + BLOCK], self._columns)
+            boxes = np.floor(points / (self._reach * EDGE)).tolist()
+            for row, box in enumerate(boxes, start=first):
+                self._boxes.setdefault(tuple(box), []).append(row)
         self._n_boxed = n
 
-    def _coordinates(self, structure: Structure, columns: NDArray[np.int64] | None) -> Array:
+    def _coordinates(
+        self, structures: Sequence[Structure], columns: NDArray[np.int64] | None
+    ) -> Array:
         """Numbers that hardly differ between two that are the same, in Å.
 
         In periodic directions they are those of points on circles, whose circumference is the
         distance of the cell's faces, so that they do not jump where an atom crosses a face.
 
         Args:
-            structure: any of these atoms.
+            structures: any of these atoms, all periodic in the same directions.
             columns: which of them; None for all.
+
+        Returns:
+            ``(n_structures, n_columns)``.
         """
-        positions = structure.positions
-        if not self._periodic or not structure.pbc.any():
-            flat = positions.reshape(-1)
-            return flat if columns is None else flat.take(columns)
-        inverse, radii = _reciprocal(structure.cell.tobytes(), structure.pbc.tobytes())
-        fractions = (positions @ inverse).reshape(-1)
+        n = len(structures)
+        positions = np.array([structure.positions for structure in structures])
+        if not self._periodic or not structures[0].pbc.any():
+            flat = positions.reshape(n, -1)
+            return flat if columns is None else flat.take(columns, axis=1)
+        found = [_reciprocal(one.cell.tobytes(), one.pbc.tobytes()) for one in structures]
+        inverse, radii = (np.array(each) for each in zip(*found))
+        fractions = (positions @ inverse).reshape(n, -1)
         if columns is None:
-            columns = np.arange(2 * fractions.size)
+            columns = np.arange(2 * fractions.shape[1])
         # cos, and a quarter of a turn away sin
         which = columns >> 1
-        turned = fractions.take(which) - 0.25 * (columns & 1)
-        return np.cos((2.0 * np.pi) * turned) * radii.take(which % len(radii))
+        turned = fractions.take(which, axis=1) - 0.25 * (columns & 1)
+        coordinates: Array = np.cos((2.0 * np.pi) * turned)
+        coordinates *= radii.take(which % radii.shape[1], axis=1)
+        return coordinates
 
     def _distances(self, structure: Structure, rows: list[int]) -> Array:
         """Largest difference of a coordinate from each of some structures, in Å."""

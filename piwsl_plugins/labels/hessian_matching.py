@@ -77,7 +77,8 @@ class _Matches:
     def __init__(self, labels: HessianLabels) -> None:
         self._index = labels.index
         self._used: Counter[int] = Counter()
-        self._near: dict[int, str] = {}
+        self._unmatched: list[Structure] = []
+        self._of_others: dict[int, str] = {}
 
     def count(self, structures: Iterable[Structure]) -> tuple[int, int]:
         """How many structures have a label, of how many."""
@@ -85,7 +86,7 @@ class _Matches:
         for structure in structures:
             number = self._index.find(structure)
             if number is None:
-                self._near = {**self._index.near_misses(structure), **self._near}
+                self._unmatched.append(structure)
             else:
                 self._used[number] += 1
                 n_found += 1
@@ -98,7 +99,7 @@ class _Matches:
             number = self._index.find(structure)
             if number is not None:
                 level = f" ({structure.level})" if structure.level else ""
-                self._near.setdefault(number, f"another level of theory{level}")
+                self._of_others.setdefault(number, f"another level of theory{level}")
 
     @property
     def used(self) -> str:
@@ -117,9 +118,13 @@ class _Matches:
 
     def near_misses(self, split: str) -> str:
         """The unused labels that have the geometry of a structure, in words."""
-        reasons = Counter(
-            reason for number, reason in self._near.items() if number not in self._used
-        )
+        n_unused = len(self._index) - len(self._used)
+        near: dict[int, str] = {}
+        for structure in self._unmatched if n_unused else ():
+            for number, reason in self._index.near_misses(structure).items():
+                near.setdefault(number, reason)
+        near = {**self._of_others, **near}
+        reasons = Counter(reason for number, reason in near.items() if number not in self._used)
         return "".join(
             f"; {n} {'labels have' if n > 1 else 'label has'} the geometry of a {split} frame, and "
             f"{reason}"

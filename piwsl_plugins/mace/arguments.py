@@ -236,7 +236,8 @@ def resolve(args: Namespace) -> list[tuple[str, int]]:
     from .labels import read_by
 
     read = read_by(args, settings.mace.base_loss)
-    _check_files(args.foundation_model, _data_given(args, heads), read)
+    keep = _compares_structures(args, settings)
+    _check_files(args.foundation_model, _data_given(args, heads), read, keep)
     store(args, settings)
     os.environ[_SELECTED] = ",".join(read)
     args.piwsl = True
@@ -304,7 +305,7 @@ def _data_given(args: Namespace, heads: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _check_files(
-    foundation_model: str | None, given: list[dict[str, Any]], read: Sequence[str]
+    foundation_model: str | None, given: list[dict[str, Any]], read: Sequence[str], keep: bool
 ) -> None:
     """Check a model, and data that is read in training; other data is checked where MACE reads it.
 
@@ -312,13 +313,16 @@ def _check_files(
         foundation_model: name or path of a model to begin with.
         given: arguments that name data, those of the run and of its heads.
         read: names of the labels that are used.
+        keep: whether structures will be compared, for which all are kept.
     """
     from mace.tools.scripts_utils import check_path_ase_read
 
-    from .files import HELD_OUT, TRAINING, check_foundation_model, check_lazy_file, data_files
+    from .files import HELD_OUT, TRAINING, check_foundation_model, data_files
+    from .tables import check_lazy_file, kept
 
     if foundation_model is not None:
         check_foundation_model(foundation_model)
+    kept()  # of a run before this one, which has not come to ask for it
     paths = [path for one in given for path in data_files(one, TRAINING + HELD_OUT)]
     with _before_maces_logger():
         for path in dict.fromkeys(paths):
@@ -327,7 +331,19 @@ def _check_files(
             except RuntimeError as error:  # a folder without files of structures
                 fail(f"{path}: {error}")
             if not read_by_ase:
-                check_lazy_file(path, read)
+                check_lazy_file(path, read, keep)
+
+
+def _compares_structures(args: Namespace, settings: MaceSettings) -> bool:
+    """Whether the data's structures will be looked for among those of labels or a pool."""
+    from ..terms.term_table import weights_of
+
+    stages = (settings, settings.stage_two()) if args.swa else (settings,)
+    with_labels = settings.hessian.hessian_valid_file is not None or any(
+        stage.hessian.hessian_weight for stage in stages
+    )
+    acts = settings.pool.pool_weight or any(map(weights_of, stages))
+    return bool(with_labels or (settings.pool.pool_file is not None and acts))
 
 
 @contextlib.contextmanager

@@ -25,7 +25,7 @@ from .host import REPLAY_HEAD, carrying_heads
 from .labels import read_by, weighed
 from .loss import has_label
 from .pool import PoolFile, keys_of
-from .sets import Sets, labels_in_validation
+from .sets import Sets
 
 
 def prepare(run: Callable[[], Any], given: dict[str, Any]) -> Any:
@@ -40,7 +40,8 @@ def prepare(run: Callable[[], Any], given: dict[str, Any]) -> Any:
     stages = (settings, settings.stage_two()) if args.swa else (settings,)
     _check_heads(settings, given["heads"])
     _check_force_labels(args, loader.dataset)
-    _check_validation(args, configs)
+    sets = Sets(configs)
+    _check_validation(args, configs, sets)
     heads = carrying_heads(settings.mace.heads, given["heads"])
     carrying = [config for config in configs if config.head_name in heads]
     others = [config for config in configs if config.head_name not in heads]
@@ -61,7 +62,6 @@ def prepare(run: Callable[[], Any], given: dict[str, Any]) -> Any:
         _check_levels(settings, heads, with_hessians)
         if with_pool or with_hessians or with_valid_hessians:
             _check_states(configs, settings.pool.pool_file)
-        sets = Sets(configs)
         if with_pool:
             of_pool = PoolFile(settings, given, heads[0], read_by(args, args.loss))
             in_pool = of_pool.entries
@@ -177,12 +177,12 @@ def _check_states(heads: Sequence[Any], pool_file: str | None) -> None:
             )
 
 
-def _check_validation(args: Namespace, heads: Sequence[Any]) -> None:
+def _check_validation(args: Namespace, heads: Sequence[Any], sets: Sets) -> None:
     """End the run if a validation set measures nothing: its first model would be the best."""
     stages = (weighed(args), weighed(args, stage_two=True)) if args.swa else (weighed(args),)
     for head in heads:
         for names in stages:
-            found = labels_in_validation(head, sorted(names))
+            found = sets.labels_in_validation(head, names)
             if not names or any(labels for labels in found):
                 continue
             paths = [head.valid_file] if isinstance(head.valid_file, str) else head.valid_file

@@ -131,25 +131,6 @@ def check_foundation_model(given: str) -> None:
         )
 
 
-def check_lazy_file(path: str, read: Sequence[str]) -> None:
-    """End the run if an HDF5 or LMDB file or folder holds what cannot be right.
-
-    MACE reads its structures one by one in training, so that they are looked at beforehand.
-
-    Args:
-        path: the file or folder, or LMDB files joined by colons.
-        read: names of the labels that are used.
-    """
-    missing = [part for part in parts_of_path(path) if not Path(part).exists()]
-    if missing:
-        arguments.fail(f"{path}: there is no {missing[0]}")
-    try:
-        for _ in checked(path, read, read, f"checking {path}"):
-            pass
-    except ValueError as error:
-        arguments.fail(f"{path}: {error}")
-
-
 def checked(
     path: str, read: Sequence[str], judged: Sequence[str], what: str
 ) -> Iterator[tuple[int, Any]]:
@@ -157,8 +138,8 @@ def checked(
 
     Args:
         path: the file or folder, or LMDB files joined by colons.
-        read: names of the labels that are wanted.
-        judged: of these, those that must be right.
+        read: names of the properties that are wanted.
+        judged: of these, the labels that must be right.
         what: happens to it, for the progress bar.
 
     Raises:

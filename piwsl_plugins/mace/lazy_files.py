@@ -35,8 +35,8 @@ _KINDS = {
 #: LMDB files that are open, by path
 _OPEN: WeakValueDictionary[str, Any] = WeakValueDictionary()
 _LMDB_KEYS = data.KeySpecification.from_defaults()
-#: what a structure is besides its atoms, as MACE's properties
-_STATE = ("total_charge", "total_spin")
+#: names of MACE's properties that are no labels, but tell structures apart
+STATE = ("total_charge", "total_spin")
 #: of the places of what HDF5 has read, in bytes
 KEPT = 3 * 2**20
 
@@ -167,10 +167,10 @@ class LazyFile:
         """
         Args:
             path: the file or folder, or LMDB files joined by colons.
-            read: names of the labels that are wanted.
+            read: names of the properties that are wanted.
         """
         self._parts = _parts_of(dataset_of(path, 0.0, None, ["Default"], "Default"))
-        self._names = (*_STATE, *read)
+        self._names = tuple(read)
 
     def __len__(self) -> int:
         return sum(map(len, self._parts))
@@ -179,7 +179,7 @@ class LazyFile:
         for part in self._parts:
             if isinstance(part, data.HDF5Dataset):
                 with _little_kept(part.file):
-                    yield from (_of_hdf5(part, index, self._names) for index in range(len(part)))
+                    yield from _all_of_hdf5(part, self._names)
             else:
                 yield from map(_of_atoms, map(part.AseDB.get_atoms, part.AseDB.ids))
 
@@ -201,9 +201,14 @@ def _little_kept(file: h5py.File) -> Iterator[None]:
         file.id.set_mdc_config(usual)
 
 
-def _of_hdf5(dataset: Any, index: int, names: Iterable[str]) -> Any:
-    batch, number = divmod(index, dataset.batch_size)
-    frame = h5g.open(dataset.file.id, f"config_batch_{batch}/config_{number}".encode())
+def _all_of_hdf5(dataset: Any, names: Sequence[str]) -> Iterator[Any]:
+    for first in range(0, len(dataset), dataset.batch_size):
+        batch = h5g.open(dataset.file.id, f"config_batch_{first // dataset.batch_size}".encode())
+        for number in range(min(dataset.batch_size, len(dataset) - first)):
+            yield _of_hdf5(h5g.open(batch, f"config_{number}".encode()), names)
+
+
+def _of_hdf5(frame: Any, names: Iterable[str]) -> Any:
     config = data.Configuration(_read(frame, "atomic_numbers"), _read(frame, "positions"), {}, {})
     config.pbc = _read(frame, "pbc")
     if np.any(config.pbc):  # else it means nothing

@@ -22,8 +22,8 @@ from ..terms.pool import Pool
 from . import files
 from .arguments import MaceSettings
 from .labels import labels_of
-from .lazy_files import dataset_of, disregard_missing
-from .sets import energy_of, entry_of
+from .lazy_files import STATE, dataset_of, disregard_missing
+from .tables import energy_of, entry_of
 
 #: by base loss of MACE 0.3.16 (mace/modules/loss.py): weights of structures that it ignores,
 #: "l1l2energyforces" in the forces alone
@@ -70,7 +70,8 @@ class PoolFile:
             self.entries = self._entries(every, read)
         else:
             try:
-                lazily = files.checked(self._path, read, judged, "looking through the pool")
+                names = (*STATE, *read)
+                lazily = files.checked(self._path, names, judged, "looking through the pool")
                 self.entries = self._entries(lazily, read)
             except ValueError as error:
                 if isinstance(error, SettingsError):

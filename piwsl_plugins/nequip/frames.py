@@ -75,7 +75,7 @@ def seen(raw: Fields, source: Any) -> Fields:
     Raises:
         DataError: naming a transform that fails on it.
     """
-    return transformed(raw, _needed(source))
+    return transformed(raw, needed(source))
 
 
 def transformed(frame: Fields, transforms: Iterable[Callable[[Fields], Fields]]) -> Fields:
@@ -109,8 +109,8 @@ def sources_of(dataset: Any) -> list[Any]:
     return [dataset]
 
 
-def _needed(source: Any) -> list[Any]:
-    """Transforms but for searches at the end; what follows a search may read its neighbours."""
+def needed(source: Any) -> list[Any]:
+    """The transforms of :func:`seen`; what follows a search may read its neighbours."""
     if not _reads_raw(source):
         return []
     transforms = list(source.transforms)

@@ -10,6 +10,7 @@ import ase
 import torch
 from nequip.data import AtomicDataDict, from_ase
 from nequip.data.dataset import HDF5Dataset, NequIPLMDBDataset, NPZDataset
+from omegaconf import OmegaConf
 
 from ..errors import SettingsError
 from ..frames.reading import check_exists, read_atoms
@@ -94,8 +95,13 @@ def _reading_of(kind: type | None, configs: Sequence[Mapping[str, Any]]) -> dict
         target = str(config.get("_target_")).rpartition(".")[2]
         if target == kind.__name__ if kind is not None else target not in known:
             names = ("key_mapping", "include_keys", "exclude_keys", "ase_args")
-            return {name: config[name] for name in names if config.get(name)}
+            return {name: _plain(config[name]) for name in names if config.get(name)}
     return {}
+
+
+def _plain(value: Any) -> Any:
+    """A value of a config, as which it is looked up faster for each frame."""
+    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
 
 
 def _from_ase(atoms: ase.Atoms, reading: Mapping[str, Any]) -> Fields:

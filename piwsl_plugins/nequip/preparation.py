@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 logger = RankedLogger(__name__, rank_zero_only=True)
 
-#: what says which data there is
-_CONFIGS = tuple(f"{split}_dataset_config" for split in ("train", "val", "test"))
 _READ_THEM = (
     "let it read those of its files by include_keys: [charge, spin], or by key_mapping: "
     "{total_charge: charge, total_spin: spin}"
@@ -87,7 +85,9 @@ def prepare(trainer: Any, module: Any, loss: PIWSLLoss, datasets: Datasets, seed
         valid_levels.check("hessian_valid_file", valid_file, "validation data")
 
     if file or valid_file is not None or has_pool:
-        _check_states([*train.seen, *(entry.structure for entry in train.entries)], trainer, loss)
+        of_training = [*train.seen, *(entry.structure for entry in train.entries)]
+        pool_file = settings.pool.pool_file if has_pool else None
+        _check_states(of_training, trainer.datamodule, datasets, pool_file)
     pool = None
     if has_pool:
         held_out = [*valid.entries, *test.entries]
@@ -108,19 +108,27 @@ def prepare(trainer: Any, module: Any, loss: PIWSLLoss, datasets: Datasets, seed
     return Prepared(labels, valid_labels, pool)
 
 
-def _check_states(known: Sequence[Structure], trainer: Any, loss: PIWSLLoss) -> None:
+def _check_states(
+    known: Sequence[Structure], datamodule: Any, datasets: Datasets, pool_file: str | None
+) -> None:
     """Refuse files with charges or spins that the data does not read: they tell structures apart.
+
+    Args:
+        known: training structures, as far as they are known.
+        datamodule: NequIP's.
+        datasets: those that are read; files of other splits are left alone.
+        pool_file: if it is used.
 
     Raises:
         DataError: naming file, frame and remedy.
     """
     if any(one.charge or one.spin is not None for one in known):
         return
-    paths = [
-        path for name in _CONFIGS for path in paths_of(getattr(trainer.datamodule, name, None))
-    ]
-    if loss.is_on and loss.settings.pool.pool_file is not None:
-        paths.append(loss.settings.pool.pool_file)
+    splits = [split for split, read in datasets.items() if read]
+    configs = [getattr(datamodule, f"{split}_dataset_config", None) for split in splits]
+    paths = [path for config in configs for path in paths_of(config)]
+    if pool_file is not None:
+        paths.append(pool_file)
     for path in dict.fromkeys(paths):
         found = unread_state(path.partition("@")[0], ())
         if found is not None:

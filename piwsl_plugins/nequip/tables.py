@@ -15,7 +15,7 @@ from ..frames.entries import Entry
 from ..frames.structure import Structure
 from ..progress import shown
 from .config import DataError
-from .frames import Fields, located_frames, seen
+from .frames import Fields, located_frames, needed, transformed
 from .labels import Reads
 from .levels import Levels
 from .structures import numbers_of, state_of_fields
@@ -90,6 +90,7 @@ class Reader:
     ) -> None:
         if len(dataset) == 0:
             raise DataError(f"{name}: there is no frame in it")
+        steps: dict[int, list[Any]] = {}
         made: dict[int, bool] = {}
         n_labelled: Counter[str] = Counter()
         frames = shown(located_frames(dataset), f"checking the {name}", len(dataset))
@@ -102,11 +103,12 @@ class Reader:
             fields = raw
             try:
                 if id(source) not in made:
-                    first = seen(raw, source)
+                    steps[id(source)] = needed(source)
+                    first = transformed(raw, steps[id(source)])
                     _check_labels(first, reads)
                     made[id(source)] = _are_made(raw, first, reads.weighted, entries)
                 if transforms or made[id(source)]:
-                    fields = seen(raw, source)
+                    fields = transformed(raw, steps[id(source)])
             except DataError as error:
                 raise DataError(f"{where}: {error}") from error
             problem = reads.problem_of(fields)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from piwsl_plugins.frames import identity
 from piwsl_plugins.frames.identity import StructureIndex, _Group
 from piwsl_plugins.frames.structure import TOLERANCE, Structure
 
@@ -196,6 +197,37 @@ def test_unwrapped_atoms_in_a_cell_of_few_digits(cells):
     index = StructureIndex(far)
     for number, one in enumerate(far):
         assert index.find(dataclasses.replace(one, cell=np.round(one.cell, 3))) == number
+
+
+@pytest.mark.parametrize("kind", PERIODIC)
+def test_the_nearest_is_found_across_a_face(kind):
+    """... not the one that is nearest as the two stand."""
+    pbc = np.array(PERIODIC[kind])
+    one = crystal(pbc)
+    shift = np.zeros((8, 3), dtype=int)
+    shift[5, np.flatnonzero(pbc)[0]] = 1
+    near, there = (
+        dataclasses.replace(one, positions=one.positions + apart)
+        for apart in (8e-4, 1e-4 + shift @ one.cell)
+    )
+    for structures, number in (([near, there], 1), ([there, near], 0)):
+        assert StructureIndex(structures).find(one) == number
+    assert StructureIndex([near]).find(one) == 0
+
+
+@pytest.mark.parametrize("pbc", [False, True])
+def test_many_structures_are_sorted_as_they_come(pbc, monkeypatch):
+    """Whatever part of them decides how, and however many at a time."""
+    monkeypatch.setattr(identity, "N_DECIDING", 5)
+    monkeypatch.setattr(identity, "BLOCK", 3)
+    cell = np.diag([9.0, 10.0, 11.0])
+    given = {"cell": cell, "pbc": [pbc] * 3}
+    structures = [molecule(one, **given) for one in rattled(60)]
+    index = StructureIndex()
+    for number, one in enumerate(structures):
+        assert index.find_or_add(one) == (number, True)
+        assert index.find_or_add(structures[number // 2]) == (number // 2, False)
+    assert [index.find(one) for one in structures] == list(range(60))
 
 
 def test_a_rotated_structure_is_another():

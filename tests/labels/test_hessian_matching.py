@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from piwsl_plugins.errors import SettingsError
+from piwsl_plugins.frames.identity import StructureIndex
 from piwsl_plugins.frames.reading import structure_of
 from piwsl_plugins.labels.hessian_labels import write_labels
 from piwsl_plugins.labels.hessian_matching import matched_labels
@@ -51,6 +52,21 @@ def test_labels_that_belong_to_nothing_are_counted(tmp_path):
     assert text.endswith(
         "for 1 of 1 training structures; 1 of 5 labels are used, 4 belong to none of them"
     )
+
+
+def test_near_misses_are_looked_for_where_labels_are_unused(tmp_path, monkeypatch):
+    """What has no label is compared with all labels only then."""
+    asked, near_misses = [], StructureIndex.near_misses
+
+    def counting(index, structure):
+        asked.append(structure)
+        return near_misses(index, structure)
+
+    monkeypatch.setattr(StructureIndex, "near_misses", counting)
+    text = match(tmp_path, labels_of(MOLECULES[:3]), MOLECULES)
+    assert "for 3 of 5 training structures; all 3 labels are used" in text and not asked
+    match(tmp_path, labels_of(MOLECULES[:3]), MOLECULES[1:])
+    assert len(asked) == 2
 
 
 def test_a_neutral_hessian_is_no_label_of_a_cation(tmp_path):

@@ -40,7 +40,7 @@ def test_hdf5_files_are_read_as_mace_reads_them(tmp_path):
         data.save_configurations_as_HDF5(configs, 0, file)
     dataset = data.HDF5Dataset(path, 4.0, None, atomic_dataclass=Unchanged)
     labels = ("energy", "forces", "stress", "virials", "dipole")
-    found = list(lazy_files.LazyFile(str(path), labels))
+    found = list(lazy_files.LazyFile(str(path), (*labels, *lazy_files.STATE)))
     bare = list(lazy_files.LazyFile(str(path)))
     assert len(found) == len(bare) == len(structures)
     for index, config in enumerate(found):
@@ -55,8 +55,8 @@ def test_hdf5_files_are_read_as_mace_reads_them(tmp_path):
             assert config.config_type == expected.config_type == "IsolatedAtom"
         assert np.array_equal(bare[index].positions, expected.positions)
         assert np.array_equal(bare[index].atomic_numbers, expected.atomic_numbers)
-        assert not set(labels) & set(bare[index].properties)
-    assert found[0].properties["total_charge"] == bare[0].properties["total_charge"] == 1
+        assert not bare[index].properties
+    assert found[0].properties["total_charge"] == 1
 
 
 def test_little_of_a_long_hdf5_file_stays_in_memory(tmp_path, monkeypatch):
@@ -81,9 +81,9 @@ def test_little_of_a_long_hdf5_file_stays_in_memory(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("write", [write_hdf5, write_lmdb])
 def test_a_run_is_that_of_data_and_labels_in_memory(tmp_path, write, monkeypatch):
-    """... and each structure is looked at once for what is wrong in it, and once for what it is.
+    """... and each structure is read once, for what is wrong in it and for what it is.
 
-    The pool's for both at once, the first of the validation data for its labels, too.
+    MACE, which reads them by itself, is not counted.
     """
     pairs = {"train_file": ("train", 12), "valid_file": ("valid", 6), "pool": ("test", 5)}
     memory, lazy = {}, {}
@@ -121,9 +121,9 @@ def test_a_run_is_that_of_data_and_labels_in_memory(tmp_path, write, monkeypatch
         assert "pool of 5 structures, 5 with labels; 0 of them are in the training data" in text
     assert_same_weights(*found)
     assert entries(tmp_path / "lazy", "piwsl") == entries(tmp_path / "memory", "piwsl")
-    for part, n in (("train", [2, 2, 2, 2]), ("valid", [3, 2, 2, 2]), ("test", [1, 1, 1, 1])):
-        positions = [atoms.positions.round(6) for atoms in frames(f"ethanol_gfn2_{part}", 4)]
-        assert [looks[one.tobytes()] for one in positions] == n, part
+    for part, n in pairs.values():
+        positions = [atoms.positions.round(6) for atoms in frames(f"ethanol_gfn2_{part}", n)]
+        assert [looks[one.tobytes()] for one in positions] == [1] * n, part
 
 
 @pytest.fixture
@@ -158,11 +158,24 @@ def test_a_lazily_read_pool_of_one_of_two_heads(write, tmp_path, two_heads):
 
 
 @pytest.mark.parametrize(("head", "write"), [("second", write_hdf5), ("first", write_lmdb)])
-def test_data_that_arrives_under_its_head(head, write, tmp_path, two_heads):
-    memory = train_heads(tmp_path / "memory", two_heads)
+def test_data_that_arrives_under_its_head(head, write, tmp_path, two_heads, capfd):
+    """... with its Hessian labels, which are of this head alone, and as held-out data."""
+    data_set = {"first": "ethanol_gfn2", "second": "ethanol_gfn1"}[head]
+    labels = [springs(atoms) for atoms in frames(f"{data_set}_train", 6)[2:]]
+    write_labels(tmp_path / "labels.npz", labels, "springs")
+    options = {"piwsl_heads": head, "piwsl_hessian_file": tmp_path / "labels.npz"}
+    memory = train_heads(tmp_path / "memory", two_heads, **options)
     for option in ("train_file", "valid_file"):
         two_heads[head][option] = str(write(tmp_path, Path(two_heads[head][option])))
-    assert_same_weights(train_heads(tmp_path / "run", two_heads), memory)
+    assert_same_weights(train_heads(tmp_path / "run", two_heads, **options), memory)
+    for name in ("memory", "run"):
+        assert "Hessian labels for 4 of 6 training structures; all 4 labels" in log(tmp_path / name)
+    pool = tmp_path / "pool.xyz"
+    ase.io.write(pool, frames(f"{data_set}_valid", 3)[2:])
+    with pytest.raises(SystemExit):
+        train_heads(tmp_path / "pool", two_heads, **options, piwsl_pool_file=pool)
+    held_out = f"is frame 2 (from 0) of {two_heads[head]['valid_file']} of head '{head}'"
+    assert held_out in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("option", ["train_file", "valid_file"])

@@ -95,6 +95,31 @@ def test_data_without_charges_and_labels_of_ions(frames):
     fit(HESSIAN, include=["charge"])
 
 
+@pytest.mark.parametrize("content", ["ions", "nothing"])
+def test_a_run_without_tests_leaves_their_files_alone(content, frames):
+    """Ions that the data does not read, or no file at all: nobody opens it."""
+    ase.io.write("train.xyz", frames)
+    ase.io.write("valid.xyz", frames)
+    write_labels("labels.npz", conformance.labels_of(frames), "random numbers")
+    if content == "ions":
+        ase.io.write("test.xyz", ions(frames))
+
+    def start(runs):
+        module, trainer, data = training(MODELS["nequip"], E_F, HESSIAN, 4, max_steps=1)
+        for config in (*data.train_dataset_config, *data.val_dataset_config):
+            config["key_mapping"] = KEYS
+        data.val_dataset_config[0]["file_path"] = "valid.xyz"
+        test = {**data.val_dataset_config[0], "file_path": "test.xyz"}
+        data.test_dataset_config = [test]
+        module.hparams["info_dict"] = {"runs": runs}  # as nequip-train says it
+        trainer.fit(module, datamodule=data)
+        return trainer.global_step
+
+    assert start(["train"]) == 1
+    with pytest.raises(DataError, match=r"test\.xyz"):
+        start(["train", "test"])
+
+
 def test_neutral_labels_and_ions_that_the_data_does_not_read(frames):
     ase.io.write("train.xyz", [*frames, *ions(frames)])
     ase.io.write("valid.xyz", frames)
