@@ -35,7 +35,7 @@ def report(alloy_file, tmp_path):
 @pytest.fixture
 def without_pages(monkeypatch):
     """Leaves out figures and pages, which take most of the time."""
-    monkeypatch.setattr("piwsl_plugins.tools.report.figures.draw.draw", lambda *_: [])
+    monkeypatch.setattr("piwsl_plugins.tools.report.figures.draw", lambda *_: [])
 
 
 @pytest.fixture(scope="module")
