@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from ..outputs import alone, check_folder
@@ -72,20 +73,17 @@ def _training(given: list[str]) -> None:
 
     check_folder(options.out)
     with alone(folder=options.out):
-        curves = logs.read(logs.find(options.logs))
+        points = logs.read(logs.find(options.logs))
         with styled():
-            picture = save(overview(curves), options.out, "training")
+            picture = save(overview(points), options.out, "training")
         table = options.out / "training.csv"
-        write_text(table, curves.to_csv(index=False))
-    print(logs.last_values(curves).to_string(na_rep="–", float_format=lambda v: f"{v:.4g}"))
+        write_text(table, logs.as_csv(points))
+    print(logs.last_values(points))
     print(f"\nFigure: {picture} (and .pdf)\nCurves: {table}")
 
 
 def _finish(out: Path) -> None:
     """Write summary, figures and pages from what is in ``out``, and say where they are."""
-    from rich.console import Console
-    from rich.markdown import Markdown
-
     from ..storage import write_json
     from .collected import collect
     from .figures import draw
@@ -97,9 +95,8 @@ def _finish(out: Path) -> None:
     write_json(out / "summary.json", summary, indent=1)
     text = write_markdown(summary, out)
     page = write_html(summary, draw(collected, summary, out / "figures"), out)
-    console = Console()
-    if console.is_terminal:
-        console.print(Markdown(text.read_text(encoding="utf-8")))
+    if sys.stdout.isatty():
+        print(text.read_text(encoding="utf-8"))
     for note in summary["data"]["notes"]:
         print(note)
     print(f"Report:  {page}\nTable:   {text}\nNumbers: {out / 'summary.json'}")

@@ -1,6 +1,6 @@
+import csv
 import json
 
-import pandas as pd
 import pytest
 
 from piwsl_plugins.errors import InputError
@@ -62,10 +62,7 @@ val_epoch/force_slope
 
 
 def values(curves, key, run=None):
-    chosen = curves[curves["curve"] == key]
-    if run is not None:
-        chosen = chosen[chosen["run"] == run]
-    return dict(zip(chosen["epoch"], chosen["value"], strict=True))
+    return {p.epoch: p.value for p in curves if p.curve == key and run in (None, p.run)}
 
 
 def test_mace_results_are_read_in_user_units(tmp_path):
@@ -101,13 +98,41 @@ def test_runs_of_both_frameworks_are_overlaid(tmp_path, capsys):
     (tmp_path / "c" / "metrics.csv").write_text(NEQUIP)
     out = tmp_path / "out"
     assert main(["report", "training", *(str(tmp_path / n) for n in "abc"), "--out", str(out)]) == 0
-    table = pd.read_csv(out / "training.csv")
-    assert table["run"].nunique() == 3
-    doubled = next(run for run in table["run"].unique() if run.startswith("b/"))
-    assert values(table, "train_loss", doubled)[1] == pytest.approx(4.0)
+    with (out / "training.csv").open(newline="") as file:
+        table = list(csv.DictReader(file))
+    assert len({row["run"] for row in table}) == 3
+    doubled = [r for r in table if r["run"].startswith("b/") and r["curve"] == "train_loss"]
+    assert {row["epoch"]: float(row["value"]) for row in doubled}["1"] == pytest.approx(4.0)
     assert (out / "training.png").stat().st_size > 10_000
     assert (out / "training.pdf").is_file()
     assert "train_loss" in capsys.readouterr().out
+
+
+def test_the_last_values_of_heads_and_runs_and_what_is_no_number():
+    points = [
+        logs.CurvePoint("b", 2, "valid_loss", "x", 0.25),
+        logs.CurvePoint("b", 1, "valid_loss", "x", 7.0),
+        logs.CurvePoint("b", 2, "valid_loss", "y", 12345.6),
+        logs.CurvePoint("long name", 1, "valid_loss", "x", 3.0),
+        logs.CurvePoint("long name", 2, "valid_loss", "x", float("nan")),
+    ]
+    assert [line.rstrip() for line in logs.last_values(points).splitlines()] == [
+        "run                     b  long name",
+        "curve      head",
+        "valid_loss x         0.25          3",
+        "           y    1.235e+04          –",
+    ]
+    assert logs.as_csv(points[-2:]).splitlines()[1:] == [
+        "long name,1,valid_loss,x,3.0",
+        "long name,2,valid_loss,x,",
+    ]
+
+
+def test_values_of_one_epoch_are_averaged_without_those_that_are_none(tmp_path):
+    path = tmp_path / "x_train.txt"
+    losses = ("1.0", "NaN", "2.0")
+    path.write_text("".join(f'{{"mode": "opt", "epoch": 0, "loss": {x}}}\n' for x in losses))
+    assert values(logs.read([path]), "train_loss") == {1: 1.5}
 
 
 def test_logs_that_are_none(tmp_path, capsys):
@@ -153,7 +178,7 @@ def test_a_chart_of_wandb_has_several_runs(tmp_path):
     assert values(curves, "valid_force_rmse", "soft") == pytest.approx({1: 400, 2: 300})
     assert values(curves, "valid_force_rmse", "my run - 2") == pytest.approx({2: 500})
     other = write_mace(tmp_path / "x_train.txt")
-    assert set(logs.read([path, other])["run"]) == {"chart/soft", "chart/my run - 2", "x"}
+    assert {p.run for p in logs.read([path, other])} == {"chart/soft", "chart/my run - 2", "x"}
 
 
 def test_a_chart_of_wandb_by_step_tells_epochs_in_a_column(tmp_path):
@@ -167,14 +192,14 @@ def test_a_history_of_wandb_from_mace_is_read_as_its_results_file(tmp_path):
     path = tmp_path / "history.csv"
     path.write_text(MACE_HISTORY)
     curves = logs.read([path])
-    assert set(curves["run"]) == {"history"}
+    assert {p.run for p in curves} == {"history"}
     assert values(curves, "valid_loss") == {1: 4.0, 3: 2.0}
     assert values(curves, "valid_force_rmse") == pytest.approx({1: 200, 3: 100})
     assert values(curves, "pitc_weighted") == pytest.approx({1: 2e-4, 3: 1e-4})
     assert values(curves, "pitc_residual") == pytest.approx({1: 15, 3: 10})
     assert values(curves, "force_slope") == pytest.approx({1: 0.97, 3: 0.95})
-    energies = curves[curves["curve"] == "valid_energy_rmse"]
-    assert energies[["epoch", "head", "value"]].to_numpy().tolist() == [[1, "dft", 10.0]]
+    energies = [p for p in curves if p.curve == "valid_energy_rmse"]
+    assert [(p.epoch, p.head, p.value) for p in energies] == [(1, "dft", 10.0)]
 
 
 @pytest.mark.parametrize(
@@ -185,6 +210,8 @@ def test_a_history_of_wandb_from_mace_is_read_as_its_results_file(tmp_path):
         ("a.csv", "epoch,a - val0_epoch/loss,a - val0_epoch/loss\n0,1,2\n", "two columns"),
         ("a.csv", "epoch,a - val0_epoch/loss\n0,1\n0.5,2\n", "line 3: 0.5 is no number"),
         ("a.csv", "epoch,a - val0_epoch/loss\n0,high\n", "line 2: high is no value"),
+        ("a.csv", "epoch,val0_epoch/loss\n\n0,1\n1,2,3\n", "line 4: 3 cells, and 2 columns"),
+        ("a.csv", "", "it is empty"),
         ("offline-run-1/run-1.wandb", "binary", "run-1.wandb: Weights & Biases has no reader"),
     ],
 )

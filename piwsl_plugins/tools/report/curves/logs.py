@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
+import io
 import json
+import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
-from ....errors import InputError, reason_of
+from ....errors import InputError
+from .csv_tables import read_table
 from .wandb_exports import histories, refuse_own_logs
 
 
@@ -97,36 +99,88 @@ def find(paths: Sequence[Path]) -> list[Path]:
     return found
 
 
-def read(paths: Sequence[Path]) -> pd.DataFrame:
-    """The curves of all runs.
+@dataclasses.dataclass(frozen=True)
+class CurvePoint:
+    """One value of one curve.
 
-    Returns:
-        a table with the columns ``run``, ``epoch`` (epochs completed: 0 before training),
-        ``curve`` (a key of :data:`CURVES`), ``head`` ("" unless it is one of several) and
-        ``value``.
+    Attributes:
+        run: name of the run.
+        epoch: epochs completed, 0 before training.
+        curve: a key of :data:`CURVES`.
+        head: "" unless it is one of several.
+        value: in the curve's unit.
+    """
+
+    run: str
+    epoch: int
+    curve: str
+    head: str
+    value: float
+
+
+def read(paths: Sequence[Path]) -> list[CurvePoint]:
+    """The curves of all runs; values of one epoch are averaged.
 
     Raises:
         InputError: for a file that is not a training log, naming the line.
     """
-    tables = []
+    points: list[CurvePoint] = []
     for name, path in zip(_names(paths), paths, strict=True):
-        rows = _read_csv(path) if path.suffix == ".csv" else _read_mace(path)
-        table = pd.DataFrame(rows, columns=["run", "epoch", "curve", "head", "value"])
-        if table.empty:
+        values: dict[tuple[str, str, str, int], list[float]] = {}
+        for run, epoch, curve, head, value in (
+            _read_csv(path) if path.suffix == ".csv" else _read_mace(path)
+        ):
+            values.setdefault((run, curve, head, epoch), []).append(value)
+        if not values:
             raise InputError(f"{path}: holds no training record")
-        kinds = ["run", "curve", "head", "epoch"]
-        mean = table.groupby(kinds, as_index=False)["value"].mean()
-        inside = mean["run"]
-        whole = inside if len(paths) == 1 else name + "/" + inside
-        tables.append(mean.assign(run=whole.where(inside != "", name)))
-    joined = pd.concat(tables, ignore_index=True)
-    return joined[["run", "epoch", "curve", "head", "value"]]
+        for (run, curve, head, epoch), several in sorted(values.items()):
+            whole = run if len(paths) == 1 else f"{name}/{run}"
+            points.append(CurvePoint(whole if run else name, epoch, curve, head, _mean(several)))
+    return points
 
 
-def last_values(curves: pd.DataFrame) -> pd.DataFrame:
-    """The value of every curve at the end of every run; runs are columns."""
-    last = curves.sort_values("epoch").groupby(["curve", "head", "run"])["value"].last()
-    return last.unstack("run")
+def as_csv(points: Iterable[CurvePoint]) -> str:
+    """All values, a line each; one that is not a number is left out."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([field.name for field in dataclasses.fields(CurvePoint)])
+    for point in points:
+        value = "" if math.isnan(point.value) else point.value
+        writer.writerow([point.run, point.epoch, point.curve, point.head, value])
+    return text.getvalue()
+
+
+def last_values(points: Sequence[CurvePoint]) -> str:
+    """A table of every curve at the end of every run; runs are columns."""
+    last: dict[tuple[str, str], dict[str, float]] = {}
+    for point in sorted(points, key=lambda point: point.epoch):
+        values = last.setdefault((point.curve, point.head), {})
+        if not math.isnan(point.value):
+            values[point.run] = point.value
+    runs = sorted({point.run for point in points})
+    rows = [
+        (curve, head, *(f"{of_runs[run]:.4g}" if run in of_runs else "–" for run in runs))
+        for (curve, head), of_runs in sorted(last.items())
+    ]
+    header = [("run", "", *runs), ("curve", "head", *("" for _ in runs))]
+    widths = [max(map(len, column)) for column in zip(*header, *rows, strict=True)]
+    # a curve of several heads is named once
+    shown = [
+        ("" if n and row[0] == rows[n - 1][0] else row[0], *row[1:]) for n, row in enumerate(rows)
+    ]
+    return "\n".join(_line(cells, widths) for cells in (*header, *shown))
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    names = " ".join(cell.ljust(width) for cell, width in zip(cells[:2], widths[:2], strict=True))
+    values = (f"  {cell:>{width}}" for cell, width in zip(cells[2:], widths[2:], strict=True))
+    return names + "".join(values)
+
+
+def _mean(values: Sequence[float]) -> float:
+    """Of those that are numbers."""
+    numbers = [value for value in values if not math.isnan(value)]
+    return math.fsum(numbers) / len(numbers) if numbers else math.nan
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
@@ -145,10 +199,10 @@ def _names(paths: Sequence[Path]) -> list[str]:
 
 
 #: run in the file ("" where it holds one), epochs completed, curve, head, value
-_Row = tuple[str, int, str, str, float]
+_Record = tuple[str, int, str, str, float]
 
 
-def _read_mace(path: Path) -> Iterator[_Row]:
+def _read_mace(path: Path) -> Iterator[_Record]:
     text = path.read_text(encoding="utf-8", errors="replace")
     for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip():
@@ -194,19 +248,18 @@ def _mace_values(mode: str, record: dict[str, Any]) -> Iterator[tuple[str, float
                 yield f"{term}_residual", factor * record[f"{term}_rms"]
 
 
-def _read_csv(path: Path) -> Iterator[_Row]:
-    try:
-        table = pd.read_csv(path)
-    except (ValueError, pd.errors.ParserError) as error:
-        raise InputError(f"{path}: cannot be read ({reason_of(error)})") from error
-    for run, history in histories(path, table).items():
-        for curve, head, column, factor in _curves_in([str(name) for name in history.columns]):
-            for row in history[["epoch", column]].dropna().itertuples():
+def _read_csv(path: Path) -> Iterator[_Record]:
+    for run, history in histories(path, read_table(path)).items():
+        for curve, head, metric, factor in _curves_in(history.metrics):
+            for row in history.rows:
+                if metric not in row.metrics:
+                    continue
+                text = row.metrics[metric]
                 try:
-                    yield run, int(row[1]) + 1, curve, head, factor * float(row[2])
-                except (TypeError, ValueError) as error:
+                    yield run, row.epoch + 1, curve, head, factor * float(text)
+                except ValueError as error:
                     raise InputError(
-                        f"{path} line {row[0] + 2}: {row[2]} is no value of {column}"
+                        f"{path} line {row.line}: {text} is no value of {metric}"
                     ) from error
 
 

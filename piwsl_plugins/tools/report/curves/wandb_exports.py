@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
+import dataclasses
 import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import pandas as pd
-
 from ....errors import InputError
+from .csv_tables import CsvTable
 
 #: what to do with a log that cannot be read itself
 REMEDY = (
@@ -18,6 +18,23 @@ REMEDY = (
 #: the chart's column of a metric, and those of its extremes, which are drawn as a band
 _METRIC = re.compile(r"^(?P<run>.+) - (?P<metric>\S+?)(?P<extreme>__MIN|__MAX)?$")
 _EPOCH = re.compile(r"^(.+\.)?epoch$")
+
+
+@dataclasses.dataclass(frozen=True)
+class LoggedRow:
+    """What was logged at once: line of the file, epoch (0 for the first), text of each metric."""
+
+    line: int
+    epoch: int
+    metrics: dict[str, str]
+
+
+@dataclasses.dataclass(frozen=True)
+class History:
+    """The metrics of one run, and its rows."""
+
+    metrics: list[str]
+    rows: list[LoggedRow]
 
 
 def refuse_own_logs(path: Path) -> None:
@@ -35,68 +52,65 @@ def refuse_own_logs(path: Path) -> None:
             )
 
 
-def histories(path: Path, table: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """The runs of an exported CSV.
+def histories(path: Path, table: CsvTable) -> dict[str, History]:
+    """The runs of an exported CSV, or of NequIP's CSV logger.
 
     Args:
         path: the file, to name in messages.
         table: what it holds.
 
     Returns:
-        for each run, "" where the file is of one run, a table with a column for each metric and
-        the column ``epoch`` (0 for the first), without rows that have none.
+        the history of each run, "" where the file is of one run, without rows that have no epoch.
 
     Raises:
-        InputError: for a table of runs, runs of one name, and rows without epochs.
+        InputError: for a table of runs, and rows without epochs.
     """
-    columns = [(column, _METRIC.match(column)) for column in table.columns]
-    metrics = [(column, found) for column, found in columns if found]
+    matches = [(column, _METRIC.match(column)) for column in table.columns]
+    metrics = [(column, match) for column, match in matches if match is not None]
     if not metrics:
-        if "Name" in table:
+        if "Name" in table.columns:
             raise InputError(
                 f"{path}: a table of runs, as Weights & Biases exports it, holds last values and "
                 f"no curves; {REMEDY}"
             )
-        return {"": _with_epochs(path, table)}
-    _refuse_namesakes(path)
-    axis = str(table.columns[0])
-    parts: dict[str, dict[str, pd.Series]] = {}
-    for column, found in metrics:
-        if not found["extreme"]:
-            run = parts.setdefault(found["run"], {axis: table[axis]})
-            run[found["metric"]] = table[column]
-    return {run: _with_epochs(path, pd.DataFrame(part)) for run, part in parts.items()}
+        return {"": _history(path, table, {column: column for column in table.columns})}
+    axis = table.columns[0]
+    #: for each run the column of each metric
+    runs: dict[str, dict[str, str]] = {}
+    for column, match in metrics:
+        if not match["extreme"]:
+            runs.setdefault(match["run"], {axis: axis})[match["metric"]] = column
+    return {run: _history(path, table, columns) for run, columns in runs.items()}
 
 
-def _with_epochs(path: Path, table: pd.DataFrame) -> pd.DataFrame:
+def _history(path: Path, table: CsvTable, columns: Mapping[str, str]) -> History:
     """The rows with an epoch, which with MACE is logged for each head."""
-    named = sorted((str(c) for c in table.columns if _EPOCH.match(str(c))), key=len)
+    named = sorted((name for name in columns if _EPOCH.match(name)), key=len)
     if not named:
         raise InputError(
             f"{path}: no column 'epoch' beside {table.columns[0]!r}, so that its rows belong to no "
             f"epoch; from Weights & Biases, {REMEDY}"
         )
-    epochs = pd.to_numeric(table[named[0]], errors="coerce")
-    for name in named[1:]:
-        epochs = epochs.fillna(pd.to_numeric(table[name], errors="coerce"))
-    given = table[named].notna().any(axis=1)
-    wrong = given & (epochs.isna() | (epochs % 1 != 0))
-    if wrong.any():
-        line = int(wrong.to_numpy().argmax())
-        raise InputError(
-            f"{path} line {line + 2}: {table[named].iloc[line].tolist()[0]} is no number of an "
-            "epoch; export without smoothing and grouping"
-        )
-    return table.drop(columns=named).assign(epoch=epochs)[given]
+    metrics = [name for name in columns if name not in named]
+    rows = []
+    for row in table.rows:
+        given = [row.cells[columns[name]] for name in named if columns[name] in row.cells]
+        if not given:
+            continue
+        epoch = next(_numbers(given), None)
+        if epoch is None or epoch % 1 != 0:
+            raise InputError(
+                f"{path} line {row.line}: {given[0]} is no number of an epoch; export without "
+                "smoothing and grouping"
+            )
+        texts = {n: row.cells[columns[n]] for n in metrics if columns[n] in row.cells}
+        rows.append(LoggedRow(row.line, int(epoch), texts))
+    return History(metrics, rows)
 
 
-def _refuse_namesakes(path: Path) -> None:
-    """Two runs of one name have the same columns, which pandas would rename."""
-    with path.open(encoding="utf-8", newline="") as file:
-        header = next(csv.reader(file))
-    twice = next((column for column in header if header.count(column) > 1), None)
-    if twice is not None:
-        raise InputError(
-            f"{path}: two columns are called {twice!r}; give the runs names of their own, and "
-            "export again"
-        )
+def _numbers(texts: list[str]) -> Iterator[float]:
+    for text in texts:
+        try:
+            yield float(text)
+        except ValueError:
+            continue
