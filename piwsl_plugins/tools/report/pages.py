@@ -86,6 +86,7 @@ def _render(template: str, summary: dict[str, Any], **more: Any) -> str:
     return environment.get_template(template).render(
         summary=summary,
         sections=sections(summary),
+        resampled="; ".join(f"{p.name}: {p.resampled}" for p in parts.PARTS if p.resampled),
         models=models,
         columns=[*models, *(f"{name} − {summary['baseline']}" for name in models[1:])],
         **more,

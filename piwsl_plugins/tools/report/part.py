@@ -126,6 +126,7 @@ class Part(Generic[Result]):
         optional_file: whether it does without.
         when_quick: whether ``--quick`` makes it.
         stage: what the progress bar says.
+        resampled: what intervals are from resampling of, if it is not frames.
     """
 
     name: ClassVar[str]
@@ -140,6 +141,7 @@ class Part(Generic[Result]):
     optional_file: ClassVar[bool] = False
     when_quick: ClassVar[bool] = True
     stage: ClassVar[str] = ""
+    resampled: ClassVar[str] = ""
 
     @property
     def choice(self) -> str:

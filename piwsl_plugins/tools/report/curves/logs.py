@@ -162,7 +162,7 @@ def last_values(points: Sequence[CurvePoint]) -> str:
         (curve, head, *(f"{of_runs[run]:.4g}" if run in of_runs else "–" for run in runs))
         for (curve, head), of_runs in sorted(last.items())
     ]
-    header = [("run", "", *runs), ("curve", "head", *("" for _ in runs))]
+    header = [("run", "", *(f" {run}" for run in runs)), ("curve", "head", *("" for _ in runs))]
     widths = [max(map(len, column)) for column in zip(*header, *rows, strict=True)]
     # a curve of several heads is named once
     shown = [
@@ -172,9 +172,8 @@ def last_values(points: Sequence[CurvePoint]) -> str:
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    names = " ".join(cell.ljust(width) for cell, width in zip(cells[:2], widths[:2], strict=True))
-    values = (f"  {cell:>{width}}" for cell, width in zip(cells[2:], widths[2:], strict=True))
-    return names + "".join(values)
+    aligned = zip(("<", "<", *">" * (len(cells) - 2)), cells, widths, strict=True)
+    return " ".join(f"{cell:{side}{width}}" for side, cell, width in aligned)
 
 
 def _mean(values: Sequence[float]) -> float:

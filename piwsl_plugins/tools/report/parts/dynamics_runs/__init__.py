@@ -62,6 +62,7 @@ class DynamicsRuns(Part[_Simulated]):
     option_group = "dynamics"
     quick: ClassVar[Mapping[str, Any]] = {"md_starts": 2, "md_seeds": 1}
     when_quick = False
+    resampled = "runs"
     quantities = (
         Quantity("nve_drift", "NVE energy drift", "meV/atom/ps", 0.0, 2),
         Quantity("nve_fluctuation", "NVE energy fluctuation", "meV/atom", None, 2),

@@ -34,6 +34,7 @@ class FrequencyErrors(Part["StructureModes"]):
     name = "vibrations"
     about = "Hessians and frequencies against Hessian labels"
     heading = "Vibrations"
+    resampled = "structures"
     options = FrequencyOptions
     quick: ClassVar[Mapping[str, Any]] = {"vibration_structures": 4}
     file = FileOption(

@@ -23,6 +23,7 @@ class PhononErrors(Part["CrystalModes"]):
     name = "phonons"
     about = "phonons against phonopy's"
     heading = "Phonons"
+    resampled = "crystals, or regions of the Brillouin zone if there are fewer than three"
     chosen_as = "vibrations"
     file = FileOption(
         "phonons",
