@@ -122,7 +122,7 @@ def _chosen(
     """
     wanted: list[Part[Any]] = []
     for choice in settings.parts:
-        members = parts.chosen((choice,))
+        members = [part for part in parts.PARTS if part.choice == choice]
         ready = [p for p in members if not p.needs_file or (p.file and files.get(p.file.name))]
         if not ready:
             ask = ", or ".join(part.file.wanted for part in members if part.file is not None)

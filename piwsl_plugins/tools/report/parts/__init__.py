@@ -30,11 +30,6 @@ def choices() -> dict[str, str]:
     return {name: ", ".join(about) for name, about in found.items()}
 
 
-def chosen(names: tuple[str, ...]) -> list[Part[Any]]:
-    """The parts that ``--parts`` names, in order."""
-    return [part for part in PARTS if part.choice in names]
-
-
 def quantities() -> dict[str, Quantity]:
     """The rows of all tables by key, in order."""
     return {quantity.key: quantity for part in PARTS for quantity in part.quantities}
