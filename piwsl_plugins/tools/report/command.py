@@ -70,6 +70,7 @@ def _training(given: list[str]) -> None:
     from ..storage import write_text
     from .curves import logs
     from .curves.draw import overview
+    from .curves.points import as_csv, last_values
 
     check_folder(options.out)
     with alone(folder=options.out):
@@ -77,8 +78,8 @@ def _training(given: list[str]) -> None:
         with styled():
             picture = save(overview(points), options.out, "training")
         table = options.out / "training.csv"
-        write_text(table, logs.as_csv(points))
-    print(logs.last_values(points))
+        write_text(table, as_csv(points))
+    print(last_values(points))
     print(f"\nFigure: {picture} (and .pdf)\nCurves: {table}")
 
 

@@ -36,5 +36,6 @@ def draw(collected: Collected, summary: dict[str, Any], folder: Path) -> list[Sa
                 figure.caption,
             )
             for part in parts.PARTS
+            if any(collected.of(part).values())
             for figure in part.figures(collected.of(part), summary)
         ]

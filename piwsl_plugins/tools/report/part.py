@@ -215,7 +215,7 @@ class Part(Generic[Result]):
         """The figures for which there is something to show.
 
         Args:
-            results: of every model, none for one without.
+            results: of every model, none for one without, and at least one in all.
             summary: the content of ``summary.json``.
         """
         return iter(())

@@ -6,6 +6,7 @@ import pytest
 from piwsl_plugins.errors import InputError
 from piwsl_plugins.tools.command import main
 from piwsl_plugins.tools.report.curves import logs
+from piwsl_plugins.tools.report.curves.points import CurvePoint, as_csv, last_values
 
 
 def mace_records(factor=1.0):
@@ -110,19 +111,19 @@ def test_runs_of_both_frameworks_are_overlaid(tmp_path, capsys):
 
 def test_the_last_values_of_heads_and_runs_and_what_is_no_number():
     points = [
-        logs.CurvePoint("b", 2, "valid_loss", "x", 0.25),
-        logs.CurvePoint("b", 1, "valid_loss", "x", 7.0),
-        logs.CurvePoint("b", 2, "valid_loss", "y", 12345.6),
-        logs.CurvePoint("long name", 1, "valid_loss", "x", 3.0),
-        logs.CurvePoint("long name", 2, "valid_loss", "x", float("nan")),
+        CurvePoint("b", 2, "valid_loss", "x", 0.25),
+        CurvePoint("b", 1, "valid_loss", "x", 7.0),
+        CurvePoint("b", 2, "valid_loss", "y", 12345.6),
+        CurvePoint("long name", 1, "valid_loss", "x", 3.0),
+        CurvePoint("long name", 2, "valid_loss", "x", float("nan")),
     ]
-    assert [line.rstrip() for line in logs.last_values(points).splitlines()] == [
+    assert [line.rstrip() for line in last_values(points).splitlines()] == [
         "run                     b  long name",
         "curve      head",
         "valid_loss x         0.25          3",
         "           y    1.235e+04          –",
     ]
-    assert logs.as_csv(points[-2:]).splitlines()[1:] == [
+    assert as_csv(points[-2:]).splitlines()[1:] == [
         "long name,1,valid_loss,x,3.0",
         "long name,2,valid_loss,x,",
     ]

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ...figure_style import LINES, legend_below, looks, panels
-from .logs import CURVES, CurvePoint
+from .logs import CURVES
+from .points import CurvePoint
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

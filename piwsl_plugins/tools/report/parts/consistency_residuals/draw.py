@@ -20,8 +20,6 @@ def figures(
 ) -> Iterator[PartFigure]:
     """All figures of the part."""
     models = {name: several[0] for name, several in results.items() if several}
-    if not models:
-        return
     yield PartFigure(
         "PITC and PISC residuals",
         "consistency",

@@ -19,14 +19,13 @@ def figures(
     results: Mapping[str, Sequence[dict[str, Any]]], settings: dict[str, Any]
 ) -> Iterator[PartFigure]:
     """The figure of the part."""
-    if any(results.values()):
-        yield PartFigure(
-            "Molecular dynamics",
-            "dynamics",
-            overview(results, settings),
-            "Thin lines are single runs. A run ends when a bond breaks, atoms collapse, the "
-            "temperature runs away or a number is not finite.",
-        )
+    yield PartFigure(
+        "Molecular dynamics",
+        "dynamics",
+        overview(results, settings),
+        "Thin lines are single runs. A run ends when a bond breaks, atoms collapse, the "
+        "temperature runs away or a number is not finite.",
+    )
 
 
 def overview(results: Mapping[str, Sequence[dict[str, Any]]], settings: dict[str, Any]) -> Figure:

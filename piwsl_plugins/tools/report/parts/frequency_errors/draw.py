@@ -22,16 +22,15 @@ def figures(
     results: Mapping[str, Sequence[StructureModes]], summary: dict[str, Any]
 ) -> Iterator[PartFigure]:
     """The figure of the part."""
-    if any(results.values()):
-        yield PartFigure(
-            "Vibrations",
-            "vibrations",
-            overview(results, summary),
-            "Modes of the Hessian-labelled structures, matched by rank; negative: imaginary. "
-            "Off equilibrium they are local normal modes. Middle: each point is a mode, lines are "
-            "medians; below zero the model is too soft. The largest 1 % of errors lie beyond the "
-            "middle panel, and in the outermost bins of the right one.",
-        )
+    yield PartFigure(
+        "Vibrations",
+        "vibrations",
+        overview(results, summary),
+        "Modes of the Hessian-labelled structures, matched by rank; negative: imaginary. "
+        "Off equilibrium they are local normal modes. Middle: each point is a mode, lines are "
+        "medians; below zero the model is too soft. The largest 1 % of errors lie beyond the "
+        "middle panel, and in the outermost bins of the right one.",
+    )
 
 
 def overview(results: Mapping[str, Sequence[StructureModes]], summary: dict[str, Any]) -> Figure:

@@ -21,8 +21,6 @@ def figures(
 ) -> Iterator[PartFigure]:
     """All figures of the part."""
     models = {name: several[0] for name, several in results.items() if several}
-    if not models:
-        return
     names = list(results)
     yield PartFigure(
         "Parity with the labels",
