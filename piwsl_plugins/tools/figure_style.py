@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .storage import written_whole
 
@@ -21,7 +21,7 @@ LINES = ("-", "--", "-.", ":")
 REFERENCE = "#444444"
 
 
-def looks(names: Iterable[str], *parts: str) -> dict[str, dict[str, str]]:
+def looks(names: Iterable[str], *parts: str) -> dict[str, dict[str, Any]]:
     """Matplotlib's keywords for each name, with the name as label.
 
     Args:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import argparse
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 from ...errors import InputError
 from .. import states
 from ..calculators import FORMS, CalculatorSource
 from ..options import add, chosen, pairs
-from .settings import PARTS, QUICK, ReportSettings
+from . import parts
+from .part import FileOption, Part
+from .settings import QUICK, OwnOptions, ReportSettings, own_options
 
 _EPILOG = """\
 other commands:
@@ -45,29 +48,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--quick", action="store_true", help="fewer frames and no dynamics: about a minute"
     )
-    parser.add_argument(
-        "--path",
-        action="append",
-        default=[],
-        metavar="NAME=FILE",
-        help="frames along a path (dihedral, proton transfer, ...) to scan; may be repeated",
-    )
-    parser.add_argument(
-        "--hessians",
-        type=Path,
-        metavar="FILE",
-        help="labels of 'piwsl hessian', or frames with REF_hessian (eV/Å²): adds the vibrations",
-    )
-    parser.add_argument(
-        "--phonons",
-        nargs="+",
-        default=[],
-        type=Path,
-        metavar="FILE",
-        help="crystals: phonopy_params.yaml or the like with forces or force constants in it or "
-        "beside it, or Hessian labels of supercells; adds band structures and densities of states "
-        "to the vibrations",
-    )
+    for part in parts.PARTS:
+        if part.file is not None:
+            _add_file(parser, part.file)
     parser.add_argument(
         "--head",
         action="append",
@@ -97,18 +80,36 @@ def build_parser() -> argparse.ArgumentParser:
             "fit_energy_offset",
         ),
         "models": ("device", "dtype"),
-        "what is measured": (
-            *("parts", "epsilons", "consistency_frames", "draws", "stretch", "scan_points"),
-            *("vibration_structures", "resamples", "seed"),
-        ),
-        "dynamics": (
-            *("ensembles", "temperatures", "md_length", "timestep", "friction"),
-            *("md_starts", "md_seeds", "bond_factor"),
-        ),
     }
     for title, names in groups.items():
         add(parser.add_argument_group(title), ReportSettings, *names, quick=QUICK)
+    measured = parser.add_argument_group(Part.option_group)
+    add(measured, ReportSettings, "parts", quick=QUICK)
+    _add_own(measured, Part.option_group)
+    add(measured, ReportSettings, "resamples", "seed", quick=QUICK)
+    for title in dict.fromkeys(part.option_group for part in parts.PARTS):
+        if title != Part.option_group:
+            _add_own(parser.add_argument_group(title), title)
     return parser
+
+
+def _add_own(group: argparse._ArgumentGroup, title: str) -> None:
+    """The options of parts that stand under a heading."""
+    for part in parts.PARTS:
+        if part.options is not None and part.option_group == title:
+            names = (field.name for field in dataclasses.fields(part.options))
+            add(group, part.options, *names, quick=part.quick)
+
+
+def _add_file(parser: argparse.ArgumentParser, file: FileOption) -> None:
+    keywords: dict[str, Any] = {"help": file.help, "metavar": "FILE"}
+    if file.named:
+        keywords |= {"action": "append", "default": [], "metavar": "NAME=FILE"}
+    elif file.several:
+        keywords |= {"nargs": "+", "default": [], "type": Path}
+    else:
+        keywords |= {"type": Path}
+    parser.add_argument(file.flag, **keywords)
 
 
 def merge_parser() -> argparse.ArgumentParser:
@@ -142,29 +143,59 @@ def training_parser() -> argparse.ArgumentParser:
 
 
 def settings_from(options: argparse.Namespace) -> ReportSettings:
-    """The settings a user chose.
+    """The settings a user chose that all parts share.
 
     Raises:
         InputError: for a value that is not allowed, and a file that no part would use.
     """
     given = chosen(options, ReportSettings)
     settings = ReportSettings.create(given, quick=options.quick)
-    files = {
-        "--hessians": ("vibrations", options.hessians is not None),
-        "--phonons": ("vibrations", bool(options.phonons)),
-        "--path": ("scans", bool(options.path)),
+    files = files_from(options)
+    needed = {
+        part.choice: part.file.flag
+        for part in parts.PARTS
+        if part.file is not None and files[part.file.name]
     }
-    needed = {part: option for option, (part, is_given) in files.items() if is_given}
     if "parts" not in given:
-        parts = [part for part in PARTS if part in settings.parts or part in needed]
-        return dataclasses.replace(settings, parts=tuple(parts))
-    for part, option in needed.items():
-        if part not in settings.parts:
+        wanted = [name for name in parts.choices() if name in settings.parts or name in needed]
+        return dataclasses.replace(settings, parts=tuple(wanted))
+    for name, flag in needed.items():
+        if name not in settings.parts:
             raise InputError(
-                f"--parts={' '.join(settings.parts)} leaves out the {part}, for which {option} is "
-                f"given; add '{part}' to --parts, or leave {option} out"
+                f"--parts={' '.join(settings.parts)} leaves out the {name}, for which {flag} is "
+                f"given; add '{name}' to --parts, or leave {flag} out"
             )
     return settings
+
+
+def own_options_from(options: argparse.Namespace) -> OwnOptions:
+    """What a user chose of the options of parts.
+
+    Raises:
+        InputError: for a value that is not allowed.
+    """
+    given = {name: tuple(v) if isinstance(v, list) else v for name, v in vars(options).items()}
+    return own_options(given, quick=options.quick)
+
+
+def files_from(options: argparse.Namespace) -> dict[str, list[tuple[str, Path]]]:
+    """The files of parts, by the name of the option: name ("" without) and path.
+
+    Raises:
+        InputError: for one that is not named as it must be.
+    """
+    found: dict[str, list[tuple[str, Path]]] = {}
+    for part in parts.PARTS:
+        if part.file is None:
+            continue
+        given = getattr(options, part.file.name)
+        if part.file.named:
+            named = pairs(part.file.flag, given).items()
+            found[part.file.name] = [(name, Path(file)) for name, file in named]
+        else:
+            several = given if part.file.several else [given] if given is not None else []
+            found[part.file.name] = [("", path) for path in several]
+    return found
 
 
 def sources_from(options: argparse.Namespace) -> list[CalculatorSource]:
@@ -183,8 +214,3 @@ def sources_from(options: argparse.Namespace) -> list[CalculatorSource]:
             if all(source.name != name for source in sources):
                 raise InputError(f"{option} {name}={given[name]}: there is no model '{name}'")
     return sources
-
-
-def paths_by_name(options: argparse.Namespace) -> dict[str, Path]:
-    """The paths a user named."""
-    return {name: Path(file) for name, file in pairs("--path", options.path).items()}

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from ..outputs import alone, check_folder
 from .arguments import (
     build_parser,
+    files_from,
     merge_parser,
-    paths_by_name,
+    own_options_from,
     settings_from,
     sources_from,
     training_parser,
@@ -26,8 +28,8 @@ def main(given: list[str]) -> None:
 
 def _report(given: list[str]) -> None:
     options = build_parser().parse_args(given)
-    settings, sources = settings_from(options), sources_from(options)
-    paths = paths_by_name(options)
+    settings, own = settings_from(options), own_options_from(options)
+    sources, files = sources_from(options), files_from(options)
 
     from ..progress import Progress
     from .run import measure
@@ -35,19 +37,18 @@ def _report(given: list[str]) -> None:
     check_folder(options.out)
     with alone(folder=options.out):
         with Progress() as progress:
-            store = measure(
+            pieces = measure(
                 sources,
                 options.data,
-                paths,
-                options.hessians,
-                options.phonons,
+                files,
                 options.out,
                 settings,
+                own,
                 progress,
                 not options.fresh,
             )
-        if store.reused:
-            print(f"{store.reused} finished parts of an earlier run were reused")
+        if pieces.reused:
+            print(f"{pieces.reused} finished parts of an earlier run were reused")
         _finish(options.out)
 
 
@@ -67,28 +68,26 @@ def _training(given: list[str]) -> None:
 
     from ..figure_style import save, styled
     from ..storage import write_text
-    from . import training
-    from .figures.training import overview
+    from .curves import logs
+    from .curves.draw import overview
+    from .curves.points import as_csv, last_values
 
     check_folder(options.out)
     with alone(folder=options.out):
-        curves = training.read(training.find(options.logs))
+        points = logs.read(logs.find(options.logs))
         with styled():
-            picture = save(overview(curves), options.out, "training")
+            picture = save(overview(points), options.out, "training")
         table = options.out / "training.csv"
-        write_text(table, curves.to_csv(index=False))
-    print(training.last_values(curves).to_string(na_rep="–", float_format=lambda v: f"{v:.4g}"))
+        write_text(table, as_csv(points))
+    print(last_values(points))
     print(f"\nFigure: {picture} (and .pdf)\nCurves: {table}")
 
 
 def _finish(out: Path) -> None:
-    """Write summary, figures and pages from the parts in ``out``, and say where they are."""
-    from rich.console import Console
-    from rich.markdown import Markdown
-
+    """Write summary, figures and pages from what is in ``out``, and say where they are."""
     from ..storage import write_json
-    from .analysis.collect import collect
-    from .figures.draw import draw
+    from .collected import collect
+    from .figures import draw
     from .pages import write_html, write_markdown
     from .summary import summarise
 
@@ -97,9 +96,8 @@ def _finish(out: Path) -> None:
     write_json(out / "summary.json", summary, indent=1)
     text = write_markdown(summary, out)
     page = write_html(summary, draw(collected, summary, out / "figures"), out)
-    console = Console()
-    if console.is_terminal:
-        console.print(Markdown(text.read_text(encoding="utf-8")))
+    if sys.stdout.isatty():
+        print(text.read_text(encoding="utf-8"))
     for note in summary["data"]["notes"]:
         print(note)
     print(f"Report:  {page}\nTable:   {text}\nNumbers: {out / 'summary.json'}")

@@ -15,23 +15,12 @@ BELOW, ABOVE, SAME, UNDETERMINED = "below", "above", "same", "undetermined"
 
 
 @dataclasses.dataclass(frozen=True)
-class Error:
+class ComparedError:
     """An error that models are compared by: its key in ``values``, words and unit."""
 
     key: str
     words: str
     unit: str
-
-
-#: of energies the part that is no constant
-ENERGY = Error("energy_rmse_without_mean", "energy RMSE without the mean error", "meV/atom")
-#: the same with the constant, and where element energies were fitted
-WHOLE_ENERGY = Error("energy_rmse", "energy RMSE", "meV/atom")
-FORCE = Error("force_rmse", "force RMSE", "meV/Å")
-STRESS = Error("stress_rmse", "stress RMSE", "meV/Å³")
-DIPOLE = Error("dipole_rmse", "dipole RMSE", "me·Å")
-FREQUENCY = Error("frequency_mae", "frequency MAE", "cm⁻¹")
-PHONON = Error("phonon_mae", "phonon frequency MAE", "THz")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +36,7 @@ class Change:
             "same" where the interval is within 5 % or the difference is, "undetermined" otherwise.
     """
 
-    error: Error
+    error: ComparedError
     first: float
     value: float
     relative: float
@@ -69,11 +58,11 @@ class Change:
     @property
     def text(self) -> str:
         """In words, with both values."""
-        values = f"{_shown(self.first)} → {_shown(self.value)} {self.error.unit}"
+        values = f"{shown(self.first)} → {shown(self.value)} {self.error.unit}"
         return f"{self.error.words} {self.short} ({values})"
 
 
-def change(summary: dict[str, Any], name: str, error: Error) -> Change | None:
+def change(summary: dict[str, Any], name: str, error: ComparedError) -> Change | None:
     """An error of model ``name`` beside that of the first model, None where one has none."""
     difference = summary["models"][name]["differences"].get(error.key)
     if difference is None or not math.isfinite(difference["value"]):
@@ -85,24 +74,8 @@ def change(summary: dict[str, Any], name: str, error: Error) -> Change | None:
     return Change(error, first, value, relative, _kind(relative, low, high))
 
 
-def energy_error(summary: dict[str, Any], name: str) -> Error:
-    """The error that energies are compared by."""
-    return ENERGY if ENERGY.key in summary["models"][name]["values"] else WHOLE_ENERGY
-
-
-def constant(summary: dict[str, Any], name: str) -> str:
-    """Words on an energy RMSE that a constant alone makes lower or higher, or ""."""
-    whole, rest = (change(summary, name, error) for error in (WHOLE_ENERGY, ENERGY))
-    if whole is None or rest is None or whole.kind not in (BELOW, ABOVE) or whole.kind == rest.kind:
-        return ""
-    word = "lower" if whole.kind == BELOW else "higher"
-    return (
-        f"the {word} energy RMSE ({_shown(whole.first)} → {_shown(whole.value)} meV/atom) is a "
-        f"constant: without the mean error {_shown(rest.first)} → {_shown(rest.value)}"
-    )
-
-
-def _shown(value: float) -> str:
+def shown(value: float) -> str:
+    """An error, with three digits."""
     return f"{value:.3g}" if value < 1000 else f"{value:.0f}"
 
 

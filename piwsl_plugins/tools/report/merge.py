@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import InputError
-from .parts import Store, read_index, read_part
+from .finished_pieces import FinishedPieces, read_index, read_piece
 
-#: parts of a key that differ from model to model
+#: entries of a key that differ from model to model
 _OF_MODEL = ("model", "dtype")
 
 
 def merge(folders: Sequence[Path], out: Path) -> None:
-    """Put the parts of several reports into a new one.
+    """Put the pieces of several reports into a new one.
 
     The first model of the first report is the baseline of the new one.
 
@@ -43,28 +43,28 @@ def merge(folders: Sequence[Path], out: Path) -> None:
     software: dict[str, str] = {}
     for index in reversed(indices):
         software |= index["software"]
-    parts: list[tuple[str, str, dict[str, Any]]] = []
+    pieces: list[tuple[str, str, dict[str, Any]]] = []
     known: dict[str, tuple[Path, dict[str, Any]]] = {}
     for folder, index in zip(folders, indices, strict=True):
-        for part, members in index["parts"].items():
+        for piece, members in index["parts"].items():
             for name in members:
-                content = read_part(folder, part, name)
+                content = read_piece(folder, piece, name)
                 common = {k: v for k, v in content["key"].items() if k not in _OF_MODEL}
-                other, expected = known.setdefault(part, (folder, common))
+                other, expected = known.setdefault(piece, (folder, common))
                 if common != expected:
                     changed = ", ".join(k for k in common if common[k] != expected.get(k))
                     raise InputError(
-                        f"{folder}: '{part}' was measured differently than in {other} ({changed}); "
-                        "run both with the same options"
+                        f"{folder}: '{piece}' was measured differently than in {other} "
+                        f"({changed}); run both with the same options"
                     )
-                parts.append((part, name, content))
-    store = Store(out)
-    store.begin(
+                pieces.append((piece, name, content))
+    finished = FinishedPieces(out)
+    finished.begin(
         {
             **{name: first[name] for name in ("created", "settings", "data")},
             "software": software,
             "models": models,
         }
     )
-    for one in parts:
-        store.adopt(*one)
+    for piece, name, content in pieces:
+        finished.adopt(piece, name, content)

@@ -12,38 +12,17 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, select_autoescape
 
 from ..storage import write_text
-from .analysis.quantities import BY_KEY, QUANTITIES, WITH_CONSTANT, Quantity, best
-from .analysis.statistics import Estimate
-from .figures.draw import Drawn
+from . import parts
+from .figures import SavedFigure
+from .quantities import Quantity, best
+from .resampling import Estimate
 
-#: what each figure shows, under it in the HTML
-CAPTIONS = {
-    "parity": "Each point is a frame (energy) or a force component. On the line: exact.",
-    "errors": "Bars are 95 % intervals from resampling frames.",
-    "force_slope": "Regression of predicted on labelled forces through the origin. Below 1 the "
-    "potential is too soft: barriers and frequencies come out too low.",
-    "consistency": "How far the energy at r + δ is from its first-order expansion. For forces that "
-    "are the gradient of the energy it is the curvature, and grows as ε². A smaller residual is "
-    "not a better model: too small means too flat.",
-    "curvature": "Second difference of the energy along the same random displacements.",
-    "dynamics": "Thin lines are single runs. A run ends when a bond breaks, atoms collapse, the "
-    "temperature runs away or a number is not finite.",
-    "vibrations": "Modes of the Hessian-labelled structures, matched by rank; negative: imaginary. "
-    "Off equilibrium they are local normal modes. Middle: each point is a mode, lines are medians; "
-    "below zero the model is too soft. The largest 1 % of errors lie beyond the middle panel, and "
-    "in the outermost bins of the right one.",
-    "scans": "Smooth lines without jumps are wanted; the force is the component along the scan and "
-    "should be minus the slope of the energy.",
-    "phonons": "All at the reference's geometry, from the same displaced supercells; negative: "
-    "imaginary. Bands below the reference's are too soft. A crystal with imaginary frequencies is "
-    "unstable.",
-}
 #: size of the figures in the HTML, the same for all, so that their letters are
 PIXELS_PER_INCH = 86
 
 
 @dataclasses.dataclass(frozen=True)
-class Cell:
+class TableCell:
     """One number of the table, in words, and whether it is the best of its row."""
 
     text: str
@@ -52,22 +31,23 @@ class Cell:
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
+class TableRow:
     """One quantity: a cell for each model, and for each but the first its difference."""
 
     label: str
     unit: str
-    cells: list[Cell]
-    differences: list[Cell]
+    cells: list[TableCell]
+    differences: list[TableCell]
 
 
-def sections(summary: dict[str, Any]) -> list[tuple[str, list[Row]]]:
+def sections(summary: dict[str, Any]) -> list[tuple[str, list[TableRow]]]:
     """The rows of the summary table under their headings; quantities nobody has are left out."""
-    found: dict[str, list[Row]] = {}
-    for quantity in QUANTITIES:
-        row = _row(quantity, summary["models"], summary["baseline"])
-        if row is not None:
-            found.setdefault(quantity.section, []).append(row)
+    found: dict[str, list[TableRow]] = {}
+    for part in parts.PARTS:
+        for quantity in part.quantities:
+            row = _row(quantity, summary["models"], summary["baseline"])
+            if row is not None:
+                found.setdefault(part.heading, []).append(row)
     return list(found.items())
 
 
@@ -78,13 +58,12 @@ def write_markdown(summary: dict[str, Any], folder: Path) -> Path:
     return path
 
 
-def write_html(summary: dict[str, Any], figures: Sequence[Drawn], folder: Path) -> Path:
+def write_html(summary: dict[str, Any], figures: Sequence[SavedFigure], folder: Path) -> Path:
     """Write ``report.html``, with the figures inside it."""
     pictures = [
         {
             "title": figure.title,
-            # of several with one subject, figures are numbered
-            "caption": CAPTIONS[figure.path.stem.rstrip("0123456789").rstrip("_")],
+            "caption": figure.caption,
             "width": round(PIXELS_PER_INCH * figure.width),
             "data": base64.b64encode(figure.path.read_bytes()).decode(),
         }
@@ -107,19 +86,20 @@ def _render(template: str, summary: dict[str, Any], **more: Any) -> str:
     return environment.get_template(template).render(
         summary=summary,
         sections=sections(summary),
+        resampled="; ".join(f"{p.name}: {p.resampled}" for p in parts.PARTS if p.resampled),
         models=models,
         columns=[*models, *(f"{name} − {summary['baseline']}" for name in models[1:])],
         **more,
     )
 
 
-def _row(quantity: Quantity, models: dict[str, Any], baseline: str) -> Row | None:
+def _row(quantity: Quantity, models: dict[str, Any], baseline: str) -> TableRow | None:
     values = _values(quantity.key, models)
     if not values:
         return None
     winners = best(quantity, values)
-    if quantity.key in WITH_CONSTANT:
-        winners &= _best_of(WITH_CONSTANT[quantity.key], models) or winners
+    if quantity.without_constant:
+        winners &= _best_of(quantity.without_constant, models) or winners
     cells, differences = [], []
     for name, model in models.items():
         cells.append(_cell(values.get(name), quantity.digits, name in winners))
@@ -127,7 +107,7 @@ def _row(quantity: Quantity, models: dict[str, Any], baseline: str) -> Row | Non
             change = model["differences"].get(quantity.key)
             estimate = None if change is None else Estimate(**change)
             differences.append(_cell(estimate, 2, False, sign="+"))
-    return Row(quantity.label, quantity.unit, cells, differences)
+    return TableRow(quantity.label, quantity.unit, cells, differences)
 
 
 def _values(key: str, models: dict[str, Any]) -> dict[str, Estimate]:
@@ -135,16 +115,16 @@ def _values(key: str, models: dict[str, Any]) -> dict[str, Estimate]:
 
 
 def _best_of(key: str, models: dict[str, Any]) -> set[str]:
-    return best(BY_KEY[key], _values(key, models))
+    return best(parts.quantities()[key], _values(key, models))
 
 
-def _cell(found: Estimate | None, digits: int, is_best: bool, sign: str = "") -> Cell:
+def _cell(found: Estimate | None, digits: int, is_best: bool, sign: str = "") -> TableCell:
     if found is None or not math.isfinite(found.value):
-        return Cell("–", "", False)
+        return TableCell("–", "", False)
     interval = ""
     if math.isfinite(found.low) and math.isfinite(found.high):
         interval = f"[{_number(found.low, digits, sign)}, {_number(found.high, digits, sign)}]"
-    return Cell(_number(found.value, digits, sign), interval, is_best)
+    return TableCell(_number(found.value, digits, sign), interval, is_best)
 
 
 def _number(value: float, digits: int, sign: str = "") -> str:

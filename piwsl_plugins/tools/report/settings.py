@@ -1,4 +1,7 @@
-"""What a report computes: every choice with its default, written once for library and command."""
+"""What a report computes: every choice with its default, written once for library and command.
+
+Here stand the choices that all parts share; a part's own are with it.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +11,20 @@ from typing import Any
 
 from ...options.option import option
 from ..states import StateNames
+from . import parts
+from .part import PartOptions
 
-#: what can be computed for a model, in this order
-PARTS = {
-    "labels": "errors on the labelled frames",
-    "consistency": "PITC and PISC residuals, curvature, symmetry of the Jacobian",
-    "scans": "bond stretches and paths",
-    "dynamics": "short molecular dynamics",
-    "vibrations": "Hessians and frequencies against Hessian labels, phonons against phonopy's",
-}
-ENSEMBLES = {"nve": "constant energy", "langevin": "constant temperature"}
 _DTYPES = {"float64": "", "float32": "", "model": "as stored"}
+
+
+def _parts_help() -> str:
+    """With the options that add a part which needs files."""
+    flags: dict[str, list[str]] = {}
+    for part in parts.PARTS:
+        if part.file is not None and part.needs_file:
+            flags.setdefault(part.choice, []).append(part.file.flag)
+    needs = [f"{name} need {' or '.join(several)}" for name, several in flags.items()]
+    return "; ".join(["what to compute", *needs]) + (", and come with them" if needs else "")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,63 +49,13 @@ class ReportSettings(StateNames):
         "float64", "precision of MACE models ('model': as stored)", kind=str, choices=_DTYPES
     )
     parts: tuple[str, ...] = option(
-        tuple(part for part in PARTS if part != "vibrations"),
-        "what to compute; vibrations need --hessians or --phonons, and come with them",
+        tuple(dict.fromkeys(part.choice for part in parts.PARTS if not part.needs_file)),
+        _parts_help(),
         kind=str,
-        choices=PARTS,
-    )
-    epsilons: tuple[float, ...] = option(
-        (0.005, 0.01, 0.02, 0.04, 0.08),
-        "largest displacements per component of the consistency part",
-        unit="Å",
-        minimum=0.0,
-        maximum=0.5,
-        exclusive=True,
-    )
-    consistency_frames: int = option(
-        20, "frames on which consistency is measured", kind=int, minimum=1
-    )
-    draws: int = option(4, "displacement fields per frame", kind=int, minimum=1)
-    stretch: tuple[float, ...] = option(
-        (0.75, 2.0),
-        "shortest and longest bond of the bond-stretch scans, relative to its length",
-        minimum=0.0,
-        exclusive=True,
-    )
-    scan_points: int = option(60, "points of a bond-stretch scan", kind=int, minimum=5)
-    ensembles: tuple[str, ...] = option(
-        tuple(ENSEMBLES), "of the dynamics", kind=str, choices=ENSEMBLES
-    )
-    temperatures: tuple[float, ...] = option(
-        (300.0,), "of the dynamics", unit="K", minimum=0.0, exclusive=True
-    )
-    md_length: float = option(5.0, "length of a run", unit="ps", minimum=0.0, exclusive=True)
-    timestep: float = option(0.5, "time step", unit="fs", minimum=0.0, exclusive=True)
-    friction: float = option(
-        0.01, "friction of Langevin runs", unit="1/fs", minimum=0.0, exclusive=True
-    )
-    md_starts: int = option(3, "frames from which runs start", kind=int, minimum=1)
-    md_seeds: int = option(2, "velocity seeds for each start", kind=int, minimum=1)
-    bond_factor: float = option(
-        1.5,
-        "a bond is broken beyond this multiple of the sum of covalent radii; 0 switches the check "
-        "off (melts, surfaces, reactions)",
-        minimum=0.0,
-    )
-    vibration_structures: int = option(
-        0, "evenly spaced structures of --hessians to evaluate, 0 for all", kind=int, minimum=0
+        choices=parts.choices(),
     )
     resamples: int = option(1000, "bootstrap resamples over frames", kind=int, minimum=100)
     seed: int = option(0, "seed of displacements, velocities and bootstrap", kind=int, minimum=0)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        different = len(self.epsilons) == len(set(self.epsilons))
-        self.require("epsilons", different, "different values")
-        ordered = len(self.stretch) == 2 and self.stretch[0] < self.stretch[1]
-        self.require("stretch", ordered, "two factors, the smaller first")
-        tight = 0 < self.bond_factor < 1.3
-        self.require("bond_factor", not tight, "0 to switch the check off, or at least 1.3")
 
     @classmethod
     def create(cls, given: Mapping[str, Any], quick: bool = False) -> ReportSettings:
@@ -110,13 +66,39 @@ class ReportSettings(StateNames):
 #: about a minute for two small MACE models and a molecule of nine atoms on one core; dynamics that
 #: are short enough for that say nothing
 QUICK: dict[str, Any] = {
-    "parts": ("labels", "consistency", "scans"),
+    "parts": tuple(
+        dict.fromkeys(p.choice for p in parts.PARTS if p.when_quick and not p.needs_file)
+    ),
     "max_frames": 60,
-    "epsilons": (0.01, 0.02, 0.04, 0.08),
-    "consistency_frames": 8,
-    "draws": 2,
-    "scan_points": 30,
-    "md_starts": 2,
-    "md_seeds": 1,
-    "vibration_structures": 4,
 }
+
+#: the options of the parts, by their class
+OwnOptions = Mapping[type[PartOptions], PartOptions]
+
+
+def own_options(given: Mapping[str, Any] | None = None, quick: bool = False) -> OwnOptions:
+    """The options of all parts.
+
+    Args:
+        given: values that a user gave, by name; others are ignored.
+        quick: whether the others are small.
+
+    Raises:
+        InputError: for a value that is not allowed.
+    """
+    found: dict[type[PartOptions], PartOptions] = {}
+    for part in parts.PARTS:
+        if part.options is not None:
+            names = {field.name for field in dataclasses.fields(part.options)}
+            values = {name: value for name, value in (given or {}).items() if name in names}
+            found[part.options] = part.options(**{**(part.quick if quick else {}), **values})
+    return found
+
+
+def as_dict(settings: ReportSettings, own: OwnOptions) -> dict[str, Any]:
+    """All choices by name, as the report's index keeps them: those on statistics last."""
+    shared = dataclasses.asdict(settings)
+    last = {name: shared.pop(name) for name in ("resamples", "seed")}
+    for options in own.values():
+        shared |= dataclasses.asdict(options)
+    return shared | last

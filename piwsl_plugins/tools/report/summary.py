@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
-from .analysis import consistency, dynamics, labels, phonons, scans, vibrations
-from .analysis.collect import Collected, ModelParts
-from .analysis.quantities import BY_KEY, QUANTITIES
-from .analysis.statistics import Estimate, Ratio, difference, estimate, proportion
-from .findings import findings
-from .verdicts import verdicts
+from . import parts
+from .collected import Collected
+from .findings import findings, verdicts
+from .resampling import Estimate, Ratio, difference, estimate
 
 #: changes when keys change their meaning or go away; new keys may come without a change
 SUMMARY_VERSION = 1
@@ -23,30 +20,25 @@ def summarise(collected: Collected) -> dict[str, Any]:
 
     Returns:
         the content of ``summary.json``; ``values`` and ``differences`` of a model map the keys of
-        :data:`~.analysis.quantities.QUANTITIES` to ``{"value", "low", "high"}``, with the limits
-        of the 95 % interval. ``differences`` are against the first model, on the same frames.
-        ``scales`` are the sizes of the labels. ``verdicts`` maps the headings of the tables to a
-        sentence, ``findings`` are what stands out in all of them.
+        the parts' quantities to ``{"value", "low", "high"}``, with the limits of the 95 % interval.
+        ``differences`` are against the first model, on the same frames. ``scales`` are the sizes of
+        the labels. ``verdicts`` maps the headings of the tables to a sentence, ``findings`` are
+        what stands out in all of them.
     """
-    resamples, seed = collected.settings["resamples"], collected.settings["seed"]
-    ratios = {name: _ratios(model, collected) for name, model in collected.models.items()}
+    quantities = parts.quantities()
+    ratios = {name: _ratios(collected, name) for name in collected.models}
     models = {}
     for name, model in collected.models.items():
-        values = {key: estimate(ratio, resamples, seed) for key, ratio in ratios[name].items()}
-        values |= _single_values(model)
+        values = _estimated(ratios[name], collected) | _single_values(collected, name)
         models[name] = {
-            "source": model.source,
-            "kind": model.kind,
-            "values": {key: dataclasses.asdict(values[key]) for key in BY_KEY if key in values},
-            "differences": {
-                key: dataclasses.asdict(
-                    difference(ratio, ratios[collected.baseline][key], resamples, seed)
-                )
-                for key, ratio in ratios[name].items()
-                if name != collected.baseline and _comparable(ratio, ratios, collected, key)
-            },
-            "scales": _scales(model),
-            **_details(model, resamples, seed),
+            "source": model["source"],
+            "kind": model["kind"],
+            "values": {key: dataclasses.asdict(values[key]) for key in quantities if key in values},
+            "differences": _differences(ratios[name], ratios[collected.baseline], collected)
+            if name != collected.baseline
+            else {},
+            "scales": _scales(collected, name),
+            **_details(collected, name),
         }
     data = collected.index["data"]
     summary = {
@@ -61,13 +53,16 @@ def summarise(collected: Collected) -> dict[str, Any]:
             "frames": len(data["energy"]),
             "atoms": sum(len(numbers) for numbers in data["numbers"]),
             "isolated_atoms_left_out": data["n_isolated_atoms"],
-            "notes": [*data.get("notes", []), *_without_dipole(collected)],
+            "notes": [
+                *data.get("notes", []),
+                *(note for part in parts.PARTS for note in part.notes(collected.of(part), data)),
+            ],
             "formulas": sorted(set(data["formula"])),
             "config_types": sorted(set(data["config_type"]) - {""}),
         },
         "quantities": {
-            quantity.key: {"label": quantity.label, "unit": quantity.unit}
-            for quantity in QUANTITIES
+            key: {"label": quantity.label, "unit": quantity.unit}
+            for key, quantity in quantities.items()
         },
         "baseline": collected.baseline,
         "models": models,
@@ -75,139 +70,60 @@ def summarise(collected: Collected) -> dict[str, Any]:
     return {**summary, "verdicts": verdicts(summary), "findings": findings(summary)}
 
 
-def _without_dipole(collected: Collected) -> list[str]:
-    """A line on models that give no dipole for frames that have one."""
-    if all(dipole is None for dipole in collected.index["data"]["dipole"]):
-        return []
-    names = [
-        name
-        for name, model in collected.models.items()
-        if model.predicted is not None
-        and all(error is None for error in model.predicted.dipole_error)
-    ]
-    return [f"dipole is not measured for {', '.join(names)}: no answer has one"] if names else []
-
-
-def _ratios(model: ModelParts, collected: Collected) -> dict[str, Ratio]:
+def _ratios(collected: Collected, name: str) -> dict[str, Ratio]:
     """Quantities with an uncertainty from resampling frames (or runs)."""
     found: dict[str, Ratio] = {}
-    if model.predicted is not None:
-        found |= labels.overall(model.predicted)
-    if model.measured is not None:
-        found |= consistency.ratios(model.measured)
-        first = collected.models[collected.baseline].measured
-        if first is not None and first is not model.measured:
-            ratio = consistency.curvature_ratio(model.measured, first)
-            found |= {} if ratio is None else {"curvature_ratio": ratio}
-    if model.runs:
-        found |= dynamics.ratios(model.runs)
-    if model.vibrations:
-        found |= vibrations.ratios(model.vibrations)
-    if model.phonons:
-        found |= phonons.ratios(model.phonons)
+    for part in parts.PARTS:
+        results = collected.of(part)
+        if results[name]:
+            is_first = name == collected.baseline
+            found |= part.ratios(results[name], None if is_first else results[collected.baseline])
     return found
 
 
-def _comparable(
-    ratio: Ratio, ratios: dict[str, dict[str, Ratio]], collected: Collected, key: str
-) -> bool:
-    first = ratios[collected.baseline].get(key)
-    return first is not None and first.numerator.shape == ratio.numerator.shape
+def _differences(
+    ratios: dict[str, Ratio], first: dict[str, Ratio], collected: Collected
+) -> dict[str, dict[str, float]]:
+    """Against the first model, where both are of the same frames."""
+    resamples, seed = collected.settings["resamples"], collected.settings["seed"]
+    return {
+        key: dataclasses.asdict(difference(ratio, first[key], resamples, seed))
+        for key, ratio in ratios.items()
+        if key in first and first[key].numerator.shape == ratio.numerator.shape
+    }
 
 
-def _single_values(model: ModelParts) -> dict[str, Estimate]:
+def _single_values(collected: Collected, name: str) -> dict[str, Estimate]:
     """Quantities that are no ratio of sums over frames."""
     found: dict[str, Estimate] = {}
-    if model.seconds:
-        found["evaluation_time"] = Estimate(1000 * float(np.median(model.seconds)))
-    if model.measured is not None:
-        for name, residual in (("pitc", model.measured.pitc), ("pisc", model.measured.pisc)):
-            fit = consistency.exponent(model.measured.epsilon, residual)
-            found[f"{name}_exponent"] = fit
-    if model.scans:
-        smooth = [scans.smoothness(scan) for scan in model.scans.values()]
-        found["scan_mismatch"] = Estimate(float(np.mean([s["mismatch"] for s in smooth])))
-        found["scan_jump"] = Estimate(float(np.max([s["jump"] for s in smooth])))
-        labelled = [scans.against_labels(scan) for scan in model.scans.values()]
-        for key in ("path_energy_rmse", "path_curvature_slope"):
-            several = [ratios[key] for ratios in labelled if key in ratios]
-            if several:
-                found[key] = Estimate(_pooled(several).value)
-    if model.runs:
-        found["survival_fraction"] = dynamics.surviving(model.runs)
-    if model.vibrations:
-        right = [v.n_imaginary == v.n_imaginary_reference for v in model.vibrations]
-        found["imaginary_right"] = proportion(right)
-    if model.phonons:
-        right = [p.model.is_unstable == p.reference.is_unstable for p in model.phonons]
-        found["stability_right"] = proportion(right)
+    for part in parts.PARTS:
+        results = collected.of(part)[name]
+        found |= part.values(results) if results else {}
     return found
 
 
-def _scales(model: ModelParts) -> dict[str, float]:
-    """Sizes of the labels, which tell whether an error is large: meV/atom, meV/Å, cm⁻¹, THz."""
-    found = {} if model.predicted is None else labels.scales(model.predicted)
-    if model.vibrations:
-        found["frequency"] = vibrations.scale(model.vibrations)
-    if model.phonons:
-        found["phonon"] = phonons.scale(model.phonons)
+def _scales(collected: Collected, name: str) -> dict[str, float]:
+    """Sizes of the labels, which tell whether an error is large."""
+    found: dict[str, float] = {}
+    for part in parts.PARTS:
+        results = collected.of(part)[name]
+        found |= part.scales(results) if results else {}
     return found
 
 
-def _pooled(several: list[Ratio]) -> Ratio:
-    return Ratio(
-        np.concatenate([ratio.numerator for ratio in several]),
-        np.concatenate([ratio.denominator for ratio in several]),
-        several[0].root,
-    )
-
-
-def _details(model: ModelParts, resamples: int, seed: int) -> dict[str, Any]:
+def _details(collected: Collected, name: str) -> dict[str, Any]:
     """Numbers that belong to a part of the data, an ε, a scan, a run or a structure."""
 
-    def entries(ratios: dict[str, Ratio]) -> dict[str, Any]:
-        return {key: dataclasses.asdict(estimate(r, resamples, seed)) for key, r in ratios.items()}
+    def entries(ratios: Mapping[str, Ratio]) -> dict[str, dict[str, float]]:
+        estimates = _estimated(ratios, collected)
+        return {key: dataclasses.asdict(estimate) for key, estimate in estimates.items()}
 
     details: dict[str, Any] = {}
-    if model.predicted is not None:
-        details["energy_offset_eV"] = model.predicted.offset
-        details["relative_energy_rmse"] = labels.relative_energy_rmse(model.predicted)
-        details["by_config_type"] = {
-            kind: {"frames": count, **entries(ratios)}
-            for kind, count, ratios in labels.by_config_type(model.predicted)
-        }
-        details["by_element"] = {
-            symbol: {"atoms": count, **entries(ratios)}
-            for symbol, count, ratios in labels.by_element(model.predicted)
-        }
-        details["force_slope_by_magnitude"] = [
-            {"mean_force": mean, "largest_force": top, **entries({"force_slope": ratio})}
-            for mean, top, ratio in labels.slope_by_magnitude(model.predicted)
-        ]
-    if model.measured is not None:
-        pitc, pisc = consistency.rms(model.measured.pitc), consistency.rms(model.measured.pisc)
-        details["consistency"] = [
-            {"epsilon": float(epsilon), **entries({"pitc_rms": first, "pisc_rms": second})}
-            for epsilon, first, second in zip(model.measured.epsilon, pitc, pisc, strict=True)
-        ]
-    details["scans"] = {
-        name: {
-            "title": scan["title"],
-            **scans.smoothness(scan),
-            **{key: ratio.value for key, ratio in scans.against_labels(scan).items()},
-        }
-        for name, scan in model.scans.items()
-    }
-    details["dynamics"] = [
-        {
-            key: run[key]
-            for key in ("ensemble", "temperature", "frame", "seed", "length", "survived", "failure")
-        }
-        | {"drift": dynamics.drift(run) if run["ensemble"] == "nve" else None}
-        for run in model.runs
-    ]
-    if model.vibrations:
-        details["vibrations"] = [found.overview() for found in model.vibrations]
-    if model.phonons:
-        details["phonons"] = [found.overview() for found in model.phonons]
+    for part in parts.PARTS:
+        details |= part.details(collected.of(part)[name], entries)
     return details
+
+
+def _estimated(ratios: Mapping[str, Ratio], collected: Collected) -> dict[str, Estimate]:
+    resamples, seed = collected.settings["resamples"], collected.settings["seed"]
+    return {key: estimate(ratio, resamples, seed) for key, ratio in ratios.items()}

@@ -46,7 +46,7 @@ RUNS = {
 @pytest.fixture(params=RUNS)
 def run(request, made_once, tmp_path, monkeypatch):
     """A command, and the files it reads, alone in a folder; and what it writes undisturbed."""
-    monkeypatch.setattr("piwsl_plugins.tools.report.figures.draw.draw", lambda *_: [])
+    monkeypatch.setattr("piwsl_plugins.tools.report.figures.draw", lambda *_: [])
     command, outputs = RUNS[request.param]
     before = []
     for folder in (tmp_path / "whole", tmp_path / "here"):

@@ -79,7 +79,7 @@ def ethanol_test_file():
 def frames_of(structures, **labels):
     """Structures as the report's frames; labels may be given as lists."""
     from piwsl_plugins.frames.reading import Frame
-    from piwsl_plugins.tools.report.data import Frames
+    from piwsl_plugins.tools.report.frame_set import FrameSet
 
     frames = tuple(
         Frame(
@@ -93,7 +93,7 @@ def frames_of(structures, **labels):
         for index, atoms in enumerate(structures)
     )
     digest = str(np.sum([atoms.positions.sum() for atoms in structures]))
-    return Frames(frames, ("test",), digest, 0)
+    return FrameSet(frames, ("test",), digest, 0)
 
 
 @pytest.fixture

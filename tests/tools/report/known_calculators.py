@@ -131,6 +131,17 @@ def point_charges(charge):
     return PointCharges(EMT(), {"C": charge, "O": -charge})
 
 
+#: of an energy that no symmetry has (eV/Å)
+TILT = 0.01
+
+
+def tilted_emt():
+    def tilt(atoms, results):
+        results["energy"] += TILT * atoms.positions[:, 0].sum()
+
+    return Changed(EMT(), change=tilt)
+
+
 def broken_emt():
     def spoil(atoms, results):
         results["energy"] = float("nan")

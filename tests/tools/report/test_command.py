@@ -35,7 +35,7 @@ def report(alloy_file, tmp_path):
 @pytest.fixture
 def without_pages(monkeypatch):
     """Leaves out figures and pages, which take most of the time."""
-    monkeypatch.setattr("piwsl_plugins.tools.report.figures.draw.draw", lambda *_: [])
+    monkeypatch.setattr("piwsl_plugins.tools.report.figures.draw", lambda *_: [])
 
 
 @pytest.fixture(scope="module")
@@ -342,6 +342,30 @@ def test_help_needs_no_heavy_import():
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert found.returncode == 0, found.stderr
     assert "--quick" in found.stdout and "merge" in found.stdout
+
+
+def test_parts_that_do_without_torch_need_none(alloy_file, tmp_path):
+    code = (
+        "import sys\n"
+        "class Without:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name.partition('.')[0] == 'torch':\n"
+        "            raise ModuleNotFoundError('No module named ' + name, name=name)\n"
+        "sys.meta_path.insert(0, Without())\n"
+        "from piwsl_plugins.tools.command import main\n"
+        "sys.exit(main(sys.argv[1:]))"
+    )
+    given = [*MODELS[2:], "--data", str(alloy_file), "--out", str(tmp_path / "report"), *SMALL]
+    path = [str(Path(__file__).parent), str(Path(__file__).parents[3])]
+    run = subprocess.run(
+        [sys.executable, "-c", code, "report", *given],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(path)},
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stderr
+    slope = summary_of(tmp_path / "report")["models"]["soft"]["values"]["force_slope"]
+    assert slope["value"] == pytest.approx(0.9, abs=1e-6)
 
 
 def test_consistency_part_of_the_command(report):

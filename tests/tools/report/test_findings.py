@@ -5,15 +5,14 @@ import math
 import numpy as np
 import pytest
 
-from piwsl_plugins.tools.report.analysis import labels
-from piwsl_plugins.tools.report.analysis.collect import Collected, ModelParts
-from piwsl_plugins.tools.report.analysis.labels import Predicted
-from piwsl_plugins.tools.report.analysis.vibrations import Vibrations
-from piwsl_plugins.tools.report.findings import MOST, findings
+from piwsl_plugins.tools.report.collected import Collected
+from piwsl_plugins.tools.report.findings import MOST, findings, verdicts
 from piwsl_plugins.tools.report.pages import sections
+from piwsl_plugins.tools.report.parts.frequency_errors.analyse import StructureModes
+from piwsl_plugins.tools.report.parts.label_errors import analyse
+from piwsl_plugins.tools.report.parts.label_errors.analyse import Predicted
 from piwsl_plugins.tools.report.settings import ReportSettings
 from piwsl_plugins.tools.report.summary import summarise
-from piwsl_plugins.tools.report.verdicts import verdicts
 
 N_FRAMES = 40
 WATER = np.array([8, 1, 1])
@@ -41,6 +40,7 @@ def predicted(energy_error, force_error=None, slope=1.0, n_frames=N_FRAMES):
         stress_error=[None] * n_frames,
         dipole_error=[None] * n_frames,
         offset=None,
+        seconds=[0.001] * n_frames,
     )
 
 
@@ -58,11 +58,12 @@ def summary(**models):
     }
     settings = {**vars(ReportSettings()), "resamples": 200}
     index = {"data": data, "settings": settings, "created": "", "software": {}}
-    parts = {}
-    for name, model in models.items():
-        own = {"vibrations": model} if isinstance(model, list) else {"predicted": model}
-        parts[name] = ModelParts(source=name, kind="factory", **own)
-    return summarise(Collected(index, parts))
+    index["models"] = [{"name": name, "source": name, "kind": "factory"} for name in models]
+    results = {
+        "vibrations": {name: model for name, model in models.items() if isinstance(model, list)},
+        "labels": {name: [m] for name, m in models.items() if not isinstance(m, list)},
+    }
+    return summarise(Collected(index, results))
 
 
 def said(found, model, kind=None):
@@ -78,7 +79,7 @@ def modes(factor=1.0, shift=0.0, n_structures=4):
         reference = np.linspace(300, 3700, 18) + label
         wrong = shift * np.where(np.arange(18) % 2, 1, -1)
         found.append(
-            Vibrations(
+            StructureModes(
                 label, "CH3OH", 0.0, 324, reference, factor * reference + wrong, 0, 0, None, None
             )
         )
@@ -128,8 +129,8 @@ def test_offsets_of_elements_are_no_flat_energies():
         model.forces[frame], model.force_error[frame] = model.forces[frame][:2], np.zeros((2, 3))
     n_atoms = np.array([len(numbers) for numbers in model.numbers])
     model.energy_error[:] = (3000.0 + 500.0 * (n_atoms - 1)) / n_atoms
-    assert labels.relative_energy_rmse(model) == pytest.approx(0, abs=1e-6)
-    assert labels.overall(model)["energy_rmse_without_mean"].value > 100
+    assert analyse.relative_energy_rmse(model) == pytest.approx(0, abs=1e-6)
+    assert analyse.overall(model)["energy_rmse_without_mean"].value > 100
     texts = said(summary(mine=model), "mine")
     assert not any("hardly apart" in text for text in texts)
     assert any("--fit_energy_offset" in text for text in texts)

@@ -1,1 +1,0 @@
-"""What follows from the measured parts: numbers with their uncertainty, no model needed."""

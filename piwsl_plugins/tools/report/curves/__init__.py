@@ -1,0 +1,1 @@
+"""``piwsl report training``: the curves of trainings, overlaid."""

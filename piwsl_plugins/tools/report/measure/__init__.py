@@ -1,1 +1,0 @@
-"""What is computed with a model: the only modules that evaluate one."""
