@@ -80,6 +80,7 @@ def test_a_wheel_has_them_all(tmp_path, monkeypatch):
     subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     (wheel,) = tmp_path.glob("*.whl")
     zipfile.ZipFile(wheel).extractall(tmp_path / "installed")
+    assert (tmp_path / "installed/piwsl_plugins/py.typed").is_file()
     code = (
         "import sys; sys.path.insert(0, 'installed')\n"
         "from piwsl_plugins.tools.command import main\n"
