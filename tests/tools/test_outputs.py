@@ -38,9 +38,11 @@ def holder(here):
 
 def test_another_process_is_refused_until_the_first_is_killed(here, holder):
     for where in ({"folder": here / "folder"}, {}):
-        with pytest.raises(RunError, match="another process writes to it"):
-            with alone(*(() if where else [here / "out.npz"]), **where):
-                pass
+        with (
+            pytest.raises(RunError, match="another process writes to it"),
+            alone(*(() if where else [here / "out.npz"]), **where),
+        ):
+            pass
     holder.send_signal(signal.SIGKILL)
     holder.wait()
     with alone(here / "out.npz", folder=here / "folder"):
