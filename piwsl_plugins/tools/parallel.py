@@ -178,7 +178,7 @@ def _attempt_on_worker(pickled: bytes, frame: Frame) -> Outcome:
         return _attempt(_here.function, frame)
     except (ImportError, AttributeError, InputError) as error:
         reason = str(error) if isinstance(error, InputError) else reason_of(error)
-        raise InputError(f"{reason} (on the worker {get_worker().address}); {_SAME}") from error
+        raise InputError(f"on the worker {get_worker().address}: {reason}; {_SAME}") from error
 
 
 _SAME = (

@@ -109,13 +109,16 @@ def test_a_worker_without_the_module_of_the_user_is_named(cluster, tmp_path, mon
     import module_of_the_user
 
     start = time.monotonic()
-    with pytest.raises(InputError, match=r"No module named 'module_of_the_user' \(on the worker"):
+    with pytest.raises(
+        InputError, match=r"^on the worker tcp:.* No module named 'module_of_the_us"
+    ):
         list(outcomes(module_of_the_user.distance, frames(), executor=cluster))
     write("train.xyz", frames()[0].atoms)
     command = ["hessian", "train.xyz", "--calculator", "module_of_the_user:EMT"]
     assert main([*command, "--executor", cluster]) == 2
     error = capsys.readouterr().err
-    assert "No module named 'module_of_the_user' (on the worker tcp://127.0.0.1:" in error
+    assert "piwsl hessian: on the worker tcp://127.0.0.1:" in error
+    assert "No module named 'module_of_the_user'); workers of dask need" in error
     assert "start them in its environment, with its PYTHONPATH, in its folder" in error
     assert time.monotonic() - start < 10
 
