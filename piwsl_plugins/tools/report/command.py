@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from ..outputs import alone, check_folder
@@ -83,9 +84,6 @@ def _training(given: list[str]) -> None:
 
 def _finish(out: Path) -> None:
     """Write summary, figures and pages from the parts in ``out``, and say where they are."""
-    from rich.console import Console
-    from rich.markdown import Markdown
-
     from ..storage import write_json
     from .analysis.collect import collect
     from .figures.draw import draw
@@ -97,9 +95,8 @@ def _finish(out: Path) -> None:
     write_json(out / "summary.json", summary, indent=1)
     text = write_markdown(summary, out)
     page = write_html(summary, draw(collected, summary, out / "figures"), out)
-    console = Console()
-    if console.is_terminal:
-        console.print(Markdown(text.read_text(encoding="utf-8")))
+    if sys.stdout.isatty():
+        print(text.read_text(encoding="utf-8"))
     for note in summary["data"]["notes"]:
         print(note)
     print(f"Report:  {page}\nTable:   {text}\nNumbers: {out / 'summary.json'}")

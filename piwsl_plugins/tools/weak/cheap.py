@@ -11,8 +11,8 @@ from ...errors import InputError
 from ...frames.identity import StructureIndex
 from ...frames.reading import Frame, Keys, elements_of, read_frames
 from ..calculators import CalculatorSource
-from ..labelling import Arrays
 from ..loading import load, prepare
+from ..runs import Arrays
 from .evaluation import Evaluated, evaluate
 from .inputs import Inputs
 from .labels import carried

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ...frames.reading import Frame, Keys
-from ..labelling import Arrays
+from ..runs import Arrays
 from .labels import carried, difference, write_frames
 from .offsets import Offsets
 

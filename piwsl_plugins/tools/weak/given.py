@@ -9,8 +9,8 @@ import numpy as np
 from ...errors import InputError
 from ...frames.reading import Frame, elements_of
 from ..calculators import CalculatorSource
-from ..labelling import Arrays
 from ..loading import load
+from ..runs import Arrays
 from .labels import difference, root_mean_squares
 from .offsets import Offsets
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from ...errors import InputError
 from ...frames.reading import Frame, Keys, elements_of
 from ..calculators import CalculatorSource
-from ..labelling import Arrays
 from ..loading import prepare
+from ..runs import Arrays
 from ..states import IGNORED, distinct
 from ..units import require_one_unit
 from .arguments import folder_of

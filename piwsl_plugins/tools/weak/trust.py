@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ...frames.reading import Frame
-from ..labelling import Arrays
+from ..runs import Arrays
 from .labels import root_mean_squares
 from .offsets import Offsets
 
