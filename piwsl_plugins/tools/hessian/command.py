@@ -107,7 +107,7 @@ def _convert(options: argparse.Namespace, out: Path | None) -> tuple[list[str], 
         supercell = tuple(options.supercell)
         converted = from_phonons(options.from_phonons, options.data, supercell, options.delta)
     elif options.from_output:
-        from .outputs import from_outputs
+        from .program_outputs import from_outputs
 
         converted = from_outputs(
             options.from_output, options.data, options.index, options.geometry or ()

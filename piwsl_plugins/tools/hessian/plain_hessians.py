@@ -19,7 +19,7 @@ from ...errors import InputError, reason_of
 from .fitting import fitted
 from .frequency_jobs import FrequencyJob, from_lower_triangle
 from .rigid_motions import rotation_between
-from .states import state_beside
+from .stated_charges import state_beside
 
 _REAL = re.compile(r"[-+]?\d*\.\d+(?:[EeDd][-+]?\d+)?|[-+]?\d+\.(?:[EeDd][-+]?\d+)?")
 #: the group of xTB's and Turbomole's files, of which Turbomole's also holds others

@@ -31,7 +31,7 @@ def _make(options: argparse.Namespace, settings: PoolSettings, source: Calculato
     """Run the dynamics, and write the pool."""
     from ..loading import prepare
     from ..runs import Run
-    from .coverage import compare_bonds
+    from .bond_coverage import compare_bonds
     from .output import write_pool
     from .starts import read_starts
     from .summary import summarise

@@ -13,8 +13,8 @@ from ..calculators import CalculatorSource
 from ..loading import LoadedCalculator, load
 from ..parallel import outcomes
 from ..workers import PROCESSES
+from .bond_coverage import evenly
 from .collection import Snapshot
-from .coverage import evenly
 
 #: so many given frames, evenly spaced, speak for all
 _EVALUATED = 200

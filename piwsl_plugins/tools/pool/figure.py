@@ -12,8 +12,8 @@ from ase import Atoms
 from ...frames.reading import Frame
 from ..figure_style import legend_below, panels, styled
 from ..storage import written_whole
+from .bond_coverage import distances_of, evenly, map_of
 from .collection import Snapshot
-from .coverage import distances_of, evenly, map_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

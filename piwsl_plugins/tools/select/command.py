@@ -13,8 +13,8 @@ from ..outputs import alone
 from .arguments import build_parser, check, outputs_of
 
 if TYPE_CHECKING:
+    from .distinct_structures import DistinctStructures
     from .features import Features
-    from .pool import Pool
 
 
 def main(given: list[str]) -> None:
@@ -34,9 +34,9 @@ def _select(options: argparse.Namespace) -> None:
     from ...progress import stage
     from .coverage import follow
     from .descriptors import descriptor, not_seen
+    from .distinct_structures import read_pool
     from .features import compute
     from .output import write_frames
-    from .pool import read_pool
     from .soap import CUTOFF
     from .summary import summarise
 
@@ -83,7 +83,9 @@ def _select(options: argparse.Namespace) -> None:
     print(summarise(options, pool, features, course, chance, notes))
 
 
-def _choose(options: argparse.Namespace, pool: Pool, features: Features) -> Sequence[int]:
+def _choose(
+    options: argparse.Namespace, pool: DistinctStructures, features: Features
+) -> Sequence[int]:
     """The structures in the order chosen."""
     from ...progress import stage
     from .design import Information, d_optimal

@@ -11,7 +11,7 @@ import numpy as np
 
 from ...frames.reading import Frame, Keys
 from ..runs import Arrays
-from .labels import carried, difference, write_frames
+from .frame_labels import carried, difference, write_frames
 from .offsets import Offsets
 
 #: corrections below this (eV, eV/Å, eV/Å³) are rounding: the two methods are one

@@ -16,7 +16,7 @@ from ..loading import LoadedCalculator, load
 from ..runs import Arrays, Run
 from ..storage import read_json, write_json
 from ..workers import PROCESSES
-from .labels import write_frames
+from .frame_labels import write_frames
 
 _KEYS = Keys()
 #: of keys in files, where ASE would take some of them for numbers
@@ -24,14 +24,14 @@ _PREFIX = "frame-"
 
 
 @dataclasses.dataclass(frozen=True)
-class Evaluated:
+class FoundLabels:
     """Labels, and why there are none, by the key of the structure."""
 
     labels: dict[str, Arrays]
     failures: dict[str, str]
 
 
-class Evaluation:
+class LabelFunction:
     """A function of structures for :func:`piwsl_plugins.tools.labelling.label`."""
 
     def __init__(self, source: CalculatorSource, elements: Sequence[int], device: str) -> None:
@@ -81,7 +81,7 @@ def evaluate(
     device: str = "cpu",
     workers: int = 1,
     executor: str = PROCESSES,
-) -> Evaluated:
+) -> FoundLabels:
     """Labels of all structures; those that ``path`` holds are not computed again.
 
     Args:
@@ -103,7 +103,7 @@ def evaluate(
     failures = read_json(beside)["failures"] if path.is_file() else {}
     remaining = [frame for frame in frames if frame.key not in failures]
     n_missing = sum(run.finished(frame) is None for frame in remaining)
-    function = Evaluation(source, elements_of(frames), device)
+    function = LabelFunction(source, elements_of(frames), device)
     done = label(remaining, function, run, stage, source.called, workers, True, executor)
     failures |= {outcome.frame.key: outcome.failure for outcome in done.failed}
     labels = {f.key: a for f, a in zip(done.frames, done.arrays, strict=True)}
@@ -115,7 +115,7 @@ def evaluate(
         labels = _read(path)[1]
     run.end()
     wanted = {frame.key for frame in frames}
-    return Evaluated(labels, {key: why for key, why in failures.items() if key in wanted})
+    return FoundLabels(labels, {key: why for key, why in failures.items() if key in wanted})
 
 
 def _read(path: Path) -> tuple[str, dict[str, Arrays]]:

@@ -11,7 +11,7 @@ from ...frames.reading import Frame, elements_of
 from ..calculators import CalculatorSource
 from ..loading import load
 from ..runs import Arrays
-from .labels import difference, root_mean_squares
+from .frame_labels import difference, root_mean_squares
 from .offsets import Offsets
 
 #: cut-off radii (Å) nearer than this are one

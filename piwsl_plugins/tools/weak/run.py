@@ -26,10 +26,10 @@ from .corrections import (
     vanish,
 )
 from .evaluation import evaluate
+from .frame_labels import carried, root_mean_squares, write_xyz
 from .given import require_correction, require_one_cutoff
 from .hosts import HostCommand
 from .inputs import Inputs, read_inputs
-from .labels import carried, root_mean_squares, write_xyz
 from .offsets import Offsets
 from .settings import WeakSettings
 from .shares import draw_shares
@@ -63,7 +63,7 @@ def label(options: argparse.Namespace, settings: WeakSettings, environment: dict
     notes += _left_out(inputs.pool, cheap.failures, str(options.pool))
     if not pool:
         raise InputError(f"{options.pool}: no structure has a cheap label")
-    run = _Run(options, settings, keys, stages, command, training, pool, cheap.labels, notes)
+    run = _Labelling(options, settings, keys, stages, command, training, pool, cheap.labels, notes)
     if settings.models == 0:
         run.write([(frame, dict(cheap.labels[frame.key])) for frame in pool], [])
     else:
@@ -82,7 +82,7 @@ def _left_out(frames: Sequence[Frame], failures: dict[str, str], path: str) -> l
     return lines
 
 
-class _Run:
+class _Labelling:
     """The stages after the cheap labels."""
 
     def __init__(

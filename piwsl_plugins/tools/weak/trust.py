@@ -9,7 +9,7 @@ import numpy as np
 
 from ...frames.reading import Frame
 from ..runs import Arrays
-from .labels import root_mean_squares
+from .frame_labels import root_mean_squares
 from .offsets import Offsets
 
 
