@@ -5,6 +5,7 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -95,7 +96,9 @@ def write_finished(path: Path, labelled: Labelled, method: str, settings: str) -
     labels = []
     for frame, arrays in zip(labelled.frames, labelled.arrays, strict=True):
         atoms = frame.atoms
-        known = {name: array for name, array in arrays.items() if name != "asymmetry"}
+        known: dict[str, Any] = {
+            name: array for name, array in arrays.items() if name != "asymmetry"
+        }
         known |= {"charge": frame.structure.charge, "spin": frame.structure.spin}
         labels.append(
             HessianLabel(atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc, **known)

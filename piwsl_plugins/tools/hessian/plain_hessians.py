@@ -11,6 +11,7 @@ import glob
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ase import Atoms, units
@@ -232,7 +233,7 @@ def _turbomole_gradient(path: Path, atoms: Atoms) -> tuple[float | None, np.ndar
     from ase.io import read
 
     try:
-        last = read(path, index=-1, format="turbomole-gradient")
+        last: Any = read(path, index=-1, format="turbomole-gradient")
     except Exception:  # whatever an unfinished file leads to
         return None, None
     if len(last) != len(atoms) or np.abs(last.positions - atoms.positions).max() > 1e-5:

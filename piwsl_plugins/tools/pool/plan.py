@@ -33,7 +33,7 @@ class Trajectory(Frame):
     def key(self) -> str:
         """Identifies the frame and what is done with it."""
         # not super().key, whose value would be cached under this name
-        start = Frame.key.func(self)
+        start = Frame.key.func(self)  # type: ignore[attr-defined]  # what mypy takes for a method
         words = f"{start} {self.number} {self.temperature!r} {self.n_frames}"
         return hashlib.sha256(words.encode()).hexdigest()[:32]
 

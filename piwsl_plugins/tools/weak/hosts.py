@@ -111,8 +111,8 @@ class HostCommand:
         """
         if self.kind != "mace" or "--lbfgs" in self.words:
             return
-        size = self._option("batch_size", _BATCH_SIZE)
-        if str(size).isdecimal() and int(size) > n:
+        size = str(self._option("batch_size", _BATCH_SIZE))
+        if size.isdecimal() and int(size) > n:
             raise InputError(
                 f"--train: its batch_size={size} is larger than the {n} frames that a correction "
                 "is trained on, and MACE leaves out a batch that is not full; allowed is at most "

@@ -89,7 +89,7 @@ class _Labelling:
         self,
         options: argparse.Namespace,
         settings: WeakSettings,
-        keys: object,
+        keys: Keys,
         stages: Stages,
         command: HostCommand | None,
         training: list[Frame],
