@@ -1,6 +1,7 @@
 """What each room imports is declared in pyproject.toml, and what is declared is imported."""
 
 import ast
+import functools
 import importlib.metadata
 import json
 import re
@@ -73,9 +74,15 @@ def closure(names):
     return found
 
 
+@functools.cache
+def installed():
+    """The distributions of each top-level module."""
+    return importlib.metadata.packages_distributions()
+
+
 def modules_of(distributions):
     """The top-level modules that distributions install."""
-    table = importlib.metadata.packages_distributions()
+    table = installed()
     return {m for m, of in table.items() if {canonical(d) for d in of} & distributions}
 
 
@@ -132,7 +139,7 @@ def test_a_room_works_with_nothing_else_installed(room):
     """All its modules are imported in an interpreter that refuses every other distribution."""
     extras, chosen = ROOMS[room]
     allowed = modules_of(closure(declared(extras) | chosen))
-    refused = {*importlib.metadata.packages_distributions()} - allowed - {"piwsl_plugins"}
+    refused = {*installed()} - allowed - {"piwsl_plugins"}
     assert {"pytest", "matplotlib"} & refused
     modules = [
         ".".join(path.relative_to(ROOT).with_suffix("").parts)
