@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import fcntl
 import fnmatch
 import multiprocessing
 import os
@@ -33,7 +32,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from statistics import mean
-from typing import Any, TextIO
+from typing import Any
 
 import pandas as pd
 from _accuracy_cells import CELLS, STRETCHES
@@ -42,6 +41,7 @@ from _accuracy_job import Job
 from _accuracy_summary import draw_figures, summarise
 from _accuracy_training import initialise_worker, run
 from _accuracy_variants import BASE, variants
+from filelock import BaseFileLock, FileLock, Timeout
 
 #: measured costs may exceed a step of the ladder by this much
 TIMING_TOLERANCE = 1.05
@@ -172,15 +172,15 @@ def ladder(ratio: float) -> float:
     return next((s for s in (1.0, *STRETCHES) if ratio <= s * TIMING_TOLERANCE), STRETCHES[-1])
 
 
-def lock(out: Path) -> TextIO:
-    """Keep the results folder to this process while the file that is returned lives."""
+def lock(out: Path) -> BaseFileLock:
+    """Keep the results folder to this process while the lock that is returned lives."""
     out.mkdir(parents=True, exist_ok=True)
-    file = (out / "lock").open("w")
+    held = FileLock(out / "lock")
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        held.acquire(timeout=0)
+    except Timeout:
         sys.exit(f"--out {out} is in use by another accuracy.py; wait for it, or use --workers")
-    return file
+    return held
 
 
 def main() -> None:

@@ -18,7 +18,8 @@ import ase
 import numpy as np
 
 from piwsl_plugins.frames.reading import Frame
-from piwsl_plugins.tools.labelling import Store, label
+from piwsl_plugins.tools.labelling import label
+from piwsl_plugins.tools.runs import Run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,9 +50,9 @@ def main() -> None:
     ]
     for workers in options.workers:
         with tempfile.TemporaryDirectory() as folder:
-            store = Store(Path(folder) / "labels", {}, False, lambda path: ("{}", {}))
+            run = Run(Path(folder) / "labels", {}, False, lambda path: ("{}", {}))
             start = time.perf_counter()
-            label(frames, Busy(options.milliseconds), store, "label", "busy", workers)
+            label(frames, Busy(options.milliseconds), run, "label", "busy", workers)
             seconds = time.perf_counter() - start
         alone = 1e-3 * options.milliseconds * options.frames / workers
         print(f"{workers} workers: {seconds:.1f} s, {seconds / alone:.2f} x the function alone")

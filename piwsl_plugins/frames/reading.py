@@ -42,6 +42,10 @@ class FrameError(InputError):
         return SettingsError(option, str(self.path), where + self.problem)
 
 
+#: under which files hold labels unless a user says otherwise, and under which they are written
+ENERGY, FORCES, STRESS = "REF_energy", "REF_forces", "REF_stress"
+
+
 @dataclasses.dataclass(frozen=True)
 class Keys:
     """Under which names a file holds labels, charge and spin; eV, eV/Å, eV/Å³ (ASE's sign), e·Å.
@@ -50,9 +54,9 @@ class Keys:
     those of :data:`~.state.CHARGE_KEYS` and :data:`~.state.SPIN_KEYS`.
     """
 
-    energy: str | None = "REF_energy"
-    forces: str | None = "REF_forces"
-    stress: str | None = "REF_stress"
+    energy: str | None = ENERGY
+    forces: str | None = FORCES
+    stress: str | None = STRESS
     charge: str = ""
     spin: str = ""
     dipole: str | None = None

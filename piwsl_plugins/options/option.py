@@ -21,8 +21,10 @@ class Option:
 
     Attributes:
         help: one or two sentences for ``--help`` and the documentation.
-        kind: type of a single value: ``float``, ``int``, ``str`` (a name of ``choices``, or a path
-            if there are none), ``tuple`` (a list of names) or ``dict`` (names with whole numbers).
+        kind: type of a single value: ``float``, ``int``, ``bool`` (a flag), ``str`` (a name of
+            ``choices``, or a path if there are none), ``tuple`` (a list of names) or ``dict``
+            (names with whole numbers).
+        several: whether the value is a tuple of values of that type.
         unit: physical unit, empty if there is none.
         derived: what the default is, where it depends on other things.
         choices: allowed values with their meaning; empty if the value is free.
@@ -41,6 +43,7 @@ class Option:
     maximum: float | None = None
     exclusive: bool = False
     refused: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    several: bool = False
 
     @property
     def is_file(self) -> bool:
@@ -58,6 +61,8 @@ class Option:
             return "a mapping of names to lists of whole numbers"
         if self.kind is str:
             return "the path of a file"
+        if self.kind is bool:
+            return "True or False"
         number = {int: "a whole number", float: "a number"}[self.kind]
         if self.minimum is not None:
             number += f" {'above' if self.exclusive else 'of at least'} {self.minimum:g}"
@@ -71,12 +76,21 @@ class Option:
         Raises:
             SettingsError: if it is of the wrong type or not allowed.
         """
+        if self.several:
+            items = value if isinstance(value, list | tuple) else [value]
+            if not items:
+                raise SettingsError(name, value, "allowed is one or more values")
+            single = dataclasses.replace(self, several=False)
+            return tuple(single.parse(name, item) for item in items)
         if isinstance(value, str) and value in self.refused:
             raise SettingsError(name, value, self.refused[value])
-        if self.kind is tuple:
+        parsed: Any
+        if self.kind is bool:
+            parsed, valid = value, isinstance(value, bool)
+        elif self.kind is tuple:
             given = [value] if isinstance(value, str) else value
             names = [name for item in given for name in str(item).split(",")]
-            parsed: Any = tuple(name.strip() for name in names)
+            parsed = tuple(name.strip() for name in names)
             valid = all(parsed) and len(parsed) > 0
         elif self.kind is dict:
             parsed = _numbers_by_name(value)
@@ -116,8 +130,12 @@ def _numbers_by_name(value: Any) -> dict[str, list[int]] | None:
 
 
 def option(default: Any, help: str, **keywords: Any) -> Any:
-    """A field of a group of options; see :class:`Option` for the keywords."""
-    described = Option(help=help, **keywords)
+    """A field of a group of options; see :class:`Option` for the keywords.
+
+    With a tuple as its default, it has several values.
+    """
+    several = isinstance(default, tuple) and keywords.get("kind") is not tuple
+    described = Option(help=help, several=several, **keywords)
     return dataclasses.field(default=default, metadata={"option": described})
 
 

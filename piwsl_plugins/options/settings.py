@@ -216,7 +216,7 @@ class PoolOptions(Group):
 
 
 @dataclasses.dataclass(frozen=True)
-class Run(Group):
+class RunOptions(Group):
     """What concerns a whole run."""
 
     preset: str = option(
@@ -255,7 +255,7 @@ class Settings(Groups):
         SettingsError: naming the option, the value and the remedy.
     """
 
-    run: Run = dataclasses.field(default_factory=Run)
+    run: RunOptions = dataclasses.field(default_factory=RunOptions)
     consistency: Consistency = dataclasses.field(default_factory=Consistency)
     hessian: Hessian = dataclasses.field(default_factory=Hessian)
     schedule: Schedule = dataclasses.field(default_factory=Schedule)
@@ -291,7 +291,7 @@ class Settings(Groups):
         """Settings from the options a user gave; the preset fills in the others."""
         for name in GONE.keys() & given.keys():
             raise SettingsError(name, given[name], GONE[name])
-        preset = given.get("preset", Run.preset)
+        preset = given.get("preset", RunOptions.preset)
         cls.options()["preset"].parse("preset", preset)
         return super().create({**PRESETS[preset], **given})
 

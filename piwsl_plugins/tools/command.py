@@ -24,7 +24,7 @@ VERBS = {
 _RESUMED = ("pool", "hessian", "weak")
 #: what a user may lack, and what installs it
 _TOOLS = dict.fromkeys(
-    ("ase", "featomic", "jinja2", "matplotlib", "numpy", "rich", "scipy"),
+    ("ase", "featomic", "filelock", "jinja2", "matplotlib", "numpy", "scipy", "tqdm"),
     "piwsl-plugins[tools]",
 )
 _PACKAGES = {**_TOOLS, "distributed": "piwsl-plugins[cluster]", "mpi4py": "piwsl-plugins[cluster]"}

@@ -36,7 +36,7 @@ def kind_by_content(path: Path) -> str | None:
         with zipfile.ZipFile(path) as archive:
             return _kind_of_archive(archive)
     with path.open("rb") as file:
-        return _kind_of_pickle(file, _LEGACY_PICKLES) if file.peek(1)[:1] == b"\x80" else None  # type: ignore[attr-defined]
+        return _kind_of_pickle(file, _LEGACY_PICKLES) if file.peek(1)[:1] == b"\x80" else None
 
 
 def _kind_of_archive(archive: zipfile.ZipFile) -> str | None:

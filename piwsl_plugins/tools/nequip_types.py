@@ -38,9 +38,10 @@ def _data_config(path: str) -> Any:
 
     if path.endswith(".nequip.zip"):
         import yaml
+        from torch.package.package_importer import PackageImporter
 
         # as ``nequip/scripts/package.py`` of NequIP 0.19 stores it
-        text = torch.package.PackageImporter(path).load_text("model", "config.yaml")
+        text = PackageImporter(path).load_text("model", "config.yaml")
         config = yaml.safe_load(text)
     else:
         checkpoint = torch.load(path, map_location="cpu", weights_only=False)

@@ -1,4 +1,4 @@
-"""Settings whose fields are options of the command line: name, help, default, what is allowed."""
+"""Groups of options on the command line of a verb: as arguments, and in the words of errors."""
 
 from __future__ import annotations
 
@@ -8,27 +8,22 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..errors import InputError, SettingsError
+from ..options.option import Group
 
 
-class CheckedSettings:
-    """Base of a dataclass of :func:`piwsl_plugins.options.option.option` fields; tuples are lists.
+class CheckedSettings(Group):
+    """A group of options of a verb.
 
     Raises:
-        InputError: for a value that is not allowed.
+        InputError: for a value that is not allowed, as the command line has it.
     """
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):  # type: ignore[arg-type]
-            value, described = getattr(self, field.name), field.metadata["option"]
-            if value is None and field.default is None:
-                continue
-            items = value if isinstance(value, tuple) else (value,)
-            self.require(field.name, len(items) > 0, "one or more values")
-            try:
-                for item in () if described.kind is bool else items:
-                    described.parse(field.name, item)
-            except SettingsError:
-                self.require(field.name, False, described.allowed)
+        try:
+            super().__post_init__()
+        except SettingsError as error:
+            value = _words(getattr(self, error.name))
+            raise InputError(f"--{error.name}={value}: {error.remedy}") from None
 
     def require(self, name: str, valid: bool, allowed: str) -> None:
         """Refuse the value of a setting unless it is valid.
@@ -64,7 +59,7 @@ def add(
         other = f"; quick: {_words(quick[name])}" if quick and name in quick else ""
         shown = described.derived if default is None else _words(default)
         keywords["help"] += f" (default: {shown}{other})"
-        if isinstance(default, tuple):
+        if described.several:
             keywords["nargs"] = "+"
         if described.choices:
             keywords["choices"] = list(described.choices)

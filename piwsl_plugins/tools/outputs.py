@@ -6,14 +6,12 @@ import contextlib
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from ..errors import InputError, RunError
 
-try:
-    import fcntl
-except ModuleNotFoundError:  # not on Windows, where two processes are told apart by nobody
-    fcntl = None  # type: ignore[assignment]
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 
 def check_file(path: Path, inputs: Iterable[Path | None] = ()) -> None:
@@ -95,32 +93,39 @@ def _locked(lock: Path, output: Path) -> Iterator[None]:
         raise InputError(f"{output}: {there} is a file, not a folder; give another name")
     lock.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with _held(lock, output):
-            try:
-                yield
-            finally:
-                lock.unlink(missing_ok=True)
+        held = _held(lock, output)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):  # of Windows, where it goes with its release
+                lock.unlink()
+            held.release()
     finally:
         for folder in made:
             with contextlib.suppress(OSError):  # it holds something
                 folder.rmdir()
 
 
-def _held(lock: Path, output: Path) -> IO[str]:
-    """The open and locked file; another process may have removed it in between."""
+def _held(lock: Path, output: Path) -> BaseFileLock:
+    """The lock of that file, which another process may have removed in between."""
+    from filelock import FileLock, Timeout
+
     while True:
-        file = lock.open("a")
-        try:
-            if fcntl is not None:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.close()
-            raise RunError(
-                f"{output}: another process writes to it; wait for its end, or give another --out"
-            ) from None
-        except OSError:  # a file system without locks
-            return file
+        lock.touch()
+        held = FileLock(lock)
         with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(file.fileno()), lock.stat()):
-                return file
-        file.close()
+            before = lock.stat()
+            try:
+                held.acquire(timeout=0)
+            except Timeout:
+                raise RunError(
+                    f"{output}: another process writes to it; wait for its end, or give another "
+                    "--out"
+                ) from None
+            except FileNotFoundError:
+                continue
+            except (OSError, NotImplementedError):  # a file system without locks
+                return held
+            if os.path.samestat(before, lock.stat()):
+                return held
+        held.release()

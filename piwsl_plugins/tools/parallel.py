@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,8 +19,8 @@ from ..errors import InputError, PIWSLError, RunError, reason_of
 from ..frames.reading import Frame
 from .workers import MPI, PROCESSES
 
-#: seconds to wait for a scheduler of dask
-_PATIENCE = 15
+#: seconds until it is said that dask has no scheduler, or no worker
+_PATIENCE = 8.0
 
 Function = Callable[[Frame], Any]
 
@@ -163,33 +164,67 @@ def _with_mpi(function: Function, frames: Sequence[Frame]) -> Iterator[Outcome]:
 _here = threading.local()
 
 
-def _attempt_pickled(pickled: bytes, frame: Frame) -> Outcome:
-    """Of a function that each thread of a worker unpickles once."""
-    if getattr(_here, "pickled", None) != pickled:
-        _here.function, _here.pickled = pickle.loads(pickled), pickled
-    return _attempt(_here.function, frame)
+def _attempt_on_worker(pickled: bytes, frame: Frame) -> Outcome:
+    """Of a function that each thread of a worker of dask unpickles once.
+
+    Raises:
+        InputError: if the worker lacks what the function needs.
+    """
+    from distributed import get_worker
+
+    try:
+        if getattr(_here, "pickled", None) != pickled:
+            _here.function, _here.pickled = pickle.loads(pickled), pickled
+        return _attempt(_here.function, frame)
+    except (ImportError, AttributeError, InputError) as error:
+        reason = str(error) if isinstance(error, InputError) else reason_of(error)
+        raise InputError(f"on the worker {get_worker().address}: {reason}; {_SAME}") from error
+
+
+_SAME = (
+    "workers of dask need the packages, modules and files of this process: start them in its "
+    "environment, with its PYTHONPATH, in its folder"
+)
 
 
 def _with_dask(function: Function, frames: Sequence[Frame], address: str) -> Iterator[Outcome]:
     """On the workers of a dask scheduler, which begins structures of dead workers anew."""
-    from distributed import Client, KilledWorker, as_completed
+    from distributed import Client, KilledWorker
 
+    scheduler = address.removeprefix("dask://")
     try:
-        client = Client(f"tcp://{address.removeprefix('dask://')}", timeout=_PATIENCE)
+        client = Client(f"tcp://{scheduler}", timeout=_PATIENCE)
     except OSError as error:
         raise InputError(f"--executor={address}: there is no scheduler of dask") from error
-    pickled = pickle.dumps(function)
     with client:
-        futures = client.map(_attempt_pickled, [pickled] * len(frames), frames, pure=False)
+        executor = client.get_executor(pure=False)
+        pickled = pickle.dumps(function)
         try:
-            for future in as_completed(futures):
+            futures = {executor.submit(_attempt_on_worker, pickled, frame) for frame in frames}
+            concurrent.futures.wait(futures, _PATIENCE, concurrent.futures.FIRST_COMPLETED)
+            if not client.scheduler_info()["workers"]:
+                print(
+                    f"--executor={address}: the scheduler has no worker yet; waiting for one (dask "
+                    f"worker {scheduler}), Ctrl-C ends this",
+                    file=sys.stderr,
+                    flush=True,
+                )
+            completed = concurrent.futures.as_completed(futures)
+            del futures  # a result that is taken is let go
+            for future in completed:
                 yield future.result()
-                future.release()
+        except PIWSLError:
+            raise
         except KilledWorker as error:
             raise RunError(
                 "workers of dask die again and again (out of memory, or a crash inside the "
                 f"calculator): {reason_of(error)}; finished frames are kept, and the same command "
                 "goes on"
             ) from error
+        except Exception as error:  # what a structure leads to is an outcome
+            raise RunError(
+                f"--executor={address}: scheduler or workers of dask cannot run this package: "
+                f"{reason_of(error)}; {_SAME}"
+            ) from error
         finally:
-            client.cancel(futures)
+            executor.shutdown(wait=False)

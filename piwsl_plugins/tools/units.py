@@ -153,7 +153,8 @@ def _nearest(frame: Frame) -> np.ndarray:
     first, second, distances = neighbor_list("ijd", atoms, _FARTHEST * radii)
     ratios = np.full(len(atoms), np.inf)
     np.minimum.at(ratios, first, distances / (radii[first] + radii[second]))
-    return ratios[np.isin(atoms.numbers, _BONDED) & np.isfinite(ratios)]
+    bonding = np.isin(atoms.numbers, _BONDED) & np.isfinite(ratios)
+    return np.asarray(ratios[bonding])
 
 
 def _energies(

@@ -178,3 +178,30 @@ def test_names_with_numbers():
     for wrong in ({}, {"dataset": []}, {"dataset": "0"}, {"dataset": [0.5]}, [0], 0, {"a": True}):
         with pytest.raises(SettingsError, match="a mapping of names to lists of whole numbers"):
             Levels(wrong)
+
+
+@dataclasses.dataclass(frozen=True)
+class Flags(Group):
+    """Kinds that the options of a training do not have."""
+
+    flag: bool = option(False, "on or off", kind=bool)
+    lengths: tuple[float, ...] = option((1.0, 2.0), "some lengths", minimum=0.0, unit="Å")
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"lengths": ()}, "'lengths' = (): allowed is one or more values"),
+        ({"lengths": (1.0, -1.0)}, "'lengths' = -1.0: allowed is a number of at least 0 Å"),
+        ({"flag": 1}, "'flag' = 1: allowed is True or False"),
+    ],
+)
+def test_flags_and_several_values_are_checked_one_by_one(given, words):
+    with pytest.raises(SettingsError) as error:
+        Flags(**given)
+    assert str(error.value) == f"PIWSL option {words}"
+
+
+def test_several_values_are_a_tuple_of_their_kind():
+    assert Flags(lengths=["3", 4], flag=True) == Flags(True, (3.0, 4.0))
+    assert Flags().lengths == (1.0, 2.0)

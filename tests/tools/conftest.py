@@ -1,4 +1,4 @@
 import pytest
 
-for package in ("ase", "matplotlib", "rich", "scipy", "jinja2"):
+for package in ("ase", "matplotlib", "scipy", "jinja2"):
     pytest.importorskip(package, reason="needs piwsl-plugins[tools]")

@@ -81,7 +81,11 @@ def test_version_and_the_module_as_command():
         (KeyboardInterrupt(), 130, "the same command goes on"),
         (OSError(28, "No space left on device"), 1, "No space left on device"),
         (PermissionError(13, "Permission denied", "out.npz"), 1, "out.npz: Permission denied"),
-        (ModuleNotFoundError("no", name="rich.console"), 2, 'pip install "piwsl-plugins[tools]"'),
+        (
+            ModuleNotFoundError("no", name="matplotlib.pyplot"),
+            2,
+            'pip install "piwsl-plugins[tools]"',
+        ),
         (ModuleNotFoundError("no", name="torch"), 2, "comes with MACE and NequIP"),
     ],
 )

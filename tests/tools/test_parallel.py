@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +85,40 @@ def test_there_must_be_a_scheduler(monkeypatch):
     monkeypatch.setattr("piwsl_plugins.tools.parallel._PATIENCE", 0.5)
     with pytest.raises(InputError, match="no scheduler of dask"):
         list(outcomes(Distance(), frames(), executor="dask://127.0.0.1:9"))
+
+
+def test_that_there_is_no_worker_is_said_and_one_that_comes_works(monkeypatch, capsys):
+    distributed = pytest.importorskip("distributed")
+    monkeypatch.setattr("piwsl_plugins.tools.parallel._PATIENCE", 0.5)
+    with distributed.LocalCluster(n_workers=0, dashboard_address=None) as cluster:
+        address = cluster.scheduler_address.replace("tcp://", "dask://")
+        threading.Timer(3.0, cluster.scale, [1]).start()
+        assert results(outcomes(Distance(), frames(), executor=address)) == EXPECTED
+    line = capsys.readouterr().err
+    host = address.removeprefix("dask://")
+    assert f"the scheduler has no worker yet; waiting for one (dask worker {host})" in line
+
+
+def test_a_worker_without_the_module_of_the_user_is_named(cluster, tmp_path, monkeypatch, capsys):
+    """The module can be imported here alone, as from the folder of the command."""
+    (tmp_path / "module_of_the_user.py").write_text(
+        "from ase.calculators.emt import EMT\ndef distance(frame): return 0.0\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    import module_of_the_user
+
+    start = time.monotonic()
+    with pytest.raises(InputError, match=r"^on the worker tcp:.* named 'module_of_the_user"):
+        list(outcomes(module_of_the_user.distance, frames(), executor=cluster))
+    write("train.xyz", frames()[0].atoms)
+    command = ["hessian", "train.xyz", "--calculator", "module_of_the_user:EMT"]
+    assert main([*command, "--executor", cluster]) == 2
+    error = capsys.readouterr().err
+    assert "piwsl hessian: on the worker tcp://127.0.0.1:" in error
+    assert "No module named 'module_of_the_user'); workers of dask need" in error
+    assert "start them in its environment, with its PYTHONPATH, in its folder" in error
+    assert time.monotonic() - start < 10
 
 
 def test_there_must_be_several_ranks(tmp_path, capsys):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -58,7 +58,7 @@ def _indices(path: Path, moved: np.ndarray) -> tuple[Atoms, np.ndarray] | None:
     """The geometry, and which of its atoms are at these places, in their order."""
     from ase.io import read
 
-    atoms = read(path, format="aims")
+    atoms: Any = read(path, format="aims")
     away = np.abs(atoms.positions[None] - moved[:, None]).max(axis=2)
     if away.size == 0 or (away.min(axis=1) > _SAME).any():
         return None

@@ -229,9 +229,11 @@ def _check_mode(options: argparse.Namespace, source: str) -> None:
 
 def out_path(options: argparse.Namespace) -> Path | None:
     """Where the labels go; None if only structures are wanted."""
-    if options.out is not None or options.data is None:
-        return options.out
-    return options.data.with_name(f"{options.data.stem}.hessian.npz")
+    out: Path | None = options.out
+    data: Path | None = options.data
+    if out is not None or data is None:
+        return out
+    return data.with_name(f"{data.stem}.hessian.npz")
 
 
 def outputs_of(options: argparse.Namespace) -> list[Path]:

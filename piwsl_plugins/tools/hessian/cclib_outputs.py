@@ -73,7 +73,7 @@ def _parsed(path: Path, text: str) -> tuple[Any, str]:
     """
     if importlib.util.find_spec("cclib") is None:
         raise InputError(f"--from_output reads {path} through cclib: pip install cclib")
-    from cclib.io import ccopen
+    from cclib.io import ccopen  # type: ignore[attr-defined]
 
     logging.getLogger("cclib").setLevel(logging.CRITICAL)
     try:
@@ -200,7 +200,7 @@ def _energy_unit() -> float:
     import cclib
     from cclib.parser.utils import convertor
 
-    if int(cclib.__version__.partition(".")[0]) >= 2:
+    if int(cclib.__version__.partition(".")[0]) >= 2:  # type: ignore[attr-defined]
         return units.Hartree
     return units.Hartree / convertor(1.0, "hartree", "eV")
 

@@ -55,8 +55,9 @@ def _measure(
         the frame of each label, and lines on what happened.
     """
     from ...frames.reading import elements_of
-    from ..labelling import Store, label
+    from ..labelling import label
     from ..loading import prepare
+    from ..runs import Run
     from .label_file import read_finished, write_finished
     from .measurement import Measurement
     from .selection import select
@@ -65,20 +66,20 @@ def _measure(
     source.require_package()
     selection = select(options.data, options.index, states.named(options))
     prepare(source, selection.frames, options.device)
-    run = {"calculator": source.identity, **dataclasses.asdict(settings)}
-    store = Store(out, run, options.overwrite, read_finished)
+    made_with = {"calculator": source.identity, **dataclasses.asdict(settings)}
+    run = Run(out, made_with, options.overwrite, read_finished)
     labelled = label(
         selection.frames,
         Measurement(source, elements_of(selection.frames), settings, options.device),
-        store,
+        run,
         "hessian",
         source.source,
         options.workers,
         options.skip_failed,
         options.executor,
     )
-    write_finished(store.out, labelled, f"{source.identity}; {settings}", store.run)
-    store.end()
+    write_finished(run.out, labelled, f"{source.identity}; {settings}", run.settings)
+    run.end()
     return [frame.where for frame in labelled.frames], selection.notes + labelled.notes
 
 
@@ -106,7 +107,7 @@ def _convert(options: argparse.Namespace, out: Path | None) -> tuple[list[str], 
         supercell = tuple(options.supercell)
         converted = from_phonons(options.from_phonons, options.data, supercell, options.delta)
     elif options.from_output:
-        from .outputs import from_outputs
+        from .program_outputs import from_outputs
 
         converted = from_outputs(
             options.from_output, options.data, options.index, options.geometry or ()

@@ -74,7 +74,7 @@ class Converted:
 
 def _symmetrised(label: HessianLabel) -> HessianLabel:
     """The label with a symmetric block; columns of atoms without rows stay as they are."""
-    hessian = label.hessian.copy()
+    hessian = np.array(label.hessian)
     columns = np.flatnonzero(np.isin(label.columns, label.rows))
     columns = (3 * columns[:, None] + np.arange(3)).ravel()
     hessian[:, columns] = 0.5 * (label.block + label.block.T)

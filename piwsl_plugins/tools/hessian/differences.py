@@ -31,9 +31,8 @@ def hessian(atoms: Atoms, step: float) -> tuple[np.ndarray, float]:
     """
     forces, rows = _forces_of(atoms), []
     for component in range(3 * len(atoms)):
-        displacement = np.zeros(3 * len(atoms))
-        displacement[component] = step
-        displacement = displacement.reshape(-1, 3)
+        displacement = np.zeros((len(atoms), 3))
+        displacement.flat[component] = step
         rows.append((forces(-displacement) - forces(displacement)).ravel() / (2.0 * step))
     raw = np.array(rows)
     return 0.5 * (raw + raw.T), float(np.abs(raw - raw.T).max())

@@ -116,4 +116,4 @@ def _lattice(ibrav: int, celldm: np.ndarray) -> np.ndarray:
     matrix = np.array([[float(number.replace("½", "0.5")) for number in row] for row in rows])
     cubic, tetragonal = abs(ibrav) <= 3, ibrav in (6, 7)
     lengths = (1, 1, 1) if cubic else (1, 1, third) if tetragonal else (1, second, third)
-    return matrix * np.array(lengths)
+    return np.asarray(matrix * np.array(lengths))

@@ -72,7 +72,8 @@ def _structure(job: FrequencyJob) -> Atoms:
 def _moved(job: FrequencyJob) -> np.ndarray:
     """Which atoms have force constants: ``(n_atoms,)`` bool. Those kept frozen have zeros."""
     blocks = job.hessian.reshape(len(job.numbers), 3, len(job.numbers), 3) != 0
-    return blocks.any(axis=(1, 2, 3)) | blocks.any(axis=(0, 1, 3))
+    moved: np.ndarray = blocks.any(axis=(1, 2, 3)) | blocks.any(axis=(0, 1, 3))
+    return moved
 
 
 def _fitted_part(job: FrequencyJob, moved: np.ndarray) -> tuple[HessianLabel, np.ndarray | None]:
@@ -111,18 +112,18 @@ def _signed(label: HessianLabel, forces: np.ndarray | None) -> np.ndarray | None
     """
     if forces is None:
         return None
-    residues = [
-        rotational_residue(label.hessian, label.positions, sign * forces) for sign in (1, -1)
-    ]
+    hessian = np.asarray(label.hessian)
+    residues = [rotational_residue(hessian, label.positions, sign * forces) for sign in (1, -1)]
     return -forces if residues[1] < 0.5 * residues[0] else forces
 
 
 def _misfit(label: HessianLabel, forces: np.ndarray | None, job: FrequencyJob) -> str | None:
     """Why a Hessian cannot be that of its geometry, in words, or None."""
     share = RESIDUE if job.frequencies is None else CONFIRMED
-    limit = share * float(np.abs(label.hessian).max())
+    hessian = np.asarray(label.hessian)
+    limit = share * float(np.abs(hessian).max())
     residue = translational_residue(label)
-    if residue > limit:
+    if residue is not None and residue > limit:
         return (
             f"moving all atoms together changes the forces by {residue:.2g} eV/Å², which should "
             "be 0; is the Hessian mass-weighted, in another order, or of a part of the atoms?"
@@ -130,7 +131,7 @@ def _misfit(label: HessianLabel, forces: np.ndarray | None, job: FrequencyJob) -
     problem = _other_frequencies(label, job)
     if problem is not None or job.cell is not None:
         return problem
-    residue = rotational_residue(label.hessian, label.positions, forces)
+    residue = rotational_residue(hessian, label.positions, forces)
     # at a point that is not stationary, forces must be known; frequencies may do instead
     undecided = forces is None and job.frequencies is not None
     if residue > limit and not undecided:

@@ -19,8 +19,10 @@ _BLOCK = re.compile(
 )
 _HESSIAN = "Cartesian Force Constants"
 #: jobs whose force constants are those of the optimiser, or of a job before in the same checkpoint
-_OTHER_JOBS = ("SP", "FORCE", "SCAN", "IRC", "STABILITY", "ADMP", "BOMD", "MIXED", "GUESS")
-_OTHER_JOBS += ("FOPT", "POPT", "FTS", "PTS", "FSADDLE", "PSADDLE")
+_OTHER_JOBS = (
+    *("SP", "FORCE", "SCAN", "IRC", "STABILITY", "ADMP", "BOMD", "MIXED", "GUESS"),
+    *("FOPT", "POPT", "FTS", "PTS", "FSADDLE", "PSADDLE"),
+)
 
 
 def is_formatted_checkpoint(text: str) -> bool:
@@ -46,7 +48,7 @@ def read_formatted_checkpoint(path: Path, text: str) -> FrequencyJob:
         )
     lines = text.split("\n", 2)
     kind = lines[1].split()[0].upper() if len(lines) > 1 and lines[1].split() else ""
-    modes = _array(text, headers, "Vib-E2", optional=True)
+    modes = _whole_array(text, headers, "Vib-E2")
     other = kind in _OTHER_JOBS
     if other and modes is None:
         raise InputError(
@@ -59,14 +61,14 @@ def read_formatted_checkpoint(path: Path, text: str) -> FrequencyJob:
         elements = _array(text, headers, _HESSIAN)
         size = 3 * len(numbers)
         hessian = from_lower_triangle(elements, size)
-        gradient = _array(text, headers, "Cartesian Gradient", optional=True)
+        gradient = _whole_array(text, headers, "Cartesian Gradient")
         if gradient is not None:
             gradient = gradient.reshape(len(numbers), 3)
         charge = _scalar(headers, "Charge")
         multiplicity = _scalar(headers, "Multiplicity")
         energy = _scalar(headers, "Total Energy")
-        nuclear = _array(text, headers, "Nuclear charges", optional=True)
-        masses = _array(text, headers, "Real atomic weights", optional=True)
+        nuclear = _whole_array(text, headers, "Nuclear charges")
+        masses = _whole_array(text, headers, "Real atomic weights")
     except (KeyError, ValueError, IndexError) as error:
         reason = reason_of(error)
         raise InputError(f"{path}: not a whole formatted checkpoint ({reason})") from error
@@ -96,18 +98,22 @@ def _scalar(headers: dict[str, re.Match[str]], name: str) -> float | None:
     return float(headers[name][4].upper().replace("D", "E"))
 
 
-def _array(
-    text: str, headers: dict[str, re.Match[str]], name: str, optional: bool = False
-) -> np.ndarray | None:
-    """The numbers of a block; None if it is optional and missing or cut off.
+def _whole_array(text: str, headers: dict[str, re.Match[str]], name: str) -> np.ndarray | None:
+    """The numbers of a block; None if it is missing or cut off."""
+    try:
+        return _array(text, headers, name)
+    except (KeyError, ValueError):
+        return None
+
+
+def _array(text: str, headers: dict[str, re.Match[str]], name: str) -> np.ndarray:
+    """The numbers of a block.
 
     Raises:
         KeyError: if it is missing.
         ValueError: if it is cut off or holds something else.
     """
     if name not in headers or headers[name][3] is None:
-        if optional:
-            return None
         raise KeyError(f"no block '{name}'")
     count = int(headers[name][3])
     # a line has six integers of 12 characters or five real numbers of 16
@@ -117,8 +123,6 @@ def _array(
         values = np.array([float(word) for word in words])
     except ValueError:
         values = np.array([])
-    if len(values) == count:
-        return values
-    if optional:
-        return None
-    raise ValueError(f"block '{name}' is cut off")
+    if len(values) < count:
+        raise ValueError(f"block '{name}' is cut off")
+    return values

@@ -42,7 +42,8 @@ def frequencies(label: HessianLabel, masses: np.ndarray, n_rigid: int | None = N
         vibrations = basis[(sizes > LINEAR * sizes[0]).sum() if n_rigid is None else n_rigid :].T
         weighted = vibrations.T @ weighted @ vibrations
     squares = np.linalg.eigvalsh(weighted)
-    return np.sign(squares) * np.sqrt(np.abs(squares)) * WAVENUMBER
+    frequencies: np.ndarray = np.sign(squares) * np.sqrt(np.abs(squares)) * WAVENUMBER
+    return frequencies
 
 
 def imaginary_modes(label: HessianLabel) -> int:

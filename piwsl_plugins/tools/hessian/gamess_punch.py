@@ -11,7 +11,7 @@ from ase import units
 from ...errors import InputError
 from .frequency_jobs import FrequencyJob
 from .rigid_motions import rotation_between
-from .states import state_beside
+from .stated_charges import state_beside
 
 _HESS = re.compile(r"^ \$HESS *\n(.*?)\n *\$END", re.MULTILINE | re.DOTALL | re.IGNORECASE)
 _GRAD = re.compile(r"^ \$GRAD *\n(.*?)\n *\$END", re.MULTILINE | re.DOTALL | re.IGNORECASE)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 
 from ...errors import InputError, SettingsError
 from ...labels.hessian_labels import FORMAT, HDF5, HessianLabel, read_labels, write_labels
-from ..labelling import Arrays, Labelled
+from ..labelling import Labelled
+from ..runs import Arrays
 from ..storage import written_whole
 
 
@@ -42,7 +44,7 @@ def is_label_file(path: Path) -> bool:
 
 
 def read_finished(path: Path) -> tuple[str, dict[str, Arrays]]:
-    """``run`` and the finished structures of a file of :func:`write_finished`, by key.
+    """Settings and the finished structures of a file of :func:`write_finished`, by key.
 
     Raises:
         InputError: for a file of another kind.
@@ -82,25 +84,27 @@ def _text(value: object) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
-def write_finished(path: Path, labelled: Labelled, method: str, run: str) -> None:
+def write_finished(path: Path, labelled: Labelled, method: str, settings: str) -> None:
     """Write the labels of a run, with what a later run goes on from.
 
     Args:
         path: name of the file.
         labelled: structures with the arrays of :class:`.measurement.Measurement`.
         method: where they come from, in words.
-        run: calculator and settings as JSON.
+        settings: calculator and settings as JSON.
     """
     labels = []
     for frame, arrays in zip(labelled.frames, labelled.arrays, strict=True):
         atoms = frame.atoms
-        known = {name: array for name, array in arrays.items() if name != "asymmetry"}
+        known: dict[str, Any] = {
+            name: array for name, array in arrays.items() if name != "asymmetry"
+        }
         known |= {"charge": frame.structure.charge, "spin": frame.structure.spin}
         labels.append(
             HessianLabel(atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc, **known)
         )
     more = {
-        "run": np.array(run),
+        "run": np.array(settings),
         "keys": np.array([frame.key for frame in labelled.frames]),
         "asymmetry": np.array([a.get("asymmetry", np.nan) for a in labelled.arrays], dtype=float),
     }

@@ -8,6 +8,7 @@ import glob
 import re
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ase import units
@@ -186,7 +187,7 @@ def _read_output(path: Path, text: str, numbers: np.ndarray, positions: np.ndarr
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of optimisations that did not converge
-            atoms = read(path, index=-1, format="orca-output")
+            atoms: Any = read(path, index=-1, format="orca-output")
     except Exception as error:  # whatever a truncated file leads to
         raise InputError(f"{path}: ASE cannot read this ({reason_of(error)})") from error
     rotation = _rotation((atoms.numbers, atoms.positions), numbers, positions)

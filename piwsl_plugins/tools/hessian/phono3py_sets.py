@@ -98,9 +98,9 @@ def _phonon(
         ),
         **given,
     }
-    data = load_phonopy_yaml(described)
+    data: Any = load_phonopy_yaml(described)
     primitive = whole.get(f"{prefix}primitive_matrix", whole.get("primitive_matrix", "P"))
-    phonon = phonopy.Phonopy(
+    phonon: Any = phonopy.Phonopy(
         data.unitcell, data.supercell_matrix, primitive_matrix=primitive, calculator=data.calculator
     )
     n_atoms = len(phonon.supercell)

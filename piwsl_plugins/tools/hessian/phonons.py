@@ -41,8 +41,9 @@ def from_phonons(
             f"{folder}: not a finished folder of ASE's Phonons for the {len(cell)} atoms of {data} "
             f"and --supercell {' '.join(map(str, supercell))} ({reason_of(error)})"
         ) from error
-    hessian = _spread(phonons.C_N, supercell)
-    n_cells, size = len(phonons.C_N), 3 * len(cell)
+    constants = np.asarray(phonons.C_N)
+    hessian = _spread(constants, supercell)
+    n_cells, size = len(constants), 3 * len(cell)
     folded = hessian.reshape(n_cells, size, n_cells, size).sum(axis=(0, 2)) / n_cells
     labels = [label_of(cell * supercell, hessian), label_of(cell, folded)]
     # a lone atom has no Hessian, and a supercell of one cell is the cell

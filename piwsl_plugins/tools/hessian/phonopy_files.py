@@ -10,7 +10,7 @@ import lzma
 import os
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,7 +80,8 @@ def _describes_a_supercell(path: Path) -> bool:
 
 def text_of(path: Path, size: int = -1) -> str:
     """The text of a file, which may be compressed; of its first ``size`` bytes if given."""
-    opened = {".xz": lzma.open, ".gz": gzip.open}.get(path.suffix, open)
+    openers: dict[str, Callable[..., Any]] = {".xz": lzma.open, ".gz": gzip.open}
+    opened = openers.get(path.suffix, open)
     with opened(path, "rb") as file:
         return str(file.read(size).decode(errors="replace"))
 

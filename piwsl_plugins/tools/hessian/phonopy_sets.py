@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...errors import InputError
-from ...frames.reading import Keys
+from ...frames.reading import FORCES, Keys
 from ...labels.hessian_labels import HessianLabel
 from .conversion import Converted
 from .phono3py_sets import is_of_phono3py, load_phono3py
@@ -82,7 +82,9 @@ def _loaded(files: list[Path]) -> tuple[Path, list[Any]]:
 
 
 def _converted(path: Path, phonon: Any, wanted: bool) -> Converted:
-    from phonopy.interface.calculator import get_calculator_physical_units
+    from phonopy.interface.calculator import (  # type: ignore[attr-defined]
+        get_calculator_physical_units,
+    )
 
     units = get_calculator_physical_units(phonon.calculator)
     length, force = units.distance_to_A, units.force_to_eVperA
@@ -109,7 +111,7 @@ def _converted(path: Path, phonon: Any, wanted: bool) -> Converted:
         label = _probes(supercell, displacements, forces if known is None else forces - known)
         notes = [f"{len(displacements)} displacements of phonopy; {note}"]
     if known is not None:
-        supercell.arrays[Keys().forces] = known
+        supercell.arrays[FORCES] = known
     return Converted([label], [str(path)], "", [supercell], notes, displaced)
 
 

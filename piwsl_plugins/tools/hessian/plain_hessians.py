@@ -11,6 +11,7 @@ import glob
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ase import Atoms, units
@@ -19,7 +20,7 @@ from ...errors import InputError, reason_of
 from .fitting import fitted
 from .frequency_jobs import FrequencyJob, from_lower_triangle
 from .rigid_motions import rotation_between
-from .states import state_beside
+from .stated_charges import state_beside
 
 _REAL = re.compile(r"[-+]?\d*\.\d+(?:[EeDd][-+]?\d+)?|[-+]?\d+\.(?:[EeDd][-+]?\d+)?")
 #: the group of xTB's and Turbomole's files, of which Turbomole's also holds others
@@ -232,7 +233,7 @@ def _turbomole_gradient(path: Path, atoms: Atoms) -> tuple[float | None, np.ndar
     from ase.io import read
 
     try:
-        last = read(path, index=-1, format="turbomole-gradient")
+        last: Any = read(path, index=-1, format="turbomole-gradient")
     except Exception:  # whatever an unfinished file leads to
         return None, None
     if len(last) != len(atoms) or np.abs(last.positions - atoms.positions).max() > 1e-5:

@@ -63,4 +63,5 @@ def rotation_between(positions: np.ndarray, target: np.ndarray) -> np.ndarray | 
 def turned(hessian: np.ndarray, rotation: np.ndarray) -> np.ndarray:
     """A Hessian ``(3 n_atoms, 3 n_atoms)`` in the axes of :func:`rotation_between`."""
     blocks = hessian.reshape(len(hessian) // 3, 3, -1, 3)
-    return np.einsum("ca,icjd,db->iajb", rotation, blocks, rotation).reshape(hessian.shape)
+    whole: np.ndarray = np.einsum("ca,icjd,db->iajb", rotation, blocks, rotation)
+    return whole.reshape(hessian.shape)

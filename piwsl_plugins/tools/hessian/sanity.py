@@ -41,15 +41,16 @@ def malformed(label: HessianLabel) -> str | None:
 
 def _problem_of_probes(label: HessianLabel) -> str | None:
     """Why force changes are no answer to their displacements, or None."""
-    shape = (len(label.displacements), len(label.numbers), 3)
-    if label.displacements.shape != shape or label.force_changes.shape != shape:
+    displacements, changes = np.asarray(label.displacements), np.asarray(label.force_changes)
+    shape = (len(displacements), len(label.numbers), 3)
+    if displacements.shape != shape or changes.shape != shape:
         return (
-            f"displacements {label.displacements.shape} and forces {label.force_changes.shape} do "
+            f"displacements {displacements.shape} and forces {changes.shape} do "
             f"not belong to {len(label.numbers)} atoms"
         )
-    if not (np.isfinite(label.displacements).all() and np.isfinite(label.force_changes).all()):
+    if not (np.isfinite(displacements).all() and np.isfinite(changes).all()):
         return "not all displacements and forces are finite"
-    work = float((label.displacements * label.force_changes).sum())
+    work = float((displacements * changes).sum())
     if work > 0:
         return (
             "forces change along the displacements, not against them: are they gradients, or of "

@@ -12,14 +12,14 @@ from ..units import require_angstrom
 
 
 @dataclasses.dataclass(frozen=True)
-class Selection:
+class ChosenFrames:
     """What is to be labelled, each structure once, and lines on what was left out."""
 
     frames: list[Frame]
     notes: list[str]
 
 
-def select(path: Path, index: str, keys: Keys = NO_LABELS) -> Selection:
+def select(path: Path, index: str, keys: Keys = NO_LABELS) -> ChosenFrames:
     """The structures of ``path``; single atoms are left out, as their Hessian is zero.
 
     Args:
@@ -50,4 +50,4 @@ def select(path: Path, index: str, keys: Keys = NO_LABELS) -> Selection:
         notes.append(f"{n_single} single atoms left out: their Hessian is zero")
     if n_repeated:
         notes.append(f"{n_repeated} repeated frames labelled once")
-    return Selection(frames, notes)
+    return ChosenFrames(frames, notes)

@@ -12,7 +12,7 @@ import numpy as np
 
 from ...errors import InputError, reason_of
 from ...frames.identity import StructureIndex
-from ...frames.reading import Keys, structure_of
+from ...frames.reading import ENERGY, FORCES, structure_of
 from ...labels.hessian_labels import HessianLabel
 from .aims_hessian import is_hessian_of_aims, read_aims_hessian
 from .castep_hessian import read_phonon
@@ -24,8 +24,9 @@ from .vasp_hessian import REMEDY, read_outcar, read_vasprun
 if TYPE_CHECKING:
     from ase import Atoms
 
+_Reader = Callable[[Path], tuple["HessianLabel", "Atoms"]]
 #: how the head of a file tells its program, and the reader
-_READERS: dict[str, Callable[[Path], tuple[HessianLabel, Atoms]]] = {
+_READERS: dict[str, _Reader] = {
     r"<modeling>": read_vasprun,
     r"\A\s*vasp\.\d": read_outcar,
     r"\ADynamical matrix file|Dynamical +Matrix in cartesian axes": read_dynamical_matrix,
@@ -33,7 +34,7 @@ _READERS: dict[str, Callable[[Path], tuple[HessianLabel, Atoms]]] = {
     r"CP2K\| version": read_cp2k_output,
 }
 #: what to give instead of a file that its reader cannot read
-_WHOLE = {
+_WHOLE: dict[_Reader, str] = {
     read_vasprun: REMEDY,
     read_outcar: REMEDY,
     read_dynamical_matrix: "give the dynamical matrix of Γ (fildyn) of a run that has ended",
@@ -78,7 +79,7 @@ def read_solid_output(path: Path) -> tuple[HessianLabel, Atoms] | None:
     """
     if not path.is_file():
         return None
-    reader = read_aims_hessian if is_hessian_of_aims(path) else _reader_of(path)
+    reader: _Reader | None = read_aims_hessian if is_hessian_of_aims(path) else _reader_of(path)
     if reader is None:
         return None
     try:
@@ -93,7 +94,7 @@ def read_solid_output(path: Path) -> tuple[HessianLabel, Atoms] | None:
     return label, _training_frame(atoms)
 
 
-def _reader_of(path: Path) -> Callable[[Path], tuple[HessianLabel, Atoms]] | None:
+def _reader_of(path: Path) -> _Reader | None:
     try:
         head = text_of(path, _HEAD)
     except (OSError, EOFError):
@@ -111,13 +112,12 @@ def _training_frame(atoms: Atoms) -> Atoms:
     """The structure with the labels of its calculator under our names."""
     from ase import Atoms
 
-    keys = Keys()
     frame = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
     results = {} if atoms.calc is None else atoms.calc.results
     if results.get("energy") is not None:
-        frame.info[keys.energy] = float(results["energy"])
+        frame.info[ENERGY] = float(results["energy"])
     if results.get("forces") is not None:
-        frame.arrays[keys.forces] = np.asarray(results["forces"])
+        frame.arrays[FORCES] = np.asarray(results["forces"])
     return frame
 
 

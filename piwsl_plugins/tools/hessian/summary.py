@@ -61,7 +61,7 @@ def summarise(
         lines += _warning(with_it, map(problem_of, accepted))
     if probed:
         mean = np.mean([_curvatures(label).mean() / len(label.numbers) for label in probed])
-        size = max(np.abs(label.displacements).max() for label in probed)
+        size = max(np.abs(np.asarray(label.displacements)).max() for label in probed)
         lines.append(f"  mean curvature of probes of up to {size:.2g} Å: {_milli(mean)} meV/atom")
     lines += [*notes, f"Labels: {path}"]
     return "\n".join(lines)
@@ -159,7 +159,9 @@ def _asymmetry(path: Path, labels: Sequence[HessianLabel]) -> list[str]:
     if worst is None:
         return []
     lines = [f"  largest asymmetry before symmetrising: {worst:.2g} eV/Å²"]
-    if worst > Hessian.hessian_tolerance * max(np.abs(label.hessian).max() for label in labels):
+    if worst > Hessian.hessian_tolerance * max(
+        np.abs(np.asarray(label.hessian)).max() for label in labels
+    ):
         lines.append(
             "  WARNING: that is large; the forces are noisy (try a larger --step) or are not the "
             "gradient of an energy"
@@ -171,7 +173,9 @@ def _curvatures(label: HessianLabel) -> np.ndarray:
     """½δᵀHδ along each probe, in eV; of force changes −½ δ·ΔF."""
     if label.curvatures is not None:
         return label.curvatures
-    return -0.5 * (label.displacements * label.force_changes).sum(axis=(1, 2))
+    displacements, changes = np.asarray(label.displacements), np.asarray(label.force_changes)
+    curvatures: np.ndarray = -0.5 * (displacements * changes).sum(axis=(1, 2))
+    return curvatures
 
 
 def _milli(value: float) -> str:

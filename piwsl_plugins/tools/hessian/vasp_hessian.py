@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 from xml.etree import ElementTree
 
 import numpy as np
@@ -92,7 +92,8 @@ def _first_step(path: Path, form: str) -> Atoms:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return read(path, index=0, format=form)
+        atoms: Any = read(path, index=0, format=form)
+    return cast("Atoms", atoms)
 
 
 def _whole_atoms(moved: np.ndarray) -> np.ndarray:

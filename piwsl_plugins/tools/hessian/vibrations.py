@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ...errors import InputError, reason_of
-from ...frames.reading import Frame, Keys
+from ...frames.reading import ENERGY, FORCES, Frame, Keys
 from ...labels.hessian_labels import HessianLabel
 from .conversion import Converted, label_of
 from .selection import select
@@ -83,10 +83,10 @@ def _frame(path: Path, given: Frame, forces: np.ndarray | None) -> Atoms:
     Raises:
         InputError: where the structure was given with forces that are others.
     """
-    keys, atoms = Keys(), given.atoms.copy()
+    atoms: Atoms = given.atoms.copy()
     if forces is None:
         return atoms
-    atoms.arrays[keys.forces] = forces
+    atoms.arrays[FORCES] = forces
     if given.forces is not None:
         difference = float(np.abs(given.forces - forces).max())
         if difference > _OTHER_FORCES:
@@ -96,7 +96,7 @@ def _frame(path: Path, given: Frame, forces: np.ndarray | None) -> Atoms:
                 "the structure of the folder, or one without forces"
             )
         if given.energy is not None and difference < _SAME_FORCES:
-            atoms.info[keys.energy] = given.energy
+            atoms.info[ENERGY] = given.energy
     return atoms
 
 
@@ -107,7 +107,7 @@ def _read_file(path: Path) -> tuple[HessianLabel, Atoms]:
     if not path.is_file():
         raise InputError(f"{path}: there is no such file or folder")
     try:
-        vibrations = VibrationsData.read(path)
+        vibrations: Any = VibrationsData.read(path)  # type: ignore[attr-defined]
         atoms = vibrations.get_atoms()
         indices = vibrations.get_indices() % len(atoms)
         label = label_of(atoms, vibrations.get_hessian_2d(), indices)
@@ -141,4 +141,4 @@ def _read_folder(path: Path, atoms: Atoms, delta: float) -> tuple[HessianLabel, 
             f"{path}: not a finished folder of ASE's Vibrations for the {len(atoms)} atoms of the "
             f"structure ({reason_of(error)})"
         ) from error
-    return label_of(atoms, vibrations.H, np.array(indices)), at_rest
+    return label_of(atoms, np.asarray(vibrations.H), np.array(indices)), at_rest

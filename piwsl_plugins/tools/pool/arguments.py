@@ -93,7 +93,7 @@ def check(options: argparse.Namespace) -> None:
     Raises:
         InputError: naming the option.
     """
-    from ..labelling import replaced
+    from ..runs import replaced
 
     workers.check_options(options)
     _require_ending("--out", options.out, (".xyz", ".extxyz"))

@@ -12,8 +12,8 @@ from ase import Atoms
 from ...frames.identity import StructureIndex
 from ...frames.reading import structure_of
 from ...frames.structure import Structure
-from ..labelling import Arrays
-from .runs import Run
+from ..runs import Arrays
+from .plan import Trajectory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Snapshot:
         stress: ``(6,)`` in eV/Å³ in ASE's order and sign, or None.
     """
 
-    run: Run
+    run: Trajectory
     atoms: Atoms
     time: float
     kinetic_temperature: float
@@ -48,7 +48,7 @@ class Collection:
         self.n_left_out = 0
         self._taken = StructureIndex(taken)
 
-    def add(self, run: Run, arrays: Arrays) -> None:
+    def add(self, run: Trajectory, arrays: Arrays) -> None:
         """Take the structures of one run, as :class:`.simulation.Simulation` gives them."""
         stresses = arrays.get("stresses")
         for n in range(len(arrays.get("times", ()))):

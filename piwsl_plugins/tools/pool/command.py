@@ -29,9 +29,9 @@ def main(given: list[str]) -> None:
 
 def _make(options: argparse.Namespace, settings: PoolSettings, source: CalculatorSource) -> None:
     """Run the dynamics, and write the pool."""
-    from ..labelling import Store
     from ..loading import prepare
-    from .coverage import compare_bonds
+    from ..runs import Run
+    from .bond_coverage import compare_bonds
     from .output import write_pool
     from .starts import read_starts
     from .summary import summarise
@@ -40,10 +40,10 @@ def _make(options: argparse.Namespace, settings: PoolSettings, source: Calculato
     cells = settings.pressure is not None
     starts = read_starts(options.data, options.index, options.exclude, cells, states.named(options))
     prepare(source, list(starts.frames.values()), options.device)
-    run = {"calculator": source.identity, **dataclasses.asdict(settings)}
-    store = Store(options.out, run, options.overwrite, refuse_existing)
+    made_with = {"calculator": source.identity, **dataclasses.asdict(settings)}
+    run = Run(options.out, made_with, options.overwrite, refuse_existing)
     where = options.device, options.workers, options.executor
-    done = run_all(source, starts, settings, store, *where)
+    done = run_all(source, starts, settings, run, *where)
     structures = done.collection.in_order(settings.temperatures)
     frames = list(starts.frames.values())
     if options.figure is not None:
@@ -52,7 +52,7 @@ def _make(options: argparse.Namespace, settings: PoolSettings, source: Calculato
 
         energies = relative_energies(source, frames, structures, *where)
         draw(options.figure, frames, structures, energies)
-    write_pool(store.out, structures, options.labels)
-    store.end()
+    write_pool(run.out, structures, options.labels)
+    run.end()
     bonded = compare_bonds([f.atoms for f in frames], [s.atoms for s in structures])
     print(summarise(done, settings, bonded, starts.notes, options))

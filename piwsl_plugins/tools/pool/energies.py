@@ -8,13 +8,13 @@ import numpy as np
 from ase import Atoms
 
 from ...frames.reading import Frame, elements_of
+from ...progress import stage
 from ..calculators import CalculatorSource
 from ..loading import LoadedCalculator, load
 from ..parallel import outcomes
-from ..progress import Progress
 from ..workers import PROCESSES
+from .bond_coverage import evenly
 from .collection import Snapshot
-from .coverage import evenly
 
 #: so many given frames, evenly spaced, speak for all
 _EVALUATED = 200
@@ -59,11 +59,11 @@ def relative_energies(
     frames = evenly(given, _EVALUATED)
     function = _Energy(source, elements_of(frames), device)
     energies: dict[str, float] = {}
-    with Progress() as progress, progress.stage("given frames", len(frames)) as advance:
+    with stage("given frames", len(frames)) as advance:
         for outcome in outcomes(function, frames, workers, executor):
             if not outcome.failure and np.isfinite(outcome.result):
                 energies[outcome.frame.key] = outcome.result
-            advance()
+            advance(1)
     by_formula: dict[str, list[float]] = {}
     for frame in frames:
         if frame.key in energies:

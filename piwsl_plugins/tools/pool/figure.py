@@ -12,8 +12,8 @@ from ase import Atoms
 from ...frames.reading import Frame
 from ..figure_style import legend_below, panels, styled
 from ..storage import written_whole
+from .bond_coverage import distances_of, evenly, map_of
 from .collection import Snapshot
-from .coverage import distances_of, evenly, map_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -82,9 +82,12 @@ def _map(
     for temperature, colour in colours.items():
         points = places[len(some) :][temperatures == temperature]
         label = f"pool, {temperature:g} K"
-        axes.scatter(*points.T, s=6, color=colour, alpha=0.6, linewidths=0, label=label)
+        axes.scatter(
+            points[:, 0], points[:, 1], s=6, color=colour, alpha=0.6, linewidths=0, label=label
+        )
     axes.scatter(
-        *places[: len(some)].T,
+        places[: len(some), 0],
+        places[: len(some), 1],
         s=22,
         marker="+",
         color="black",
@@ -111,7 +114,7 @@ def _energies(
     values = {t: found[np.isfinite(found)] for t, found in values.items()}
     everything = np.concatenate([given, *values.values()])
     if len(everything):
-        bins = np.linspace(everything.min(), everything.max(), _BINS + 1)
+        bins = np.linspace(everything.min(), everything.max(), _BINS + 1).tolist()
         _histograms(axes, given, values, colours, bins)
     axes.set(
         title="Energy by the calculator",
@@ -130,7 +133,7 @@ def _distances(
 ) -> None:
     everything = np.concatenate([given, *pool.values()])
     n_bins = int(np.clip(2 * np.sqrt(min(map(len, pool.values()), default=0)), *_BINS_OF_DISTANCE))
-    bins = np.linspace(everything.min(), everything.max(), n_bins + 1)
+    bins = np.linspace(everything.min(), everything.max(), n_bins + 1).tolist()
     _histograms(axes, given, pool, colours, bins)
     axes.set(title=f"{pair} distances", xlabel="Distance (Å)", ylabel="Density", yticks=[])
 
@@ -140,7 +143,7 @@ def _histograms(
     given: np.ndarray,
     pool: dict[float, np.ndarray],
     colours: dict[float, Any],
-    bins: np.ndarray,
+    bins: Sequence[float],
 ) -> None:
     axes.hist(given, bins, density=True, color="#bbbbbb")
     for temperature, values in pool.items():

@@ -23,7 +23,8 @@ def relax(atoms: Atoms) -> None:
     """Follow the forces downhill for some steps, in the cell as it is."""
     from ase.optimize import LBFGS
 
-    LBFGS(atoms, logfile=None).run(fmax=_RELAXED, steps=_RELAXATION_STEPS)
+    silent: Any = None  # ASE knows it, but for its annotation
+    LBFGS(atoms, logfile=silent).run(fmax=_RELAXED, steps=_RELAXATION_STEPS)
 
 
 def integrator(

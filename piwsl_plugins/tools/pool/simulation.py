@@ -14,10 +14,10 @@ from ...errors import PIWSLError
 from ...frames.reading import Frame
 from ..calculators import CalculatorSource
 from ..dynamics import draw_velocities
-from ..labelling import Arrays
 from ..loading import LoadedCalculator, load
+from ..runs import Arrays
 from .integrators import integrator, relax
-from .runs import Run
+from .plan import Trajectory
 from .settings import PoolSettings
 from .soundness import Soundness
 
@@ -60,7 +60,7 @@ class Simulation:
             InputError: if the calculator cannot be loaded.
             Exception: of a calculator that fails on the frame itself.
         """
-        assert isinstance(run, Run)
+        assert isinstance(run, Trajectory)
         if self._calculator is None:
             self._calculator = load(*self._arguments)
         settings = self._settings

@@ -74,7 +74,7 @@ def consists_of_molecules(atoms: Atoms) -> bool:
 def _n_fragments(atoms: Atoms) -> int:
     first, second, _ = bonds(atoms)
     links = coo_array((np.ones(len(first)), (first, second)), shape=(len(atoms), len(atoms)))
-    return connected_components(links, directed=False)[0]
+    return int(connected_components(links, directed=False)[0])
 
 
 class _Molecules:
@@ -135,9 +135,11 @@ class _Molecules:
         vectors = atoms.positions[second] - atoms.positions[first]
         if not len(vectors):
             return np.zeros(0)
-        return find_mic(vectors, atoms.cell, atoms.pbc)[1]
+        distances: np.ndarray = find_mic(vectors, atoms.cell, atoms.pbc)[1]
+        return distances
 
 
 def _pairs(first: np.ndarray, second: np.ndarray, n_atoms: int) -> np.ndarray:
     """One number for each ordered pair of atoms."""
-    return first.astype(np.int64) * n_atoms + second
+    numbers: np.ndarray = first.astype(np.int64) * n_atoms + second
+    return numbers

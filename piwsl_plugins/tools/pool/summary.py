@@ -7,7 +7,7 @@ import collections
 
 import numpy as np
 
-from .coverage import Distances
+from .bond_coverage import Distances
 from .settings import PoolSettings
 from .trajectories import Trajectories
 

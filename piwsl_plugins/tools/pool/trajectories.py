@@ -8,12 +8,10 @@ import dataclasses
 from ...errors import RunError
 from ...frames.reading import elements_of
 from ..calculators import CalculatorSource
-from ..labelling import Store
-from ..parallel import outcomes
-from ..progress import Progress
+from ..runs import Run
 from ..workers import PROCESSES
 from .collection import Collection
-from .runs import Run, plan, quotas
+from .plan import Trajectory, plan, quotas
 from .settings import PoolSettings
 from .simulation import Simulation
 from .starts import Starts
@@ -37,7 +35,7 @@ class Trajectories:
     """
 
     collection: Collection
-    cut: list[tuple[Run, str]] = dataclasses.field(default_factory=list)
+    cut: list[tuple[Trajectory, str]] = dataclasses.field(default_factory=list)
     failures: dict[int, str] = dataclasses.field(default_factory=dict)
     n_before: int = 0
     seconds: list[float] = dataclasses.field(default_factory=list)
@@ -47,12 +45,12 @@ def run_all(
     source: CalculatorSource,
     starts: Starts,
     settings: PoolSettings,
-    store: Store,
+    run: Run,
     device: str = "cpu",
     workers: int = 1,
     executor: str = PROCESSES,
 ) -> Trajectories:
-    """Run what ``store`` does not hold; each run is kept when it is finished.
+    """Run what is not finished; each trajectory is kept when it is.
 
     For structures that cut runs, failures and repetitions left out there are further runs, up to
     :data:`ROUNDS` times, from frames on which the calculator did not fail.
@@ -61,7 +59,7 @@ def run_all(
         source: the calculator.
         starts: the frames.
         settings: how the dynamics run.
-        store: where finished runs are.
+        run: where finished trajectories are.
         device: torch device of MACE and NequIP models.
         workers: number of processes of this machine.
         executor: where runs are worked on, see :func:`..parallel.outcomes`.
@@ -79,48 +77,42 @@ def run_all(
         if not runs:
             break
         n_runs += len(runs)
-        _run(runs, function, store, done, workers, executor)
+        _run(runs, function, run, done, workers, executor)
         n_cut, n_structures = len(done.cut), len(done.collection.structures)
-        for run in runs:
-            arrays = store.finished(run)
+        for trajectory in runs:
+            arrays = run.finished(trajectory)
             if arrays is not None:
-                done.collection.add(run, arrays)
+                done.collection.add(trajectory, arrays)
                 if str(arrays["end"]):
-                    done.cut.append((run, str(arrays["end"])))
+                    done.cut.append((trajectory, str(arrays["end"])))
         wanted = done.collection.missing(quotas(settings))
         if len(done.collection.structures) == n_structures and len(done.cut) - n_cut == len(runs):
             break
     if not done.collection.structures:
-        store.end()  # what is in it would stand in the way of other settings
+        run.end()  # what is in it would stand in the way of other settings
         raise RunError(_nothing(source, done, n_runs))
     return done
 
 
 def _run(
-    runs: list[Run],
+    runs: list[Trajectory],
     function: Simulation,
-    store: Store,
+    run: Run,
     done: Trajectories,
     workers: int,
     executor: str,
 ) -> None:
-    missing = [run for run in runs if store.finished(run) is None]
-    done.n_before += len(runs) - len(missing)
-    total = sum(run.n_frames for run in runs)
-    with Progress() as progress, progress.stage("structures", total) as advance:
-        advance(total - sum(run.n_frames for run in missing))
-        try:
-            for outcome in outcomes(function, missing, workers, executor):
-                run = outcome.frame
-                assert isinstance(run, Run)
-                if outcome.failure:
-                    done.failures[run.start] = f"{run.where}: {outcome.failure}"
-                else:
-                    store.keep(run, outcome.result)
-                    done.seconds.append(outcome.seconds)
-                advance(run.n_frames)
-        finally:
-            store.flush()
+    worked_on = run.work(
+        runs, function, "structures", workers, executor, lambda trajectory: trajectory.n_frames
+    )
+    done.n_before += len(runs) - len(worked_on)
+    for outcome in worked_on:
+        trajectory = outcome.frame
+        assert isinstance(trajectory, Trajectory)
+        if outcome.failure:
+            done.failures[trajectory.start] = f"{trajectory.where}: {outcome.failure}"
+        else:
+            done.seconds.append(outcome.seconds)
 
 
 def _nothing(source: CalculatorSource, done: Trajectories, n_runs: int) -> str:

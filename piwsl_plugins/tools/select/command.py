@@ -13,9 +13,8 @@ from ..outputs import alone
 from .arguments import build_parser, check, outputs_of
 
 if TYPE_CHECKING:
-    from ..progress import Progress
+    from .distinct_structures import DistinctStructures
     from .features import Features
-    from .pool import Pool
 
 
 def main(given: list[str]) -> None:
@@ -32,12 +31,12 @@ def main(given: list[str]) -> None:
 def _select(options: argparse.Namespace) -> None:
     """Choose, and write what was chosen."""
     from ...frames.reading import elements_of
-    from ..progress import Progress
+    from ...progress import stage
     from .coverage import follow
     from .descriptors import descriptor, not_seen
+    from .distinct_structures import read_pool
     from .features import compute
     from .output import write_frames
-    from .pool import read_pool
     from .soap import CUTOFF
     from .summary import summarise
 
@@ -53,19 +52,18 @@ def _select(options: argparse.Namespace) -> None:
         options.model, options.head, options.device, options.cutoff, elements_of(pool.frames)
     )
     labelled = range(pool.candidates, len(pool.frames))
-    with Progress() as progress:
-        with progress.stage("descriptors", len(pool.frames)) as advance:
-            features = compute(pool.frames, describe, options.workers, options.executor, advance)
-        order = _choose(options, pool, features, progress)
-        with progress.stage("what they span", len(order)) as advance:
-            course = follow(features, labelled, pool.pooled, order, advance)
-        chance = None
-        if order and options.method != "random":
-            from .rivals import random
+    with stage("descriptors", len(pool.frames)) as advance:
+        features = compute(pool.frames, describe, options.workers, options.executor, advance)
+    order = _choose(options, pool, features)
+    with stage("what they span", len(order)) as advance:
+        course = follow(features, labelled, pool.pooled, order, advance)
+    chance = None
+    if order and options.method != "random":
+        from .rivals import random
 
-            drawn = random(pool.candidates, options.n, options.seed)
-            with progress.stage("compared with chance", len(drawn)) as advance:
-                chance = follow(features, labelled, pool.pooled, drawn, advance)
+        drawn = random(pool.candidates, options.n, options.seed)
+        with stage("compared with chance", len(drawn)) as advance:
+            chance = follow(features, labelled, pool.pooled, drawn, advance)
     if order:
         chosen = {
             pool.indices[structure]: {
@@ -86,9 +84,10 @@ def _select(options: argparse.Namespace) -> None:
 
 
 def _choose(
-    options: argparse.Namespace, pool: Pool, features: Features, progress: Progress
+    options: argparse.Namespace, pool: DistinctStructures, features: Features
 ) -> Sequence[int]:
     """The structures in the order chosen."""
+    from ...progress import stage
     from .design import Information, d_optimal
     from .rivals import farthest_points, random
 
@@ -98,5 +97,5 @@ def _choose(
         return farthest_points(features, pool.candidates, options.n)
     information = Information(features)
     information.add_all(range(pool.candidates, len(pool.frames)))
-    with progress.stage("choosing", options.n) as advance:
+    with stage("choosing", options.n) as advance:
         return d_optimal(information, range(pool.candidates), options.n, advance)

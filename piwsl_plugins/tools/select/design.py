@@ -73,7 +73,7 @@ class Information:
         small = scaled @ turned if count <= rows.shape[2] else turned @ scaled
         small += np.eye(small.shape[1])
         diagonals = np.diagonal(np.linalg.cholesky(small), axis1=1, axis2=2)
-        return 2 * np.log(diagonals).sum(axis=1)
+        return np.asarray(2 * np.log(diagonals).sum(axis=1))
 
     def log_determinant(self) -> float:
         """Σ log det A over the elements."""
@@ -99,7 +99,8 @@ def _inverse_factor(matrix: np.ndarray) -> np.ndarray:
     """L⁻¹ of the Cholesky factor A = LLᵀ."""
     from scipy.linalg import cholesky, solve_triangular
 
-    return solve_triangular(cholesky(matrix, lower=True), np.eye(len(matrix)), lower=True)
+    factor = cholesky(matrix, lower=True)
+    return np.asarray(solve_triangular(factor, np.eye(len(matrix)), lower=True))
 
 
 def d_optimal(

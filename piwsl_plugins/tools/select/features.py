@@ -143,7 +143,7 @@ def compute(
 def _size(frame: Frame, descriptor: Descriptor) -> int:
     """Numbers that describe an atom."""
     try:
-        return max(1, descriptor([frame])[0].shape[1])
+        return max(1, int(descriptor([frame])[0].shape[1]))
     except PIWSLError:
         raise
     except Exception as error:

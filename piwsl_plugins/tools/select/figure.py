@@ -89,7 +89,10 @@ def _shares(axes: Axes, course: Course, chance: Course | None, method: str) -> N
     axes.plot(course.marks, shares, color="black", linewidth=2.5, label=f"all, {method}")
     colours = COLOURS[:-1]
     for i, (z, share) in enumerate(course.shares.items() if len(course.shares) > 1 else ()):
-        look = {"color": colours[i % len(colours)], "linestyle": LINES[i // len(colours) % 4]}
+        look: dict[str, Any] = {
+            "color": colours[i % len(colours)],
+            "linestyle": LINES[i // len(colours) % 4],
+        }
         axes.plot(course.marks, 100 * share, label=chemical_symbols[z], **look)
     axes.set(
         title=f"environments of the pool: {_percent(course.overall[-1])} not spanned in the end",

@@ -177,7 +177,8 @@ class NequipFeatures(ModelFeatures):
         """Each interaction layer, and its even scalars by atom."""
         from nequip.data import AtomicDataDict
 
-        model, layers = self.calculator.model, []
+        model = self.calculator.model
+        layers: list[_Layer] = []
         for layer in _modules(model, "ConvNetLayer"):
             scalars = _even_scalars(layer.irreps_out[AtomicDataDict.NODE_FEATURES_KEY])
             layers.append((layer, functools.partial(_of_nodes, scalars)))

@@ -56,7 +56,7 @@ class Reduction:
     @property
     def width(self) -> int:
         """Numbers in a row of the design."""
-        return self.components.shape[1] + 2
+        return int(self.components.shape[1]) + 2
 
     def rows(self, descriptors: np.ndarray) -> np.ndarray:
         """Rows of the linear design, ``(n_atoms, 2 + n_components)``, float32.

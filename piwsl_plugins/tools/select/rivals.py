@@ -52,4 +52,5 @@ def _structure_vectors(features: Features) -> np.ndarray:
 
 def random(candidates: int, number: int, seed: int) -> list[int]:
     """Structures drawn by chance; fewer of the same seed are the first of more."""
-    return np.random.default_rng(seed).permutation(candidates)[:number].tolist()
+    drawn: list[int] = np.random.default_rng(seed).permutation(candidates)[:number].tolist()
+    return drawn

@@ -100,7 +100,7 @@ def _all_or_none_periodic(atoms: Atoms, cutoff: float) -> Atoms:
         return Bare(atoms.numbers, atoms.positions)
     if atoms.pbc.all():
         return atoms
-    padded = atoms.copy()
+    padded: Atoms = atoms.copy()
     padded.center(vacuum=cutoff, axis=tuple(np.flatnonzero(~atoms.pbc)))
     padded.pbc = True
     return padded

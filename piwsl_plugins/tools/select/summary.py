@@ -6,13 +6,13 @@ import argparse
 from collections.abc import Sequence
 
 from .coverage import Course
+from .distinct_structures import DistinctStructures
 from .features import Features
-from .pool import Pool
 
 
 def summarise(
     options: argparse.Namespace,
-    pool: Pool,
+    pool: DistinctStructures,
     features: Features,
     course: Course,
     chance: Course | None,

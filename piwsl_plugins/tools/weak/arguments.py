@@ -117,6 +117,5 @@ def check(options: argparse.Namespace, settings: WeakSettings) -> None:
 
 def folder_of(options: argparse.Namespace) -> Path:
     """Where the stages go."""
-    if options.folder is not None:
-        return options.folder
-    return options.out.with_name(f"{options.out.stem}.stages")
+    folder, out = options.folder, options.out
+    return Path(out.with_name(f"{out.stem}.stages") if folder is None else folder)

@@ -11,11 +11,11 @@ from ...errors import InputError
 from ...frames.identity import StructureIndex
 from ...frames.reading import Frame, Keys, elements_of, read_frames
 from ..calculators import CalculatorSource
-from ..labelling import Arrays
 from ..loading import load, prepare
-from .evaluation import Evaluated, evaluate
+from ..runs import Arrays
+from .evaluation import FoundLabels, evaluate
+from .frame_labels import carried
 from .inputs import Inputs
-from .labels import carried
 from .stages import Stages
 
 #: energies (eV) of one geometry and method differ by less
@@ -24,7 +24,7 @@ _SAME = 1e-4
 
 def cheap_labels(
     options: argparse.Namespace, inputs: Inputs, stages: Stages, keys: Keys
-) -> Evaluated:
+) -> FoundLabels:
     """Labels of the cheap method for the frames of both files.
 
     Args:
@@ -48,7 +48,7 @@ def cheap_labels(
         _require_training(inputs.training, found, options.cheap_labels)
         stages.enter("cheap", {"cheap_labels": _digest(options.cheap_labels)})
         reason = "not among the cheap labels"
-        return Evaluated(found, {f.key: reason for f in frames if f.key not in found})
+        return FoundLabels(found, {f.key: reason for f in frames if f.key not in found})
     source = CalculatorSource.parse(options.calculator, options.head, charges=options.charges)
     prepare(source, frames, options.device)
     stages.enter("cheap", {"calculator": source.identity})

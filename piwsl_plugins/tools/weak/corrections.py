@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from ...frames.reading import Frame, Keys
-from ..labelling import Arrays
-from .labels import carried, difference, write_frames
+from ..runs import Arrays
+from .frame_labels import carried, difference, write_frames
 from .offsets import Offsets
 
 #: corrections below this (eV, eV/Å, eV/Å³) are rounding: the two methods are one

@@ -11,11 +11,12 @@ import numpy as np
 
 from ...frames.reading import Frame, Keys, elements_of
 from ..calculators import CalculatorSource
-from ..labelling import Arrays, Store, label
+from ..labelling import label
 from ..loading import LoadedCalculator, load
+from ..runs import Arrays, Run
 from ..storage import read_json, write_json
 from ..workers import PROCESSES
-from .labels import write_frames
+from .frame_labels import write_frames
 
 _KEYS = Keys()
 #: of keys in files, where ASE would take some of them for numbers
@@ -23,14 +24,14 @@ _PREFIX = "frame-"
 
 
 @dataclasses.dataclass(frozen=True)
-class Evaluated:
+class FoundLabels:
     """Labels, and why there are none, by the key of the structure."""
 
     labels: dict[str, Arrays]
     failures: dict[str, str]
 
 
-class Evaluation:
+class LabelFunction:
     """A function of structures for :func:`piwsl_plugins.tools.labelling.label`."""
 
     def __init__(self, source: CalculatorSource, elements: Sequence[int], device: str) -> None:
@@ -80,7 +81,7 @@ def evaluate(
     device: str = "cpu",
     workers: int = 1,
     executor: str = PROCESSES,
-) -> Evaluated:
+) -> FoundLabels:
     """Labels of all structures; those that ``path`` holds are not computed again.
 
     Args:
@@ -96,29 +97,29 @@ def evaluate(
         InputError: if the calculator cannot be loaded, or ``path`` is of another one.
         RunError: if it fails on every structure, or a process dies.
     """
-    run = {"calculator": source.identity}
-    store = Store(path, run, overwrite=False, read_out=_read)
+    made_with = {"calculator": source.identity}
+    run = Run(path, made_with, overwrite=False, read_out=_read)
     beside = _beside(path)
     failures = read_json(beside)["failures"] if path.is_file() else {}
     remaining = [frame for frame in frames if frame.key not in failures]
-    n_missing = sum(store.finished(frame) is None for frame in remaining)
-    function = Evaluation(source, elements_of(frames), device)
-    done = label(remaining, function, store, stage, source.called, workers, True, executor)
+    n_missing = sum(run.finished(frame) is None for frame in remaining)
+    function = LabelFunction(source, elements_of(frames), device)
+    done = label(remaining, function, run, stage, source.called, workers, True, executor)
     failures |= {outcome.frame.key: outcome.failure for outcome in done.failed}
     labels = {f.key: a for f, a in zip(done.frames, done.arrays, strict=True)}
     if n_missing or not path.is_file():
-        write_json(beside, {"run": run, "failures": failures})
+        write_json(beside, {"run": made_with, "failures": failures})
         arrays = [{**labels[frame.key], "key": _PREFIX + frame.key} for frame in done.frames]
         write_frames(path, done.frames, arrays, _KEYS)
         # a later run reads what is written, to so many decimals; so does this one
         labels = _read(path)[1]
-    store.end()
+    run.end()
     wanted = {frame.key for frame in frames}
-    return Evaluated(labels, {key: why for key, why in failures.items() if key in wanted})
+    return FoundLabels(labels, {key: why for key, why in failures.items() if key in wanted})
 
 
 def _read(path: Path) -> tuple[str, dict[str, Arrays]]:
-    """``run`` and the labels of a file of :func:`evaluate`, by key."""
+    """Settings and the labels of a file of :func:`evaluate`, by key."""
     from ase.io import iread
 
     finished: dict[str, Arrays] = {}

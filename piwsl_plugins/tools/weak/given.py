@@ -9,9 +9,9 @@ import numpy as np
 from ...errors import InputError
 from ...frames.reading import Frame, elements_of
 from ..calculators import CalculatorSource
-from ..labelling import Arrays
 from ..loading import load
-from .labels import difference, root_mean_squares
+from ..runs import Arrays
+from .frame_labels import difference, root_mean_squares
 from .offsets import Offsets
 
 #: cut-off radii (Å) nearer than this are one

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from ...errors import InputError, RunError
 from ...nequip._command_line import with_config_options
+from .correction_training import CorrectionTraining
 from .nequip_config import RUN_FOLDER, NequIPConfig
-from .training import Training
 
 _PLACEHOLDER = re.compile(r"\{(train|valid|seed|folder|name)\}")
 #: without these, models would learn something else, all the same, or be found nowhere
@@ -111,8 +111,8 @@ class HostCommand:
         """
         if self.kind != "mace" or "--lbfgs" in self.words:
             return
-        size = self._option("batch_size", _BATCH_SIZE)
-        if str(size).isdecimal() and int(size) > n:
+        size = str(self._option("batch_size", _BATCH_SIZE))
+        if size.isdecimal() and int(size) > n:
             raise InputError(
                 f"--train: its batch_size={size} is larger than the {n} frames that a correction "
                 "is trained on, and MACE leaves out a batch that is not full; allowed is at most "
@@ -135,7 +135,7 @@ class HostCommand:
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
         return config.get(name, default) if isinstance(config, dict) else default
 
-    def arguments(self, training: Training, elements: Sequence[int]) -> list[str]:
+    def arguments(self, training: CorrectionTraining, elements: Sequence[int]) -> list[str]:
         """The whole command line of one training.
 
         Args:
@@ -159,7 +159,7 @@ class HostCommand:
         return [_PLACEHOLDER.sub(lambda m: str(values[m[1]]), word) for word in self.words]
 
 
-def _of_mace(training: Training, elements: Sequence[int]) -> list[str]:
+def _of_mace(training: CorrectionTraining, elements: Sequence[int]) -> list[str]:
     """Options of ``mace_run_train``: those given last are in force, also over a config's.
 
     The offsets are taken off the labels, so that isolated atoms have no energy left.

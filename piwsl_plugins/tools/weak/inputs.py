@@ -85,7 +85,7 @@ def _each_once(frames: Sequence[Frame], path: Path, notes: list[str]) -> list[Fr
     return unique
 
 
-def _require_energies(frames: Sequence[Frame], path: Path, key: str) -> None:
+def _require_energies(frames: Sequence[Frame], path: Path, key: str | None) -> None:
     without = [frame for frame in frames if frame.energy is None]
     if without:
         number = int(without[0].where.rpartition(" ")[2])
@@ -96,7 +96,7 @@ def _require_energies(frames: Sequence[Frame], path: Path, key: str) -> None:
         )
 
 
-def _forces_unread(frames: Sequence[Frame], path: Path, key: str) -> list[str]:
+def _forces_unread(frames: Sequence[Frame], path: Path, key: str | None) -> list[str]:
     """A line on frames without forces that hold something which may be theirs."""
     without = [frame for frame in frames if frame.forces is None and frame.vectors]
     if not without:

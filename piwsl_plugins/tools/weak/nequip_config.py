@@ -10,7 +10,7 @@ from typing import Any
 
 from ...errors import InputError
 from ...nequip._command_line import config_file
-from .training import Training
+from .correction_training import CorrectionTraining
 
 #: where Hydra lets a run write
 RUN_FOLDER = "${hydra:runtime.output_dir}"
@@ -81,7 +81,7 @@ class NequIPConfig:
                 f"leave one, or write dirpath: {RUN_FOLDER} and filename: best in that one"
             )
 
-    def overrides_for(self, training: Training) -> list[str]:
+    def overrides_for(self, training: CorrectionTraining) -> list[str]:
         """Overrides for a run that only trains, as there are no test labels.
 
         A batch of NequIP's holds no frames of which only some have a stress.

@@ -10,8 +10,8 @@ from pathlib import Path
 from ...errors import InputError
 from ...frames.reading import Frame, Keys, elements_of
 from ..calculators import CalculatorSource
-from ..labelling import Arrays
 from ..loading import prepare
+from ..runs import Arrays
 from ..states import IGNORED, distinct
 from ..units import require_one_unit
 from .arguments import folder_of
@@ -26,10 +26,10 @@ from .corrections import (
     vanish,
 )
 from .evaluation import evaluate
+from .frame_labels import carried, root_mean_squares, write_xyz
 from .given import require_correction, require_one_cutoff
 from .hosts import HostCommand
 from .inputs import Inputs, read_inputs
-from .labels import carried, root_mean_squares, write_xyz
 from .offsets import Offsets
 from .settings import WeakSettings
 from .shares import draw_shares
@@ -63,7 +63,7 @@ def label(options: argparse.Namespace, settings: WeakSettings, environment: dict
     notes += _left_out(inputs.pool, cheap.failures, str(options.pool))
     if not pool:
         raise InputError(f"{options.pool}: no structure has a cheap label")
-    run = _Run(options, settings, keys, stages, command, training, pool, cheap.labels, notes)
+    run = _Labelling(options, settings, keys, stages, command, training, pool, cheap.labels, notes)
     if settings.models == 0:
         run.write([(frame, dict(cheap.labels[frame.key])) for frame in pool], [])
     else:
@@ -82,14 +82,14 @@ def _left_out(frames: Sequence[Frame], failures: dict[str, str], path: str) -> l
     return lines
 
 
-class _Run:
+class _Labelling:
     """The stages after the cheap labels."""
 
     def __init__(
         self,
         options: argparse.Namespace,
         settings: WeakSettings,
-        keys: object,
+        keys: Keys,
         stages: Stages,
         command: HostCommand | None,
         training: list[Frame],

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ...errors import InputError
+from ..runs import RunFolder, require_same
 from ..storage import read_json, write_json, written_whole
 
 
@@ -28,17 +28,17 @@ class Stages:
             InputError: if ``out`` is not from this folder, or the folder holds something else.
         """
         self.folder, self.out, self.overwrite = folder, out, overwrite
-        self._stale = overwrite
-        self._head, self._digest = folder / "run.json", folder / "labels.json"
+        self._digest = folder / "labels.json"
         if folder.exists() and not folder.is_dir():
             raise InputError(f"--folder={folder}: this is a file; give the name of a folder")
+        self._run = RunFolder(folder, overwrite)
         own = (".writing", ".partial", ".lock")
         foreign = folder.exists() and any(not p.name.endswith(own) for p in folder.iterdir())
         # these are there before the head, where a run was killed in between
-        heads = (self._head, folder / "cheap.json", self._digest)
+        heads = (self._run.head, folder / "cheap.json", self._digest)
         if foreign and not any(head.is_file() for head in heads):
             raise InputError(f"{folder} is not the folder of a run of piwsl weak; give another")
-        self._run = read_json(self._head) if self._head.is_file() and not overwrite else {}
+        self._made_with = dict(self._run.made_with)
         if out.exists() and not overwrite and not self._wrote(out):
             raise InputError(
                 f"{out} exists and was not written from {folder}; give another --out, or "
@@ -51,16 +51,8 @@ class Stages:
         The output file stays until it is replaced; it counts as of this folder, so that the command
         goes on without ``--overwrite``, which would begin anew.
         """
-        if not self._stale:
-            return
-        for path in self.folder.glob("*"):
-            if path.is_dir():
-                shutil.rmtree(path)
-            elif path.name != ".lock":
-                path.unlink()
-        if self.out.is_file():
+        if self._run.clear() and self.out.is_file():
             write_json(self._digest, {"sha256": [_digest_of(self.out)]})
-        self._stale = False
 
     def enter(self, stage: str, settings: Mapping[str, Any]) -> None:
         """Say what a stage is made with; :meth:`keep` notes it in the folder.
@@ -68,27 +60,14 @@ class Stages:
         Raises:
             InputError: if the folder holds it, made with other settings.
         """
-        there = self._run.get(stage)
         wanted = json.loads(json.dumps(dict(settings)))
-        if there == wanted:
-            return
-        if there is not None:
-            names = [name for name in {**there, **wanted} if there.get(name) != wanted.get(name)]
-            differing = [f"{n}: {there.get(n)} there, {wanted.get(n)} here" for n in names]
-            raise InputError(
-                f"{self.folder} was made with other settings ({'; '.join(differing)}); give "
-                "another --folder, or --overwrite to throw it away"
-            )
-        self._run[stage] = wanted
+        there = self._made_with.setdefault(stage, wanted)
+        require_same(there, wanted, self.folder, "was made with other settings", "--folder")
 
     def keep(self) -> None:
-        """Note what the stages so far are made with: once there is something to lose, no earlier.
-
-        What failed at once can then be given otherwise.
-        """
+        """Note what the stages so far are made with."""
         self.clear()
-        if not self._head.is_file() or read_json(self._head) != self._run:
-            write_json(self._head, self._run, indent=1)
+        self._run.note(self._made_with)
 
     def write_out(self, write: Callable[[Path], None]) -> None:
         """Write the output file whole, and note that it is of this folder."""

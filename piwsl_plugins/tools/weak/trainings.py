@@ -15,9 +15,9 @@ from pathlib import Path
 
 from ...errors import RunError
 from ..storage import read_json, write_json
+from .correction_training import CorrectionTraining
 from .corrections import Correction
 from .hosts import HostCommand, model_of
-from .training import Training
 
 #: lines of a failed training's log that are shown
 _SHOWN = 15
@@ -59,7 +59,7 @@ def train(
             called = f"correction {number + 1} of {len(corrections)}"
             print(f"training {called}, log: {log}", file=sys.stderr, flush=True)
             files = correction.train_file, correction.valid_file
-            training = Training(*files, seed + number, folder, correction.stress)
+            training = CorrectionTraining(*files, seed + number, folder, correction.stress)
             start = time.perf_counter()
             _run(command.arguments(training, elements), environment, log, called)
             seconds = round(time.perf_counter() - start, 1)

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ...frames.reading import Frame
-from ..labelling import Arrays
-from .labels import root_mean_squares
+from ..runs import Arrays
+from .frame_labels import root_mean_squares
 from .offsets import Offsets
 
 

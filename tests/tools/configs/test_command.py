@@ -5,6 +5,7 @@ import sys
 import zipfile
 from pathlib import Path
 
+import filelock
 import pytest
 import yaml
 
@@ -80,12 +81,14 @@ def test_a_wheel_has_them_all(tmp_path, monkeypatch):
     subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     (wheel,) = tmp_path.glob("*.whl")
     zipfile.ZipFile(wheel).extractall(tmp_path / "installed")
+    assert (tmp_path / "installed/piwsl_plugins/py.typed").is_file()
+    site = Path(filelock.__file__).parents[1]
     code = (
-        "import sys; sys.path.insert(0, 'installed')\n"
+        f"import sys; sys.path[:] = ['installed', *sys.path, {str(site)!r}]\n"
         "from piwsl_plugins.tools.command import main\n"
         "sys.exit(main(['configs', 'nequip/hessian']))"
     )
-    command = [sys.executable, "-I", "-S", "-c", code]  # without what is installed here
+    command = [sys.executable, "-I", "-S", "-c", code]  # without the package installed here
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "hessian.yaml").read_bytes() == FILES["nequip/hessian"].read_bytes()

@@ -144,7 +144,7 @@ def in_the_background():
 def test_an_overwriting_run_that_is_interrupted_goes_on_without_the_option(run, monkeypatch):
     """What is to be replaced stays until then."""
     command, outputs, whole, _ = run
-    monkeypatch.setattr("piwsl_plugins.tools.labelling._AT_MOST_EVERY", 0.0)
+    monkeypatch.setattr("piwsl_plugins.tools.runs._AT_MOST_EVERY", 0.0)
     for name in outputs:
         Path(name).write_text("old")
     process, reading = started(f"{command} --overwrite")

@@ -90,7 +90,7 @@ def test_frames_that_are_held_out_never_enter(pool, data, tmp_path):
 def test_an_ion_or_another_cell_is_no_repetition(tmp_path):
     """Neither among the frames to begin at, nor beside the excluded ones, nor in the pool."""
     from piwsl_plugins.tools.pool.collection import Collection
-    from piwsl_plugins.tools.pool.runs import Run
+    from piwsl_plugins.tools.pool.plan import Trajectory
     from piwsl_plugins.tools.pool.starts import read_starts
 
     neutral = rattled_ethanol(0)
@@ -109,7 +109,7 @@ def test_an_ion_or_another_cell_is_no_repetition(tmp_path):
     for atoms in (neutral, ion, cell, ion):
         place = {"cells": [atoms.cell.array], "positions": [atoms.positions]}
         arrays = {k: np.array(v) for k, v in {**one, **place, "forces": [atoms.positions]}.items()}
-        collection.add(Run(atoms, "frame"), arrays)
+        collection.add(Trajectory(atoms, "frame"), arrays)
     assert (len(collection.structures), collection.n_left_out) == (3, 1)
 
 

@@ -6,13 +6,13 @@ from ase import units
 from ase.build import bulk, molecule
 
 from piwsl_plugins.tools.calculators import CalculatorSource
-from piwsl_plugins.tools.pool.runs import Run
+from piwsl_plugins.tools.pool.plan import Trajectory
 from piwsl_plugins.tools.pool.settings import PoolSettings
 from piwsl_plugins.tools.pool.simulation import Simulation
 
 
 def simulated(calculator, atoms, temperature, n_frames, **settings):
-    run = Run(atoms, "frame 0", temperature=temperature, n_frames=n_frames)
+    run = Trajectory(atoms, "frame 0", temperature=temperature, n_frames=n_frames)
     source = CalculatorSource.parse(f"known_dynamics:{calculator}")
     chosen = PoolSettings(temperatures=(temperature,), **settings)
     arrays = Simulation(source, sorted(set(atoms.numbers)), chosen)(run)

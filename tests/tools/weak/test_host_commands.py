@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from piwsl_plugins.errors import InputError, RunError
+from piwsl_plugins.tools.weak.correction_training import CorrectionTraining
 from piwsl_plugins.tools.weak.hosts import HostCommand, model_of
-from piwsl_plugins.tools.weak.training import Training
 
 CHEAP = ("--cheap_labels", "cheap.xyz")
-TRAINING = Training(Path("a b/train.xyz"), Path("a b/valid.xyz"), 7, Path("a b/training"))
+TRAINING = CorrectionTraining(Path("a b/train.xyz"), Path("a b/valid.xyz"), 7, Path("a b/training"))
 
 
 @pytest.fixture

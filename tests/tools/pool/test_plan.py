@@ -5,7 +5,7 @@ import collections
 from ase.build import molecule
 
 from piwsl_plugins.frames.reading import Frame
-from piwsl_plugins.tools.pool.runs import plan, quotas
+from piwsl_plugins.tools.pool.plan import plan, quotas
 from piwsl_plugins.tools.pool.settings import PoolSettings
 
 

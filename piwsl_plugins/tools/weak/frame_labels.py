@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ...frames.reading import Frame, Keys
-from ..labelling import Arrays
+from ..runs import Arrays
 from ..storage import written_whole
 
 #: energy: of the structure; forces: ``(n_atoms, 3)``; stress: ``(6,)`` in ASE's order and sign

@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 @dataclasses.dataclass(frozen=True)
-class Training:
+class CorrectionTraining:
     """One training.
 
     Attributes:

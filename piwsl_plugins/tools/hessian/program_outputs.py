@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...errors import InputError
-from ...frames.reading import Keys
+from ...frames.reading import ENERGY, FORCES
 from ...labels.hessian_labels import HessianLabel
 from .conversion import Converted, label_of
 from .fitting import DISPLACED, fitted
@@ -131,12 +131,16 @@ def _turned_to_one_of(
     for atoms in targets:
         if not np.array_equal(atoms.numbers, label.numbers):
             continue
-        if label.pbc.any() and np.abs(atoms.cell.array - label.cell).max() > DISPLACED:
+        if (
+            label.pbc is not None
+            and label.pbc.any()
+            and np.abs(atoms.cell.array - label.cell).max() > DISPLACED
+        ):
             continue
         rotation = rotation_between(label.positions, atoms.positions)
         if rotation is not None:
             turned_forces = None if forces is None else forces @ rotation
-            hessian = turned(label.hessian, rotation)
+            hessian = turned(np.asarray(label.hessian), rotation)
             return label_of(atoms, hessian, label.atoms), turned_forces
     raise ValueError(
         "none of the given structures is this geometry, turned or moved, with the atoms in this "
@@ -149,9 +153,8 @@ def _training_frame(label: HessianLabel, job: FrequencyJob, forces: np.ndarray |
     from ase import Atoms
 
     atoms = Atoms(label.numbers, label.positions, cell=label.cell, pbc=label.pbc)
-    keys = Keys()
-    known = {keys.energy: job.energy, "charge": job.charge, "spin": job.multiplicity}
+    known = {ENERGY: job.energy, "charge": job.charge, "spin": job.multiplicity}
     atoms.info |= {name: value for name, value in known.items() if value is not None}
     if forces is not None:
-        atoms.arrays[keys.forces] = forces
+        atoms.arrays[FORCES] = forces
     return atoms

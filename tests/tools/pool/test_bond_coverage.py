@@ -5,7 +5,7 @@ import pytest
 from ase import Atoms
 from ase.build import molecule
 
-from piwsl_plugins.tools.pool.coverage import Distances, compare_bonds, distances_of, map_of
+from piwsl_plugins.tools.pool.bond_coverage import Distances, compare_bonds, distances_of, map_of
 
 
 def test_distances_by_elements():

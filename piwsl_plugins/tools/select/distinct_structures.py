@@ -12,7 +12,7 @@ from ..units import require_angstrom
 
 
 @dataclasses.dataclass(frozen=True)
-class Pool:
+class DistinctStructures:
     """Distinct structures: those to choose from, then those given.
 
     Attributes:
@@ -38,7 +38,7 @@ class Pool:
         return len(self.indices)
 
 
-def read_pool(pool: Path, given: Sequence[Path], keys: Keys = NO_LABELS) -> Pool:
+def read_pool(pool: Path, given: Sequence[Path], keys: Keys = NO_LABELS) -> DistinctStructures:
     """Read all structures, and find those that are identical.
 
     Raises:
@@ -65,7 +65,7 @@ def read_pool(pool: Path, given: Sequence[Path], keys: Keys = NO_LABELS) -> Pool
     order = sorted(candidates, key=lambda n: frames[n].key)
     both = sorted((labelled[n] for n in met), key=lambda frame: frame.key)
     alone = [frame for n, frame in enumerate(labelled) if n not in met]
-    return Pool(
+    return DistinctStructures(
         [frames[n] for n in order] + both + sorted(alone, key=lambda frame: frame.key),
         [candidates[n] for n in order],
         len(order) + len(both),

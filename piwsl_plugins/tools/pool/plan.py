@@ -14,8 +14,8 @@ from .settings import PoolSettings
 
 
 @dataclasses.dataclass(frozen=True)
-class Run(Frame):
-    """One trajectory from a frame, which it also is.
+class Trajectory(Frame):
+    """One trajectory to run from a frame, which it also is.
 
     Attributes:
         start: number of the frame in its file, from 0.
@@ -33,7 +33,7 @@ class Run(Frame):
     def key(self) -> str:
         """Identifies the frame and what is done with it."""
         # not super().key, whose value would be cached under this name
-        start = Frame.key.func(self)
+        start = Frame.key.func(self)  # type: ignore[attr-defined]  # what mypy takes for a method
         words = f"{start} {self.number} {self.temperature!r} {self.n_frames}"
         return hashlib.sha256(words.encode()).hexdigest()[:32]
 
@@ -45,7 +45,7 @@ def quotas(settings: PoolSettings) -> dict[float, int]:
 
 def plan(
     starts: Mapping[int, Frame], wanted: Mapping[float, int], settings: PoolSettings, first: int = 0
-) -> list[Run]:
+) -> list[Trajectory]:
     """Runs that give the structures wanted.
 
     The frames take turns, in an order drawn with the seed, so that runs of different temperatures
@@ -61,14 +61,20 @@ def plan(
         the runs, in the order of their numbers.
     """
     order = np.random.default_rng(settings.seed).permutation(sorted(starts))
-    runs: list[Run] = []
+    runs: list[Trajectory] = []
     for temperature, n_frames in wanted.items():
         for share in _shares(n_frames, -(-n_frames // settings.per_run)):
             number = first + len(runs)
             start = int(order[number % len(order)])
             given = {f.name: getattr(starts[start], f.name) for f in dataclasses.fields(Frame)}
             runs.append(
-                Run(**given, start=start, number=number, temperature=temperature, n_frames=share)
+                Trajectory(
+                    **given,
+                    start=start,
+                    number=number,
+                    temperature=temperature,
+                    n_frames=share,
+                )
             )
     return runs
 
