@@ -144,8 +144,9 @@ def activate() -> None:
         patch(module)
         for hook_point in hook_points:
             function = getattr(module, hook_point, None)
-            if hasattr(function, "piwsl_original"):
-                wrapped[id(function.piwsl_original)] = function
+            original = getattr(function, "piwsl_original", None)
+            if original is not None:
+                wrapped[id(original)] = function
     for module_name, module in list(sys.modules.items()):
         if module_name.partition(".")[0] == "mace":
             for name, value in list(vars(module).items()):

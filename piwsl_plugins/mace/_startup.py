@@ -10,6 +10,12 @@ happens until MACE itself is imported. ``PIWSL_PLUGINS_DISABLE=1`` switches the 
 import os
 import sys
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
+    from typing import Any
+
 #: the modules of MACE that ``piwsl_plugins.mace._hooks`` patches
 HOOKED_MODULES = frozenset(
     {
@@ -28,25 +34,32 @@ class _Finder:
     """Meta-path finder that lets the ordinary finders work and wraps their loader."""
 
     @staticmethod
-    def find_spec(name, path=None, target=None):
+    def find_spec(
+        name: str, path: "list[str] | None" = None, target: "ModuleType | None" = None
+    ) -> "ModuleSpec | None":
         if name not in HOOKED_MODULES:
             return None
-        for finder in sys.meta_path:
+        for finder in _finders():
             if finder is _Finder:
                 continue
-            spec = finder.find_spec(name, path, target)
+            spec: ModuleSpec | None = finder.find_spec(name, path, target)
             if spec is not None:
                 _patch_after_execution(spec)
                 return spec
         return None
 
 
-def _patch_after_execution(spec):
-    execute = getattr(spec.loader, "exec_module", None)
+def _finders() -> "list[Any]":
+    return sys.meta_path
+
+
+def _patch_after_execution(spec: "ModuleSpec") -> None:
+    loader: Any = spec.loader
+    execute = getattr(loader, "exec_module", None)
     if execute is None:
         return
 
-    def exec_module(module):
+    def exec_module(module: "ModuleType") -> None:
         execute(module)
         try:
             from piwsl_plugins.mace._hooks import patch
@@ -59,10 +72,10 @@ def _patch_after_execution(spec):
                 file=sys.stderr,
             )
 
-    spec.loader.exec_module = exec_module
+    loader.exec_module = exec_module
 
 
 def install() -> None:
     """Install the import hook, unless ``PIWSL_PLUGINS_DISABLE`` is set or it is there already."""
-    if os.environ.get("PIWSL_PLUGINS_DISABLE", "0") in ("", "0") and _Finder not in sys.meta_path:
-        sys.meta_path.insert(0, _Finder)  # type: ignore[arg-type]
+    if os.environ.get("PIWSL_PLUGINS_DISABLE", "0") in ("", "0") and _Finder not in _finders():
+        _finders().insert(0, _Finder)

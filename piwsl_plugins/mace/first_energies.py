@@ -78,14 +78,14 @@ def expected_energies(given: dict[str, Any], model: torch.nn.Module) -> list[Exp
     return expected
 
 
-def _keeps_E0s(model: torch.nn.Module, foundation: torch.nn.Module) -> bool:
+def _keeps_E0s(model: Any, foundation: Any) -> bool:
     """Whether MACE 0.3.16 has copied a pretrained model's E0s over others.
 
     It copies all tensors that have the same shape (``load_foundations_elements`` in
     mace/tools/finetuning_utils.py): of as many heads and elements.
     """
     shapes = [one.atomic_energies_fn.atomic_energies.shape for one in (model, foundation)]
-    return shapes[0] == shapes[1]
+    return bool(shapes[0] == shapes[1])
 
 
 def check_first_energies(

@@ -91,7 +91,7 @@ def _arrange(dataset: Any, atomic_dataclass: type) -> None:
             part.atomic_dataclass = atomic_dataclass
         elif isinstance(part, data.LMDBDataset):
             for database in part.AseDB.dbs:
-                _OPEN[os.path.realpath(database.filename)] = database
+                _OPEN[os.path.realpath(str(database.filename))] = database
 
 
 class _SharedFiles(AseDBDataset):
@@ -110,11 +110,12 @@ class _SharedFiles(AseDBDataset):
 @contextlib.contextmanager
 def _sharing_open_files() -> Iterator[None]:
     """Let MACE's datasets of LMDB that are made inside the context use files that are open."""
-    lmdb_dataset.AseDBDataset = _SharedFiles
+    module: Any = lmdb_dataset
+    module.AseDBDataset = _SharedFiles
     try:
         yield
     finally:
-        lmdb_dataset.AseDBDataset = AseDBDataset
+        module.AseDBDataset = AseDBDataset
 
 
 def _check_head(dataset: Any, path: str, heads: Sequence[str], head: str) -> None:

@@ -241,7 +241,7 @@ class PIWSLLoss(torch.nn.Module):
 
 def _reduces(ddp: bool | None) -> bool:
     """Whether a loss is one over all ranks, as in MACE's ``reduce_loss`` (mace/modules/loss.py)."""
-    several: bool = is_ddp_enabled()  # type: ignore[no-untyped-call]
+    several: bool = is_ddp_enabled()
     return several if ddp is None else ddp and torch.distributed.is_initialized()
 
 

@@ -125,7 +125,7 @@ def _to_wandb(line: dict[str, Any]) -> None:
 
 def _several_ranks() -> bool:
     """Whether MACE trains on several."""
-    several: bool = is_ddp_enabled()  # type: ignore[no-untyped-call]
+    several: bool = is_ddp_enabled()
     return several
 
 

@@ -32,7 +32,7 @@ class _NoForces(Tensor):
     ``prepare_graph``), which makes the backward pass work out −F for nobody.
     """
 
-    __torch_function__ = torch._C._disabled_torch_function_impl
+    __torch_function__: Any = torch._C._disabled_torch_function_impl
 
     def requires_grad_(self, requires_grad: bool = True) -> _NoForces:
         return self

@@ -7,13 +7,14 @@ it imports no more than NequIP itself has imported by then, and replaces nothing
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 from omegaconf import OmegaConf
 
 from . import _command_line
 
 
-def _piwsl(*given: dict) -> dict:
+def _piwsl(*given: dict[str, Any]) -> dict[str, Any]:
     """The OmegaConf resolver ``${piwsl:}`` or ``${piwsl:{option: value, …}}``."""
     from .config import expand
 

@@ -91,7 +91,7 @@ def _leave(run_config: DictConfig) -> None:
 
 def _resolved(loss: DictConfig) -> dict[str, Any]:
     """The arguments, with interpolations resolved where they can be before NequIP starts."""
-    given = OmegaConf.to_container(loss)
+    given: dict[str, Any] = dict(OmegaConf.to_container(loss))
     for name, value in given.items():
         if isinstance(value, str):
             # what stays as it is is of the kind of ${training_data_stats:…}

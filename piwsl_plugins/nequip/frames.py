@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
-from nequip.data import AtomicDataDict
 from nequip.data.dataset import AtomicDataset, HDF5Dataset, NequIPLMDBDataset
 from nequip.data.transforms import NeighborListPruneTransform, NeighborListTransform
 
@@ -17,8 +16,8 @@ from .config import DataError
 #: frames that are read at a time
 BLOCK = 256
 
-#: the fields of a frame, tensors by name
-Fields = AtomicDataDict.Type
+#: the fields of a frame, by name
+Fields = dict[str, torch.Tensor]
 
 
 def frames_of(dataset: Any) -> Iterator[tuple[int, Fields]]:
@@ -124,7 +123,8 @@ def _located(dataset: Any, index: int) -> tuple[Any, int]:
     if isinstance(dataset, torch.utils.data.Subset):
         return _located(dataset.dataset, int(dataset.indices[index]))
     if isinstance(dataset, torch.utils.data.ConcatDataset):
-        for part in dataset.datasets:
+        parts: Sequence[Any] = dataset.datasets
+        for part in parts:
             if index < len(part):
                 return _located(part, index)
             index -= len(part)

@@ -26,7 +26,7 @@ logger = RankedLogger(__name__, rank_zero_only=True)
 _ENERGIES = (AtomicDataDict.TOTAL_ENERGY_KEY, AtomicDataDict.PER_ATOM_ENERGY_KEY)
 
 
-class PIWSLLoss(MetricsManager):  # type: ignore[misc]
+class PIWSLLoss(MetricsManager):
     """NequIP's supervised losses plus PITC and PISC (arXiv 2408.05215), Hessian labels, a pool.
 
     In a config:

@@ -41,8 +41,8 @@ def say_that_stress_is_left_out(labels: Collection[str], datasets: Datasets) -> 
 
 def say_which_checkpoints_count(trainer: lightning.Trainer) -> None:
     """Say it where the folder of a new run has checkpoints of an earlier one."""
-    folders = {getattr(one, "dirpath", None) for one in trainer.checkpoint_callbacks} - {None}
-    for folder in sorted(map(Path, folders)):
+    given = [getattr(one, "dirpath", None) for one in trainer.checkpoint_callbacks]
+    for folder in sorted({Path(path) for path in given if path is not None}):
         names = sorted(path.name for path in folder.glob("*.ckpt"))
         if names:
             logger.warning(

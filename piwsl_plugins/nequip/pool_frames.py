@@ -31,7 +31,7 @@ _STRUCTURE = (
 _N_ELEMENTS = len(ase.data.chemical_symbols)
 
 
-class PoolFrames(torch.utils.data.Dataset):
+class PoolFrames(torch.utils.data.Dataset[Any]):
     """Frames of a pool for a model: with types, neighbour lists, labels and weights.
 
     The transforms of the training data act on them, so that labels have the same units and signs.
@@ -83,11 +83,12 @@ class PoolFrames(torch.utils.data.Dataset):
 
     def __getitem__(self, index: int) -> Fields:
         raw = self._frames[index]
-        made = self._transformed(raw)
+        made: Fields = self._transformed(raw)
         kept = {*self._fields, *level_of(raw, made)}
         frame = {key: value for key, value in made.items() if key in kept}
         frame[WEIGHT] = torch.full((1, 1), _weight(raw), dtype=torch.float64)
-        return AtomicDataDict.with_batch_(compute_neighborlist_(frame, self._r_max))
+        made = AtomicDataDict.with_batch_(compute_neighborlist_(frame, self._r_max))
+        return made
 
     def _transformed(self, raw: Fields) -> Fields:
         """A frame with types, after the transforms, for which a label that lacks is NaN."""
@@ -138,7 +139,7 @@ class PoolFrames(torch.utils.data.Dataset):
             SettingsError: if one fails, or if the frame lacks what the model reads.
         """
         try:
-            made = self._transformed(raw)
+            made: Fields = self._transformed(raw)
         except DataError as error:
             remedy = (
                 "what is done to the training data is done to the pool, too: give this frame "

@@ -41,7 +41,7 @@ def take_files_of_config(loss: PIWSLLoss) -> None:
         old, new = stored.get(name), config.present.get(name)
         if not option.is_file or new == old:
             continue
-        if new is None and not os.path.isfile(old):
+        if new is None and not os.path.isfile(str(old)):
             raise SettingsError(
                 name,
                 old,

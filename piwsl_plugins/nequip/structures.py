@@ -40,13 +40,15 @@ def field_type(key: str) -> str:
     """ "graph", "node" or "edge"; fields of shape ``(2, n_edges)`` are "edge pair"."""
     if "edge_index" in key or key == AtomicDataDict.EDGE_TYPE_KEY:
         return "edge pair"
-    return get_field_type(key)
+    kind: str = get_field_type(key)
+    return kind
 
 
 def numbers_of(data: AtomicDataDict.Type, type_names: Sequence[str]) -> Tensor:
     """Atomic numbers ``(n_atoms,)``, by the types where the data has none; 0 for no element."""
     if AtomicDataDict.ATOMIC_NUMBERS_KEY in data:
-        return data[AtomicDataDict.ATOMIC_NUMBERS_KEY].view(-1)
+        given: Tensor = data[AtomicDataDict.ATOMIC_NUMBERS_KEY]
+        return given.view(-1)
     numbers = torch.tensor([ase.data.atomic_numbers.get(name, 0) for name in type_names])
     types = data[AtomicDataDict.ATOM_TYPE_KEY].view(-1)
     return numbers.to(types.device)[types]
@@ -178,6 +180,5 @@ def split(
 
 
 def _count(batch: AtomicDataDict.Type, kind: str) -> int:
-    if kind == "graph":
-        return AtomicDataDict.num_frames(batch)
-    return (AtomicDataDict.num_nodes if kind == "node" else AtomicDataDict.num_edges)(batch)
+    counts = {"graph": AtomicDataDict.num_frames, "node": AtomicDataDict.num_nodes}
+    return int(counts.get(kind, AtomicDataDict.num_edges)(batch))

@@ -142,7 +142,7 @@ def _check_labels(fields: Fields, reads: Reads) -> None:
 
 def _are_made(raw: Fields, fields: Fields, labels: Collection[str], energies: bool) -> bool:
     """Whether the transforms of a dataset make labels, or energies if they are asked for."""
-    if not raw.keys() >= labels:
+    if not set(labels) <= raw.keys():
         return True
     before, after = (one.get(AtomicDataDict.TOTAL_ENERGY_KEY) for one in (raw, fields))
     return energies and before is not None and after is not None and not before.equal(after)
@@ -177,8 +177,10 @@ def _check_measured(name: str, reads: Reads, n_labelled: Counter[str]) -> None:
 def problem_of_frame(fields: Fields) -> str | None:
     """What is wrong with a frame's structure, in words; None if nothing is."""
     cell, pbc = fields.get(AtomicDataDict.CELL_KEY), fields.get(AtomicDataDict.PBC_KEY)
+    types = fields.get(AtomicDataDict.ATOM_TYPE_KEY)
+    numbers: Any = fields.get(AtomicDataDict.ATOMIC_NUMBERS_KEY, types)
     return problem_of(
-        fields.get(AtomicDataDict.ATOMIC_NUMBERS_KEY, fields.get(AtomicDataDict.ATOM_TYPE_KEY)),
+        numbers,
         fields[AtomicDataDict.POSITIONS_KEY],
         None if cell is None else cell.view(3, 3),
         None if pbc is None else pbc.view(3),

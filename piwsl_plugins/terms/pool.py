@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ class Pool:
 
     def __init__(
         self,
-        dataset: Sequence[Any],
+        dataset: Any,
         collate: Callable[[list[Any]], Batch],
         per_batch: int,
         seed: int,
@@ -36,7 +36,7 @@ class Pool:
     ) -> None:
         """
         Args:
-            dataset: the framework's structures.
+            dataset: the framework's structures, a sequence.
             collate: makes some of them a batch.
             per_batch: number of structures for each batch of each rank.
             seed: of the order.
@@ -68,7 +68,7 @@ class Pool:
 
     def _loader(self, first: int) -> torch.utils.data.DataLoader[Any]:
         return torch.utils.data.DataLoader(
-            self.dataset,  # type: ignore[arg-type]
+            self.dataset,
             batch_sampler=_Order(first, *self._arguments),
             collate_fn=self.collate_fn,
             num_workers=self._n_workers,
