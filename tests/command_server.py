@@ -104,6 +104,8 @@ if __name__ == "__main__":
     sys.path.pop(0)  # this folder, whose packages bear the hosts' names
     for package in sys.argv[1:]:
         importlib.import_module(package)
+    if "torch" in sys.modules:  # warming up takes a second of each child, and tiny models gain none
+        sys.modules["torch"]._C._set_graph_executor_optimize(False)
     script = _serve()
     if script:
         sys.path.insert(0, os.path.dirname(script))

@@ -36,6 +36,7 @@ SWITCHES = {
     "wandb",
 }
 SMALL_MODEL = {
+    "num_interactions": 1,  # half the time of a tiny run is building two
     "num_channels": 4,
     "max_L": 1,
     "max_ell": 2,
@@ -50,6 +51,7 @@ SMALL_MODEL = {
 def double_precision():
     torch.set_default_dtype(torch.float64)
     torch.set_num_threads(1)
+    torch._C._set_graph_executor_optimize(False)  # as in the processes of command_server()
 
 
 def frames(name, n):

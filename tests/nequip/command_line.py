@@ -84,6 +84,8 @@ def config(model="nequip", loss="piwsl", **sections):
             "model": copy.deepcopy(MODELS[model]),
         },
     }
+    if model == "nequip":
+        made["training_module"]["model"]["num_layers"] = 1  # building takes longer than training
     made["training_module"]["model"]["avg_num_neighbors"] = (
         "${training_data_stats:num_neighbors_mean}"
     )
