@@ -188,31 +188,34 @@ _SAME = (
 
 
 def _with_dask(function: Function, frames: Sequence[Frame], address: str) -> Iterator[Outcome]:
-    """On the workers of a dask scheduler, which begins structures of dead workers anew."""
-    from distributed import Client, KilledWorker
+    """On the workers of a dask scheduler, which begins structures of dead workers anew.
+
+    By dask's own futures: its executor (``distributed/cfexecutor.py``, 2026.8) takes a result that
+    is lost with its worker in the same moment for an exception.
+    """
+    from distributed import Client, KilledWorker, TimeoutError, as_completed
 
     scheduler = address.removeprefix("dask://")
     try:
         client = Client(f"tcp://{scheduler}", timeout=_PATIENCE)
     except OSError as error:
         raise InputError(f"--executor={address}: there is no scheduler of dask") from error
+    pickled = pickle.dumps(function)
     with client:
-        executor = client.get_executor(pure=False)
-        pickled = pickle.dumps(function)
+        futures = client.map(_attempt_on_worker, [pickled] * len(frames), frames, pure=False)
         try:
-            futures = {executor.submit(_attempt_on_worker, pickled, frame) for frame in frames}
-            concurrent.futures.wait(futures, _PATIENCE, concurrent.futures.FIRST_COMPLETED)
-            if not client.scheduler_info()["workers"]:
+            try:  # after there is work, which lets a cluster grow
+                client.wait_for_workers(1, timeout=_PATIENCE)
+            except TimeoutError:
                 print(
                     f"--executor={address}: the scheduler has no worker yet; waiting for one (dask "
                     f"worker {scheduler}), Ctrl-C ends this",
                     file=sys.stderr,
                     flush=True,
                 )
-            completed = concurrent.futures.as_completed(futures)
-            del futures  # a result that is taken is let go
-            for future in completed:
+            for future in as_completed(futures):
                 yield future.result()
+                future.release()
         except PIWSLError:
             raise
         except KilledWorker as error:
@@ -227,4 +230,4 @@ def _with_dask(function: Function, frames: Sequence[Frame], address: str) -> Ite
                 f"{reason_of(error)}; {_SAME}"
             ) from error
         finally:
-            executor.shutdown(wait=False)
+            client.cancel(futures)
