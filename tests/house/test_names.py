@@ -9,7 +9,6 @@ PACKAGE = Path(__file__).parents[2] / "piwsl_plugins"
 ROLES = {
     "__init__", "__main__", "arguments", "command", "settings", "summary", "figure", "output",
     "run", "pool", "labels", "data", "training", "loss", "host", "structures", "first_energies",
-    "loading",  # of batches in terms, of calculators in the tools
 }  # fmt: skip
 
 
@@ -17,7 +16,7 @@ def modules():
     """All but those of the report, which are looked at there."""
     tools = PACKAGE / "tools"
     paths = [path for path in PACKAGE.rglob("*.py") if tools / "report" not in path.parents]
-    return [path for path in paths if path != tools / "progress.py"]  # of the report
+    return paths
 
 
 def of_the_tools(paths):

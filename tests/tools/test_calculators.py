@@ -16,7 +16,7 @@ from piwsl_plugins.errors import InputError, RunError
 from piwsl_plugins.labels.hessian_labels import read_labels
 from piwsl_plugins.tools.calculators import CalculatorSource
 from piwsl_plugins.tools.command import main
-from piwsl_plugins.tools.loading import load
+from piwsl_plugins.tools.loaded_calculators import load
 
 
 @pytest.fixture

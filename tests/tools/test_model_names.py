@@ -15,7 +15,7 @@ from mace.calculators import MACECalculator, foundations_models  # noqa: E402
 from piwsl_plugins.errors import InputError  # noqa: E402
 from piwsl_plugins.tools.calculators import CalculatorSource  # noqa: E402
 from piwsl_plugins.tools.command import main  # noqa: E402
-from piwsl_plugins.tools.loading import load  # noqa: E402
+from piwsl_plugins.tools.loaded_calculators import load  # noqa: E402
 from piwsl_plugins.tools.mace_names import canonical  # noqa: E402
 
 from .mace_files import compiled_model, lammps_models  # noqa: E402

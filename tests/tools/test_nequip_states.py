@@ -12,7 +12,7 @@ from nequip.nn import GraphModel, GraphModuleMixin  # noqa: E402
 
 from piwsl_plugins.errors import InputError, RunError  # noqa: E402
 from piwsl_plugins.tools.calculators import CalculatorSource  # noqa: E402
-from piwsl_plugins.tools.loading import load  # noqa: E402
+from piwsl_plugins.tools.loaded_calculators import load  # noqa: E402
 
 pytestmark = pytest.mark.framework
 

@@ -12,7 +12,7 @@ pytest.importorskip("nequip", reason="needs the nequip extra")
 from piwsl_plugins.errors import InputError  # noqa: E402
 from piwsl_plugins.frames.reading import Frame  # noqa: E402
 from piwsl_plugins.tools.calculators import CalculatorSource  # noqa: E402
-from piwsl_plugins.tools.loading import load  # noqa: E402
+from piwsl_plugins.tools.loaded_calculators import load  # noqa: E402
 from piwsl_plugins.tools.nequip_types import types_of_elements  # noqa: E402
 from piwsl_plugins.tools.select.model_features import (  # noqa: E402
     ModelSource,

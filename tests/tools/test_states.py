@@ -16,7 +16,7 @@ from ase.io import read, write
 from piwsl_plugins.errors import InputError
 from piwsl_plugins.tools.calculators import CalculatorSource
 from piwsl_plugins.tools.command import main
-from piwsl_plugins.tools.loading import load
+from piwsl_plugins.tools.loaded_calculators import load
 from piwsl_plugins.tools.states import not_told
 
 

@@ -56,7 +56,7 @@ def _measure(
     """
     from ...frames.reading import elements_of
     from ..labelling import label
-    from ..loading import prepare
+    from ..loaded_calculators import prepare
     from ..runs import Run
     from .label_file import read_finished, write_finished
     from .measurement import Measurement

@@ -9,7 +9,7 @@ import numpy as np
 from ...errors import InputError
 from ...frames.reading import Frame
 from ..calculators import CalculatorSource
-from ..loading import LoadedCalculator, load
+from ..loaded_calculators import LoadedCalculator, load
 from .differences import curvatures, force_changes, hessian
 from .probes import draw_probes
 from .settings import HessianSettings

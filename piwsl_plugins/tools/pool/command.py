@@ -29,7 +29,7 @@ def main(given: list[str]) -> None:
 
 def _make(options: argparse.Namespace, settings: PoolSettings, source: CalculatorSource) -> None:
     """Run the dynamics, and write the pool."""
-    from ..loading import prepare
+    from ..loaded_calculators import prepare
     from ..runs import Run
     from .bond_coverage import compare_bonds
     from .output import write_pool

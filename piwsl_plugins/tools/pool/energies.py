@@ -10,7 +10,7 @@ from ase import Atoms
 from ...frames.reading import Frame, elements_of
 from ...progress import stage
 from ..calculators import CalculatorSource
-from ..loading import LoadedCalculator, load
+from ..loaded_calculators import LoadedCalculator, load
 from ..parallel import outcomes
 from ..workers import PROCESSES
 from .bond_coverage import evenly

@@ -14,7 +14,7 @@ from ...errors import PIWSLError
 from ...frames.reading import Frame
 from ..calculators import CalculatorSource
 from ..dynamics import draw_velocities
-from ..loading import LoadedCalculator, load
+from ..loaded_calculators import LoadedCalculator, load
 from ..runs import Arrays
 from .integrators import integrator, relax
 from .plan import Trajectory

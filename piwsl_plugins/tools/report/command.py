@@ -31,22 +31,19 @@ def _report(given: list[str]) -> None:
     settings, own = settings_from(options), own_options_from(options)
     sources, files = sources_from(options), files_from(options)
 
-    from ..progress import Progress
     from .run import measure
 
     check_folder(options.out)
     with alone(folder=options.out):
-        with Progress() as progress:
-            pieces = measure(
-                sources,
-                options.data,
-                files,
-                options.out,
-                settings,
-                own,
-                progress,
-                not options.fresh,
-            )
+        pieces = measure(
+            sources,
+            options.data,
+            files,
+            options.out,
+            settings,
+            own,
+            not options.fresh,
+        )
         if pieces.reused:
             print(f"{pieces.reused} finished parts of an earlier run were reused")
         _finish(options.out)

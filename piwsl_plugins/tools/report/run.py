@@ -9,20 +9,18 @@ import importlib.metadata
 import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from ... import progress
 from ...errors import InputError
 from ...frames.reading import elements_of
 from ..calculators import CalculatorSource
-from ..loading import LoadedCalculator, load, prepare
+from ..loaded_calculators import LoadedCalculator, load, prepare
 from . import parts
 from .finished_pieces import FinishedPieces
 from .frame_set import read_labelled, reference
 from .part import Given, Part, Piece
 from .settings import OwnOptions, ReportSettings, as_dict
-
-if TYPE_CHECKING:
-    from ..progress import Progress
 
 #: distributions whose versions a report records, if they are installed
 RECORDED = (
@@ -38,7 +36,6 @@ def measure(
     out: Path,
     settings: ReportSettings,
     own: OwnOptions,
-    progress: Progress,
     resume: bool = True,
 ) -> FinishedPieces:
     """Compute every piece of every model that ``out`` does not hold yet.
@@ -51,7 +48,6 @@ def measure(
         out: folder of the report.
         settings: what to compute.
         own: the options of the parts.
-        progress: shows how far it is.
         resume: whether finished pieces are reused.
 
     Raises:

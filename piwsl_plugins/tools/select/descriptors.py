@@ -8,7 +8,7 @@ import numpy as np
 
 from ...errors import InputError
 from ...frames.reading import Frame
-from ..loading import prepare
+from ..loaded_calculators import prepare
 from ..states import distinct
 from .model_features import MaceFeatures, ModelFeatures, ModelSource, NequipFeatures
 from .soap import Soap

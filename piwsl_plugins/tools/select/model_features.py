@@ -13,7 +13,7 @@ import numpy as np
 from ...errors import InputError
 from ...frames.reading import Frame
 from ..calculators import CalculatorSource
-from ..loading import LoadedCalculator, load
+from ..loaded_calculators import LoadedCalculator, load
 
 #: atoms that a model takes together
 _BATCH = 500

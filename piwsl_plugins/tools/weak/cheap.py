@@ -11,7 +11,7 @@ from ...errors import InputError
 from ...frames.identity import StructureIndex
 from ...frames.reading import Frame, Keys, elements_of, read_frames
 from ..calculators import CalculatorSource
-from ..loading import load, prepare
+from ..loaded_calculators import load, prepare
 from ..runs import Arrays
 from .evaluation import FoundLabels, evaluate
 from .frame_labels import carried

@@ -12,7 +12,7 @@ import numpy as np
 from ...frames.reading import Frame, Keys, elements_of
 from ..calculators import CalculatorSource
 from ..labelling import label
-from ..loading import LoadedCalculator, load
+from ..loaded_calculators import LoadedCalculator, load
 from ..runs import Arrays, Run
 from ..storage import read_json, write_json
 from ..workers import PROCESSES

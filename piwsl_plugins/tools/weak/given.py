@@ -9,7 +9,7 @@ import numpy as np
 from ...errors import InputError
 from ...frames.reading import Frame, elements_of
 from ..calculators import CalculatorSource
-from ..loading import load
+from ..loaded_calculators import load
 from ..runs import Arrays
 from .frame_labels import difference, root_mean_squares
 from .offsets import Offsets

@@ -10,7 +10,7 @@ from pathlib import Path
 from ...errors import InputError
 from ...frames.reading import Frame, Keys, elements_of
 from ..calculators import CalculatorSource
-from ..loading import prepare
+from ..loaded_calculators import prepare
 from ..runs import Arrays
 from ..states import IGNORED, distinct
 from ..units import require_one_unit

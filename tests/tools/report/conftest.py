@@ -9,8 +9,8 @@ from ase.io import write
 
 from piwsl_plugins.tools.calculators import CalculatorSource
 from piwsl_plugins.tools.command import main
+from piwsl_plugins.tools.loaded_calculators import LoadedCalculator
 from piwsl_plugins.tools.loaders import Loaded
-from piwsl_plugins.tools.loading import LoadedCalculator
 
 DATA = Path(__file__).parents[3] / "data"
 

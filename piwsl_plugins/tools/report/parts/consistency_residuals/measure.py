@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .....frames.reading import Frame
-from ....loading import LoadedCalculator
+from ....loaded_calculators import LoadedCalculator
 from ...frame_set import FrameSet, spread
 from . import ConsistencyOptions
 

@@ -17,7 +17,7 @@ from ase.neighborlist import neighbor_list
 from .....errors import RunError, reason_of
 from .....frames.bonds import bonds
 from ....dynamics import COLLAPSE_FACTOR, RUNAWAY_FACTOR, draw_velocities
-from ....loading import LoadedCalculator
+from ....loaded_calculators import LoadedCalculator
 from ...frame_set import FrameSet, spread
 from . import DynamicsOptions
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from .....errors import RunError, reason_of
 from ....hessian.differences import hessian
-from ....loading import LoadedCalculator
+from ....loaded_calculators import LoadedCalculator
 from .reference import LabelledHessian
 
 #: displacement of a component in the central differences of the forces (Å)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .....frames.reading import elements_of
-from ....loading import LoadedCalculator
+from ....loaded_calculators import LoadedCalculator
 from ....units import require_one_dipole_unit, require_one_unit
 from ...frame_set import FrameSet
 

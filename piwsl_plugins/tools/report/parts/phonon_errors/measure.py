@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ....loading import LoadedCalculator
+from ....loaded_calculators import LoadedCalculator
 from .reference import Crystal
 
 

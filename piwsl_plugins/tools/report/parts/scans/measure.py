@@ -15,7 +15,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from .....frames.bonds import bonds
-from ....loading import LoadedCalculator
+from ....loaded_calculators import LoadedCalculator
 from ...frame_set import FrameSet
 from . import ScanOptions
 
