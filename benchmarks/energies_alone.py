@@ -147,8 +147,8 @@ class Host:
             "alone",
             "energies_only",
             "--train_file=train.xyz --valid_file=valid.xyz --test_file=valid.xyz "
-            f"--piwsl_pitc_weight=0 --max_num_epochs=236 {SMALL['mace']}",
-            "data.train_file_path=train.xyz data.val_file_path=valid.xyz trainer.max_epochs=235 "
+            f"--piwsl_pitc_weight=0 --max_num_epochs=151 {SMALL['mace']}",
+            "data.train_file_path=train.xyz data.val_file_path=valid.xyz trainer.max_epochs=220 "
             f"training_module.loss.pitc_weight=0 {NO_FORCES} {SMALL['nequip']}",
         )
 
@@ -169,9 +169,9 @@ class Host:
             "weak",
             "weak",
             "--train_file=train.xyz --valid_file=valid.xyz --test_file=valid.xyz --batch_size=5 "
-            "--piwsl_pool_file=weak.xyz --piwsl_pool_per_batch=5 --max_num_epochs=176 --lr=0.03 "
-            f"--lr_scheduler_gamma=0.974 --energy_weight=100 {SMALL['mace']}",
-            "data.train_file_path=train.xyz data.val_file_path=valid.xyz trainer.max_epochs=175 "
+            "--piwsl_pool_file=weak.xyz --piwsl_pool_per_batch=5 --max_num_epochs=91 --lr=0.03 "
+            f"--lr_scheduler_gamma=0.967 --energy_weight=100 {SMALL['mace']}",
+            "data.train_file_path=train.xyz data.val_file_path=valid.xyz trainer.max_epochs=160 "
             "training_module.loss.pool_file=weak.xyz training_module.loss.pool_per_batch=5 "
             "training_module.loss.coeffs.forces=1.0 data.train_dataloader.batch_size=5 "
             f"training_module.optimizer.lr=0.01 {NO_FORCES} {SMALL['nequip']}",
