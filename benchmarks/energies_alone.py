@@ -231,6 +231,26 @@ PARTS = {
 }
 
 
+def markdown(runs: pd.DataFrame) -> str:
+    """The table of docs/few_labels.md: means and standard deviations over the seeds."""
+    columns = ("E_centred", "F", "slope", "hot_E_centred", "hot_F")
+    lines = [
+        "| host | training | E | F | force slope | E, 900 K | F, 900 K | CPU time (s) | seeds |"
+    ]
+    lines.append("|---|---|---|---|---|---|---|---|---|")
+    for (host, name), rows in runs.groupby(["host", "row"], sort=False):
+        cells = []
+        for column in columns:
+            digits = 2 if column == "slope" else 1 if "E" in column else 0
+            cell = f"{rows[column].mean():.{digits}f}"
+            if len(rows) > 1 and column != "slope":
+                cell += f" ± {rows[column].std():.{digits}f}"
+            cells.append(cell)
+        cells += [f"{rows.cpu_s.mean():.0f}", str(len(rows))]
+        lines.append(f"| {host} | {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     """Run what is not in the table yet."""
     parser = argparse.ArgumentParser(
@@ -260,8 +280,7 @@ def main() -> None:
             row["cpu_s"] = sum(runs.seconds[part] for part in PARTS[name])
             pd.DataFrame([*rows, row]).to_csv(table, index=False, float_format="%.5g")
             print(row, flush=True)
-    means = pd.read_csv(table).drop(columns="seed").groupby(["host", "row"], sort=False)
-    print(means.agg(["mean", "std"]).round(2).to_string())
+    print(markdown(pd.read_csv(table)))
 
 
 if __name__ == "__main__":

@@ -230,7 +230,7 @@ def _check_heads(settings: MaceSettings, heads: Sequence[str]) -> None:
 
 
 def _check_force_labels(args: Namespace, dataset: Any, pool: Sequence[Any]) -> None:
-    """Warn of forces that every step pays for and nothing has, or that a pool has and nothing reads.
+    """Warn of forces that are paid for and not there, or there, in a pool, and not read.
 
     Args:
         args: MACE's.
