@@ -39,7 +39,6 @@ def prepare(run: Callable[[], Any], given: dict[str, Any]) -> Any:
     settings = arguments.settings_of(args)
     stages = (settings, settings.stage_two()) if args.swa else (settings,)
     _check_heads(settings, given["heads"])
-    _check_force_labels(args, loader.dataset)
     sets = Sets(configs)
     _check_validation(args, configs, sets)
     heads = carrying_heads(settings.mace.heads, given["heads"])
@@ -88,6 +87,8 @@ def prepare(run: Callable[[], Any], given: dict[str, Any]) -> Any:
         arguments.refuse(error)
     except InputError as error:
         arguments.fail(str(error))
+    learned = () if pool is None or not settings.pool.pool_weight else pool.dataset
+    _check_force_labels(args, loader.dataset, learned)
     lists = NeighbourLists(structures.search, args.r_max)
     model, outputs = run()
     expected = expected_energies(given, model)
@@ -206,15 +207,31 @@ def _check_heads(settings: MaceSettings, heads: Sequence[str]) -> None:
         )
 
 
-def _check_force_labels(args: Namespace, dataset: Any) -> None:
-    """Warn if the base loss could use force labels and no structure has them."""
+def _check_force_labels(args: Namespace, dataset: Any, pool: Sequence[Any]) -> None:
+    """Warn of forces that are paid for and not there, or there, in a pool, and not read.
+
+    Args:
+        args: MACE's.
+        dataset: the training structures.
+        pool: structures whose labels are trained on beside these; the first stand for all.
+    """
+    in_pool = any(bool(has_label(pool[index], "forces")) for index in range(min(len(pool), 10)))
     if args.loss == ENERGY:
+        if in_pool:
+            logging.warning(
+                "PIWSL: the pool has force labels, which the base loss 'energy' does not read; to "
+                "learn them choose --piwsl_base_loss=weighted, in which training data without "
+                "forces counts with its energies"
+            )
         return
     if any(bool(has_label(structure, "forces")) for structure in dataset):
         return
+    found = f"PIWSL: the training data has no force labels under --forces_key={args.forces_key}"
+    if in_pool:
+        logging.info(f"{found}: forces are learned from the pool alone")
+        return
     logging.warning(
-        f"PIWSL: the training data has no force labels under --forces_key={args.forces_key}: the "
-        f"base loss '{args.loss}' trains on the other labels alone, and every "
-        "step still pays for the forces. If there are labels, correct --forces_key; if not, choose "
+        f"{found}: the base loss '{args.loss}' trains on the other labels alone, and every step "
+        "still pays for the forces. If there are labels, correct --forces_key; if not, choose "
         "--piwsl_base_loss=energy"
     )

@@ -301,3 +301,15 @@ def test_a_base_loss_that_could_use_forces_says_that_there_are_none(tmp_path, en
     text = log(tmp_path)
     assert "WARNING: PIWSL: the training data has no force labels under --forces_key" in text
     assert "--piwsl_base_loss=energy" in text
+
+
+@pytest.mark.parametrize("loss", ["weighted", "energy"])
+def test_nobody_is_told_to_throw_the_forces_of_a_pool_away(loss, tmp_path, energies):
+    ase.io.write(tmp_path / "pool.xyz", frames("ethanol_gfn1_hot", 4))
+    pool = {"piwsl_pool_file": tmp_path / "pool.xyz", "piwsl_pool_per_batch": 2}
+    train(tmp_path, energies, max_num_epochs=1, piwsl_base_loss=loss, **pool, **OFF)
+    text = log(tmp_path)
+    advice = "which the base loss 'energy' does not read; to learn them choose --piwsl_base_loss="
+    assert (advice in text) == (loss == "energy")
+    assert ("forces are learned from the pool alone" in text) == (loss == "weighted")
+    assert "choose --piwsl_base_loss=energy" not in text

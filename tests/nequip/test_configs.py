@@ -1,6 +1,7 @@
 """The configs of this repository run as they are, but for their length.
 
-Those of fine-tuning do so in ``test_fine_tuning.py``.
+Those of fine-tuning do so in ``test_fine_tuning.py``, those of energies with a cheap method in
+``test_energies_recipe.py``.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ pytestmark = pytest.mark.slow
 
 CONFIGS = ROOT / "configs/nequip"
 NAMES = sorted(
-    path.stem for path in CONFIGS.glob("*.yaml") if not path.stem.startswith(("finetune", "soften"))
+    path.stem
+    for path in CONFIGS.glob("*.yaml")
+    if not path.stem.startswith(("finetune", "soften", "energies_")) or path.stem == "energies_only"
 )
 TERMS = ("pitc", "hessian", "pool")
 SHORT = ["trainer.max_epochs=1", "+trainer.limit_train_batches=3"]

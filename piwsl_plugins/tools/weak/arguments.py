@@ -19,6 +19,7 @@ examples:
   piwsl weak train.xyz pool.xyz --cheap_labels low_level.xyz --out weak.xyz \\
       --train "nequip-train correction.yaml"
   piwsl weak train.xyz pool.xyz --calculator large.model --models 0 --out distilled.xyz
+  piwsl weak train.xyz pool.xyz --calculator GFN2-xTB --models 0 --offsets --out cheap.xyz
 
 then train an ordinary model on both with
   mace_run_train --loss=piwsl --piwsl_pool_file=weak.xyz --train_file=train.xyz ...
@@ -80,6 +81,12 @@ def build_parser() -> argparse.ArgumentParser:
         "--corrections", nargs="+", metavar="MODEL", help="correction models trained before"
     )
     add(correction, WeakSettings, "models", "held_out", "seed")
+    correction.add_argument(
+        "--offsets",
+        action="store_true",
+        help="with --models 0: shift the energies to those of TRAIN, by one energy per element, so "
+        "that a model pretrained on OUT can be fine-tuned on TRAIN without another constant",
+    )
     keys = ("energy_key", "forces_key", "stress_key", "charge_key", "spin_key")
     add(parser.add_argument_group("names of the labels"), WeakSettings, *keys)
     return parser
@@ -101,6 +108,8 @@ def check(options: argparse.Namespace, settings: WeakSettings) -> None:
         raise InputError("give one of --train and --corrections; both are given")
     if settings.models == 0 and (options.train or options.corrections):
         raise InputError("--models=0 uses no corrections; leave out --train and --corrections")
+    if options.offsets and settings.models:
+        raise InputError("--offsets goes with --models=0; corrections contain the offsets")
     if settings.models == 0 and options.until in ("correction", "train"):
         raise InputError(f"--models=0 has no stage '{options.until}'")
     trains = settings.models > 0 and options.until in (None, "train")

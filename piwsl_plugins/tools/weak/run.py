@@ -50,11 +50,13 @@ def label(options: argparse.Namespace, settings: WeakSettings, environment: dict
     for path in options.corrections or ():
         CalculatorSource.parse(path).require_package()
     keys = settings.keys(Keys(settings.energy_key, settings.forces_key, settings.stress_key))
-    inputs = read_inputs(options.training, options.pool, keys, labelled=settings.models > 0)
+    labelled = settings.models > 0 or options.offsets
+    inputs = read_inputs(options.training, options.pool, keys, labelled=labelled)
     stages = Stages(folder_of(options), options.out, options.overwrite)
     if options.until is None:
-        stages.enter("labels", {"models": settings.models if command else options.corrections or 0})
-    if settings.models == 0:
+        made = {"models": settings.models if command else options.corrections or 0}
+        stages.enter("labels", {**made, **({"offsets": True} if options.offsets else {})})
+    if not labelled:
         inputs = Inputs([], inputs.pool, inputs.notes)
     cheap = cheap_labels(options, inputs, stages, keys)
     training = [frame for frame in inputs.training if frame.key in cheap.labels]
@@ -64,7 +66,9 @@ def label(options: argparse.Namespace, settings: WeakSettings, environment: dict
     if not pool:
         raise InputError(f"{options.pool}: no structure has a cheap label")
     run = _Labelling(options, settings, keys, stages, command, training, pool, cheap.labels, notes)
-    if settings.models == 0:
+    if options.offsets:
+        run.shift()
+    elif settings.models == 0:
         run.write([(frame, dict(cheap.labels[frame.key])) for frame in pool], [])
     else:
         run.correct(environment)
@@ -102,8 +106,20 @@ class _Labelling:
         self.notes = notes
         self.elements = elements_of([*training, *pool])
 
-    def correct(self, environment: dict[str, str]) -> None:
-        """Correction files, models, labels; as far as the user wants to go."""
+    def shift(self) -> None:
+        """The labels of the cheap method with the offsets, and nothing that is learned."""
+        offsets, changes = self._compare()
+        sizes = root_mean_squares(changes, self.training)
+        shifted = uncorrected(self.pool, self.cheap, [], offsets)
+        weak = weigh(self.pool, [shifted], ("energy", "forces", "stress"), {}, sizes)
+        self.notes += _distrusted(weak)
+        self.write(
+            list(zip(weak.frames, weak.labels, strict=True)),
+            describe(len(self.training), sizes, {}, 0, {}),
+        )
+
+    def _compare(self) -> tuple[Offsets, list[Arrays]]:
+        """Offsets between the two methods on the training frames, and what is left beyond them."""
         require_one_unit(
             self.training,
             self.cheap,
@@ -112,7 +128,11 @@ class _Labelling:
             ("training frames", "cheap labels"),
         )
         offsets = fitted_offsets(self.training, self.cheap, self.elements)
-        changes = correction_labels(self.training, self.cheap, offsets)
+        return offsets, correction_labels(self.training, self.cheap, offsets)
+
+    def correct(self, environment: dict[str, str]) -> None:
+        """Correction files, models, labels; as far as the user wants to go."""
+        offsets, changes = self._compare()
         sizes = root_mean_squares(changes, self.training)
         wanted = {frame.key: carried(frame) for frame in self.training}
         if self.options.until == "cheap":

@@ -68,6 +68,11 @@ def advise(cheap: Errors, held_out: Errors, learned: bool) -> list[str]:
 def next_commands(options: argparse.Namespace) -> Sequence[str]:
     """The commands that follow."""
     training, out = shlex.quote(str(options.training)), shlex.quote(str(options.out))
+    if options.offsets:
+        return [
+            "pretrain on it, then fine-tune on the energies; the configs say how:",
+            "  piwsl configs mace/energies_pretrain   (mace/energies_finetune; or nequip/...)",
+        ]
     return [
         "train an ordinary model on both:",
         f"  mace_run_train --loss=piwsl --piwsl_pool_file={out} --train_file={training} ...",

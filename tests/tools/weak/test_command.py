@@ -94,6 +94,36 @@ def test_distillation_writes_the_labels_of_the_calculator(weak):
     )
 
 
+def test_offsets_put_cheap_labels_on_the_scale_of_the_training_frames(weak):
+    """The cheap method is the expensive one less seven and ten eV per molecule of two kinds."""
+    frames = [molecule(name) for name in ("H2O", "CH3OH") for _ in range(3)]
+    for index, atoms in enumerate(frames):
+        atoms.rattle(0.02, seed=index)
+    for path, chosen in (("train.xyz", frames), ("pool.xyz", [*frames, molecule("C2H6")])):
+        copies = [atoms.copy() for atoms in chosen]
+        for index, atoms in enumerate(copies):
+            atoms.rattle(0.01, seed=100 + index + len(chosen))
+            if path == "train.xyz":
+                shift = 7.0 if len(atoms) == 3 else 10.0
+                squares = np.square(atoms.positions).sum()
+                atoms.info["REF_energy"] = 0.005 * float(squares) + shift
+        ase.io.write(path, copies)
+    given = ("--calculator", "known_methods:weak", "--models", 0, "--offsets")
+    found, printed = weak(*given)
+    for atoms in found[:-1]:
+        shift = 7.0 if len(atoms) == 3 else 10.0
+        expected = 0.005 * np.square(atoms.positions).sum() + shift
+        assert atoms.info["REF_energy"] == pytest.approx(expected, abs=1e-6)
+        assert atoms.arrays["REF_forces"] == pytest.approx(-0.01 * atoms.positions, abs=1e-6)
+    assert "REF_energy" not in found[-1].info and "REF_forces" in found[-1].arrays
+    assert "1 structures get no energy" in printed and "6 training frames" in printed
+
+
+def test_corrections_have_offsets_of_their_own(refused):
+    error = refused(*CHEAP, "--offsets", "--corrections", "known_methods:weak")
+    assert "--offsets goes with --models=0" in error
+
+
 def test_energies_alone(weak):
     for name in ("train.xyz", "cheap.xyz"):
         frames = ase.io.read(name, ":")
