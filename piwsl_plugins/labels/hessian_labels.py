@@ -179,7 +179,7 @@ def check_labels(
         SettingsError: naming option and label; those of ``check``.
     """
     for index, label in enumerate(shown(labels, "checking Hessian labels", len(labels))):
-        problem = _problem_of(label)
+        problem = problem_of_parts(label)
         if problem:
             raise SettingsError(option, source, f"label {index} (from 0): {problem}")
         if check is not None:
@@ -241,7 +241,7 @@ def _read_frames(path: Path | str, option: str) -> list[HessianLabel]:
     return labels
 
 
-def _problem_of(label: HessianLabel) -> str | None:
+def problem_of_parts(label: HessianLabel) -> str | None:
     """What is wrong with a label, in words; None if nothing is."""
     problem = _wrong_shape(label)
     if problem:
