@@ -18,7 +18,7 @@ from ..errors import SettingsError
 from ..frames.entries import Entry
 from ..labels.hessian_labels import HessianLabel
 from ..labels.hessian_matching import matched_labels
-from ..options.loop import settings_of_loop
+from ..options.loop import decided_in_loop, options_of_loop
 from ..terms.displacements import bond_warning
 from ..terms.found import KEY
 from ..terms.training import Moment, Training
@@ -95,13 +95,11 @@ class PIWSL:
         if uses_forces is None:
             uses_forces = not isinstance(loss, EnergyLoss)
         self._uses_forces = uses_forces
-        self.settings = settings = settings_of_loop(
-            MaceSettings,
-            options,
-            {"hessians": hessians, "pool": pool},
+        given = options_of_loop(options, {"hessians": hessians, "pool": pool}, _OF_TRAINER)
+        self.settings = settings = decided_in_loop(
+            MaceSettings.create(given),
             uses_forces,
             _forces_weight(loss) if forces_weight is None else forces_weight,
-            _OF_TRAINER,
         )
         names = list(getattr(inner, "heads", None) or ["Default"])
         heads = _carrying(settings, names)

@@ -21,23 +21,14 @@ _IN_PLACE = {"hessian_file": "hessians", "pool_file": "pool"}
 SomeSettings = TypeVar("SomeSettings", bound=Settings)
 
 
-def settings_of_loop(
-    kind: type[SomeSettings],
-    options: Mapping[str, Any],
-    objects: Mapping[str, Any],
-    uses_forces: bool,
-    forces_weight: float | None,
-    left_out: Collection[str] = (),
-) -> SomeSettings:
-    """The decided settings of a loop.
+def options_of_loop(
+    options: Mapping[str, Any], objects: Mapping[str, Any], left_out: Collection[str] = ()
+) -> dict[str, Any]:
+    """The options of a loop, of which a trainer's alone are refused.
 
     Args:
-        kind: of the framework.
         options: by name, as the user gave them.
         objects: what is given in place of files: "hessians" and "pool", None where it is not.
-        uses_forces: whether the supervised loss needs forces.
-        forces_weight: weight of its forces, as in :meth:`Settings.decided`; None where it is not
-            known.
         left_out: further options of the framework that only its trainer has.
 
     Raises:
@@ -55,7 +46,23 @@ def settings_of_loop(
             given[name] = f"{argument} of this call"
         elif given.get(name) is not None:
             given[name] = os.fspath(given[name])
-    settings = kind.create(given)
+    return given
+
+
+def decided_in_loop(
+    settings: SomeSettings, uses_forces: bool, forces_weight: float | None
+) -> SomeSettings:
+    """The settings with what depends on the supervised loss.
+
+    Args:
+        settings: of the loop.
+        uses_forces: whether this loss needs forces.
+        forces_weight: weight of its forces, as in :meth:`Settings.decided`; None where it is not
+            known.
+
+    Raises:
+        SettingsError: if a default needs this weight.
+    """
     hessian = settings.hessian
     asked = hessian.hessian_file is not None and hessian.hessian_weight is None
     if asked and forces_weight is None:
