@@ -102,7 +102,7 @@ class PIWSL:
                 belongs to a structure.
         """
         self._model = model
-        inner = model.module if isinstance(model, DistributedDataParallel) else model
+        inner: Any = model.module if isinstance(model, DistributedDataParallel) else model
         given = options_of_loop(options, {"hessians": hessians, "pool": pool})
         self._stock: PIWSLLoss | None = None
         self._function: Loss | None = None

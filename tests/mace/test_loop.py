@@ -21,6 +21,7 @@ from piwsl_plugins.terms.pool import Pool
 from ..conformance import EPOCH, springs
 from .conftest import atomic_data, batch_of, frames, loader, make_model
 from .test_training_step import gradients, step
+from .two_ranks import on_two_ranks
 
 
 def weighted_loss():
@@ -157,3 +158,30 @@ def test_errors_are_those_of_the_options(message, structures, hessian_file, tmp_
     data = [atomic_data(atoms) for atoms in structures[2 if options.pop("few", False) else 0 :]]
     with pytest.raises(SettingsError, match=message):
         PIWSL(make_model(), weighted_loss(), data, **options)
+
+
+def step_of_rank(rank, hessian_file=None):
+    """Gradients of a rank's half, or, without a rank, of all; only the first half has a label."""
+    structures, model = frames("ethanol_gfn2_train", 4), make_model()
+    options = {"hessian_file": hessian_file, "pitc_weight": 3.0, "log": lambda line: None}
+    data = [atomic_data(atoms) for atoms in structures]
+    called, some = model, structures
+    if rank is not None:
+        called = torch.nn.parallel.DistributedDataParallel(model, find_unused_parameters=True)
+        some = structures[2 * rank : 2 * rank + 2]
+    piwsl = PIWSL(called, weighted_loss(), data, **options)
+    batch = batch_of([atomic_data(atoms) for atoms in some])
+    piwsl.loss(batch, piwsl(batch, 1)).backward()
+    return {**gradients(model), "hessian": piwsl.end_epoch().means["hessian_rms"]}
+
+
+@pytest.mark.slow
+def test_two_ranks_give_the_gradients_of_one(hessian_file, tmp_path):
+    """Of the whole batch, where only the structures of one rank have labels."""
+    found = on_two_ranks(tmp_path, step_of_rank, str(hessian_file))
+    expected = step_of_rank(None, str(hessian_file))
+    for of_rank in found:
+        for name, value in expected.items():
+            torch.testing.assert_close(
+                torch.as_tensor(of_rank[name]), torch.as_tensor(value), rtol=1e-9, atol=1e-11
+            )
