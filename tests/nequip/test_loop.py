@@ -25,8 +25,9 @@ from piwsl_plugins.terms.pool import Pool
 from piwsl_plugins.terms.training import Moment, Training
 
 from ..conformance import bundled, springs
+from ..mace.two_ranks import on_two_ranks
 from . import reference
-from .conftest import MODELS, TYPE_NAMES
+from .conftest import MODELS, TYPE_NAMES, global_state
 from .test_host import NequIPFramework
 
 R_MAX = 3.0
@@ -116,9 +117,6 @@ def test_a_function_of_ones_own_is_a_loss(structures, files):
     data, hessian_file = data_of(structures), files[1]
     batch = reference.as_batch(structures, TYPE_NAMES, R_MAX)
 
-    def squares(target, output):
-        return 3.0 * (output["forces"] - target["forces"]).square().mean()
-
     model, options = make_model("nequip"), {"hessian_file": hessian_file, "log": [].append}
     with pytest.raises(SettingsError, match=r"'hessian_weight' = None: .* forces_weight"):
         PIWSL(model, squares, data, **options)
@@ -171,3 +169,41 @@ def test_errors_are_those_of_the_options(structures, files):
             PIWSL(model, FORCES, given, log=[].append, **options)
     with pytest.raises(TypeError, match="give the coefficients"):
         PIWSL(model, EnergyForceLoss(type_names=TYPE_NAMES), data)
+
+
+def step_of_rank(rank, loss, hessian_file):
+    """Gradients of a rank's structure, or, without a rank, of both; only the first has a label."""
+    with global_state():
+        structures = [bundled("ethanol_gfn2_train", index) for index in range(2)]
+        model = make_model("nequip")
+        called, some = model, structures
+        if rank is not None:
+            called = torch.nn.parallel.DistributedDataParallel(model, find_unused_parameters=True)
+            some = structures[rank : rank + 1]
+        piwsl = PIWSL(
+            called,
+            FORCES if loss == "coefficients" else squares,
+            data_of(structures),
+            hessian_file=hessian_file,
+            hessian_weight=2.0,
+            pitc_weight=30.0,
+            log=lambda line: None,
+        )
+        batch = reference.as_batch(some, TYPE_NAMES, R_MAX)
+        return gradients(model, piwsl.loss(batch, piwsl(batch, 1)))
+
+
+def squares(target, output):
+    return 3.0 * (output["forces"] - target["forces"]).square().mean()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("loss", ["coefficients", "function"])
+def test_two_ranks_give_the_gradients_of_one(loss, files, tmp_path):
+    """Of the whole batch, where only the structure of one rank has a label."""
+    (tmp_path / "ranks").mkdir()
+    found = on_two_ranks(tmp_path / "ranks", step_of_rank, loss, str(files[1]))
+    expected = step_of_rank(None, loss, str(files[1]))
+    for of_rank in found:
+        for name, value in expected.items():
+            torch.testing.assert_close(of_rank[name], value, rtol=1e-9, atol=1e-11)
