@@ -19,6 +19,7 @@ from piwsl_plugins.terms.found import KEY
 from piwsl_plugins.terms.pool import Pool
 
 from ..conformance import EPOCH, springs
+from ..documents import examples
 from .conftest import atomic_data, batch_of, frames, loader, make_model
 from .test_training_step import gradients, step
 from .two_ranks import on_two_ranks
@@ -119,6 +120,23 @@ def test_a_loop_trains_over_a_plain_loader(structures, hessian_file):
         means = piwsl.end_epoch()
     assert acted == [[], [], ["hessian"], ["hessian"]] and (piwsl.epoch, piwsl.step) == (2, 4)
     assert means.means["hessian"] > 0 and "hessian=" in str(means)
+
+
+def test_the_documented_loop_runs(structures, hessian_file, pool_frames, monkeypatch, capsys):
+    monkeypatch.chdir(hessian_file.parent)
+    ase.io.write("pool.xyz", pool_frames)
+    model = make_model()
+    names = {
+        "model": model,
+        "loader": loader([atomic_data(atoms) for atoms in structures], 4),
+        "optimizer": torch.optim.Adam(model.parameters(), lr=0.01),
+        "device": "cpu",
+        "n_epochs": 2,
+    }
+    (example,) = examples("own_loop.md", "MACE")
+    exec(example, names)
+    *_, first, last = capsys.readouterr().out.splitlines()
+    assert "hessian=" in last and "pool_loss=" in last and first != last
 
 
 def test_a_function_of_ones_own_is_a_loss(structures, hessian_file):

@@ -25,6 +25,7 @@ from piwsl_plugins.terms.pool import Pool
 from piwsl_plugins.terms.training import Moment, Training
 
 from ..conformance import bundled, springs
+from ..documents import examples
 from ..mace.two_ranks import on_two_ranks
 from . import reference
 from .conftest import MODELS, TYPE_NAMES, global_state
@@ -152,6 +153,25 @@ def test_a_loop_trains_over_a_plain_loader(structures):
             optimizer.step()
             losses.append(loss.item())
     assert losses[-1] < losses[0]
+
+
+def test_the_documented_loop_runs(structures, files, monkeypatch, capsys):
+    pool_file, hessian_file = files
+    monkeypatch.chdir(pool_file.parent)
+    hessian_file.rename("hessians.npz")
+    data, model = data_of(structures), make_model("nequip")
+    names = {
+        "model": model,
+        "dataset": data,
+        "loader": [reference.as_batch(structures, TYPE_NAMES, R_MAX)],
+        "optimizer": torch.optim.Adam(model.parameters(), lr=0.01),
+        "device": "cpu",
+        "n_epochs": 2,
+    }
+    (example,) = examples("own_loop.md", "NequIP and Allegro")
+    exec(example, names)
+    *_, first, last = capsys.readouterr().out.splitlines()
+    assert "hessian=" in last and "pool_loss=" in last and first != last
 
 
 def test_errors_are_those_of_the_options(structures, files):

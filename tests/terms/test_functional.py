@@ -6,7 +6,7 @@ import torch
 
 from piwsl_plugins.errors import InputError, SettingsError
 from piwsl_plugins.functional import draw, hessian, pisc, pitc
-from piwsl_plugins.labels.hessian_labels import HessianLabel
+from piwsl_plugins.labels.hessian_labels import HessianLabel, write_labels
 from piwsl_plugins.labels.hessian_lookup import HessianLabels
 from piwsl_plugins.options.settings import Settings
 from piwsl_plugins.terms import displacements
@@ -14,6 +14,7 @@ from piwsl_plugins.terms.hessian_targets import draw_targets
 from piwsl_plugins.terms.training import Moment, Training
 
 from ..conformance import EPOCH, SEED, bundled, springs
+from ..documents import examples
 from .pair_potential import PairHost, PairPotential, batch_of
 
 SIZES = [2, 3, 1]
@@ -262,3 +263,25 @@ def test_wrong_tensors_are_named():
             pitc(model, r, BATCH, delta, form=wrong)
     with pytest.raises(SettingsError, match="PISC follows forces"):
         pisc(model, r, BATCH, delta, waypoint, form="symmetric")
+
+
+def test_the_documented_examples_run(pairs, monkeypatch, tmp_path):
+    """Labels are found for the frames that have one, and the loss reaches the parameters."""
+    monkeypatch.chdir(tmp_path)
+    write_labels("hessians.npz", [springs(pairs.structures[1])], "springs")
+    of_tensors, of_labels = examples("own_loop.md", "Any other model")
+    names = {"frames": pairs.structures}
+    exec(of_labels, names)
+    assert [label is not None for label in names["hessians"]] == [False, True]
+    factor = torch.tensor(2.0, dtype=torch.float64, requires_grad=True)
+    index = pairs.batch
+    names |= {
+        "model": lambda r: torch.zeros(2, dtype=r.dtype).index_add(
+            0, index, factor * r.square().sum(-1)
+        ),
+        "positions": pairs.positions,
+        "batch": index,
+        "base_loss": lambda energy, forces: 0.0 * forces.sum(),
+    }
+    exec(of_tensors, names)
+    assert factor.grad is not None and float(factor.grad) != 0.0
