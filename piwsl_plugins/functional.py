@@ -3,13 +3,13 @@
 For trainers that this package has no adapter for, such as graph-pes, metatrain or your own. The
 equations are those of the trainings (:mod:`piwsl_plugins.terms`), and so are the penalties::
 
-    def evaluate(positions):  # your model, at other positions of the atoms of a batch
-        output = model(with_positions(batch, positions))  # and with the neighbours there
+    def evaluate(positions):  # your model for the atoms of a batch, with the neighbours there
+        output = model(at(positions))
         return output["energy"], output["forces"]
 
-    of_hessians = hessian(evaluate, positions, index, hessians)
-    of_forces = pitc(evaluate, positions, index, draw(index))
-    loss = base + 10.0 * of_hessians.penalty.mean() + 0.001 * of_forces.penalty.mean()
+    curvature = hessian(evaluate, positions, batch, hessians)
+    consistency = pitc(evaluate, positions, batch, draw(batch))
+    loss = base + 100.0 * curvature.penalty.mean() + 0.001 * consistency.penalty.mean()
 
 ``evaluate(positions)`` takes positions ``(n_atoms, 3)`` in Å and returns energies
 ``(n_structures,)`` in eV and forces ``(n_atoms, 3)`` in eV/Å, or None in their place where a form

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from ..labels.hessian_matching import matched_labels
 from ..options.loop import decided_in_loop, options_of_loop
 from ..terms.displacements import bond_warning
 from ..terms.found import KEY
+from ..terms.loading import describing
 from ..terms.training import Moment, Training
 from ..terms.training_log import EpochMeans, TrainingLog, describe_options
 from .arguments import MaceSettings
@@ -59,7 +61,7 @@ class PIWSL:
         self,
         model: torch.nn.Module,
         loss: Callable[..., Tensor],
-        structures: Iterable[data.AtomicData],
+        structures: Sequence[data.AtomicData],
         *,
         hessians: Sequence[HessianLabel] | None = None,
         pool: Sequence[Atoms] | None = None,
@@ -183,6 +185,20 @@ class PIWSL:
         loss: Tensor = self._loss(batch, output)
         return loss
 
+    def loading(self, loader: Any) -> AbstractContextManager[None]:
+        """Inside this context a loader does in its workers what can be done before a step.
+
+        Neighbour lists and random keys are then made where the data is loaded, and nothing is
+        copied back from a GPU. The steps are the same.
+
+        Args:
+            loader: of the training data; its workers must be started inside the context.
+        """
+        pool = self.training.pool
+        loaders = [loader] if pool is None else [loader, pool]
+        host = self._host
+        return describing(loaders, host.description, host.lists, self.training.terms)
+
     def end_epoch(self) -> EpochMeans:
         """What the terms were on average since the last time; every rank must call it.
 
@@ -252,11 +268,12 @@ def _carrying(settings: MaceSettings, names: Sequence[str]) -> list[str]:
 
 
 def _entries(
-    host: MACEHost, structures: Iterable[data.AtomicData], names: Sequence[str]
+    host: MACEHost, structures: Sequence[data.AtomicData], names: Sequence[str]
 ) -> list[Entry]:
     """Training structures as the model is given them, each of the level of its head."""
     entries = []
-    for number, one in enumerate(structures):
+    for number in range(len(structures)):
+        one = structures[number]
         if not isinstance(one, data.AtomicData):
             raise TypeError(
                 f"PIWSL: structures are MACE's AtomicData, as those of loader.dataset; number "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from ..labels.hessian_matching import matched_labels
 from ..options.loop import decided_in_loop, options_of_loop
 from ..terms.displacements import bond_warning
 from ..terms.found import KEY, POOL, Found
+from ..terms.loading import describing
 from ..terms.pool import Pool
 from ..terms.term_table import weights_of
 from ..terms.training import Moment, Training, mean_over_ranks
@@ -280,6 +282,20 @@ class PIWSL:
             pool = self._function(found.pool_labels, found.pool)
         mean = mean_over_ranks if self._n_ranks > 1 else None
         return self.training.loss(found, base, pool, mean=mean)
+
+    def loading(self, loader: Any) -> AbstractContextManager[None]:
+        """Inside this context a loader does in its workers what can be done before a step.
+
+        Neighbour lists and random keys are then made where the data is loaded, and nothing is
+        copied back from a GPU. The steps are the same.
+
+        Args:
+            loader: of the training data; its workers must be started inside the context.
+        """
+        pool = self.training.pool
+        loaders = [loader] if pool is None else [loader, pool]
+        host = self._host
+        return describing(loaders, host.description, host.lists, self.training.terms)
 
     def end_epoch(self) -> EpochMeans:
         """What the terms were on average since the last time; every rank must call it.

@@ -1,5 +1,6 @@
 """PIWSL in a loop of one's own: the same steps as in MACE's trainer, and the same errors."""
 
+import contextlib
 import copy
 
 import ase.io
@@ -16,6 +17,7 @@ from piwsl_plugins.mace.arguments import MaceSettings
 from piwsl_plugins.mace.companions import Companions
 from piwsl_plugins.mace.loss import EnergyLoss
 from piwsl_plugins.terms.found import KEY
+from piwsl_plugins.terms.host import STRUCTURES
 from piwsl_plugins.terms.pool import Pool
 
 from ..conformance import EPOCH, springs
@@ -191,6 +193,22 @@ def step_of_rank(rank, hessian_file=None):
     batch = batch_of([atomic_data(atoms) for atoms in some])
     piwsl.loss(batch, piwsl(batch, 1)).backward()
     return {**gradients(model), "hessian": piwsl.end_epoch().means["hessian_rms"]}
+
+
+def test_a_loader_may_prepare_the_steps(structures, hessian_file, pool_frames):
+    """In the context alone, and the loss is the same."""
+    data, model = [atomic_data(atoms) for atoms in structures], make_model()
+    options = {"hessian_file": hessian_file, "pool": pool_frames, "log": [].append}
+    batches, collate = loader(data, 4), loader(data, 4).collate_fn
+    values = []
+    for prepares in (False, True):
+        piwsl = PIWSL(model, weighted_loss(), data, pitc_weight=1.0, **options)
+        with piwsl.loading(batches) if prepares else contextlib.nullcontext():
+            for batch in batches:
+                assert (STRUCTURES in batch.to_dict()) == prepares
+                values.append(piwsl.loss(batch, piwsl(batch)))
+    assert type(batches.collate_fn) is type(collate)
+    torch.testing.assert_close(*values, rtol=1e-13, atol=0.0)
 
 
 @pytest.mark.slow

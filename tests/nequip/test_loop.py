@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 
 import ase
 import ase.io
 import pytest
 import torch
-from nequip.data import AtomicDataDict
+from nequip.data import AtomicDataDict, compute_neighborlist_
 from nequip.train import EnergyForceLoss
 
 from piwsl_plugins.errors import SettingsError
@@ -21,6 +22,7 @@ from piwsl_plugins.nequip.pool_frames import PoolFrames
 from piwsl_plugins.nequip.structures import join
 from piwsl_plugins.nequip.training import TrainingCalls
 from piwsl_plugins.terms.found import KEY
+from piwsl_plugins.terms.host import STRUCTURES
 from piwsl_plugins.terms.pool import Pool
 from piwsl_plugins.terms.training import Moment, Training
 
@@ -135,8 +137,7 @@ def test_a_function_of_ones_own_is_a_loss(structures, files):
 
 
 def test_a_loop_trains_over_a_plain_loader(structures):
-    """In which the loss falls; a pool may be given as frames."""
-    from nequip.data import compute_neighborlist_
+    """In which the loss falls; a pool may be given as frames, and the loader may prepare steps."""
 
     data = [compute_neighborlist_(one, R_MAX) for one in data_of(structures)]
     loader = torch.utils.data.DataLoader(data, 3, collate_fn=AtomicDataDict.batched_from_list)
@@ -144,14 +145,17 @@ def test_a_loop_trains_over_a_plain_loader(structures):
     piwsl = PIWSL(model, FORCES, data, pool=pool, pitc_weight=0.1, pool_per_batch=1, log=[].append)
     optimizer, losses = torch.optim.Adam(model.parameters(), lr=1e-2), []
     for epoch in range(4):
-        for batch in loader:
-            output = piwsl(batch, epoch)
-            assert [term.name for term in output[KEY].terms] == ["pitc"]
-            loss = piwsl.loss(batch, output)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            losses.append(loss.item())
+        with piwsl.loading(loader) if epoch % 2 else contextlib.nullcontext():
+            (batch,) = loader
+        assert (STRUCTURES in batch) == bool(epoch % 2)
+        batch = AtomicDataDict.to_(batch, "cpu")
+        output = piwsl(batch, epoch)
+        assert [term.name for term in output[KEY].terms] == ["pitc"]
+        loss = piwsl.loss(batch, output)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
     assert losses[-1] < losses[0]
 
 
