@@ -157,13 +157,33 @@ def read_labels(
             f"no frame has a Hessian label; frames need '{HESSIAN_KEY}' (eV/Å²), or make labels "
             "with 'piwsl hessian'",
         )
+    check_labels(labels, str(path), option, check)
+    return labels
+
+
+def check_labels(
+    labels: Sequence[HessianLabel],
+    source: str,
+    option: str = "hessian_file",
+    check: Callable[[int, HessianLabel], None] | None = None,
+) -> None:
+    """Refuse labels that are not whole.
+
+    Args:
+        labels: any.
+        source: their file, or where else they come from, in words.
+        option: name of the option that gave them.
+        check: called with the number of each label, from 0, and the label.
+
+    Raises:
+        SettingsError: naming option and label; those of ``check``.
+    """
     for index, label in enumerate(shown(labels, "checking Hessian labels", len(labels))):
-        problem = _problem_of(label)
+        problem = problem_of_parts(label)
         if problem:
-            raise SettingsError(option, str(path), f"label {index} (from 0): {problem}")
+            raise SettingsError(option, source, f"label {index} (from 0): {problem}")
         if check is not None:
             check(index, label)
-    return labels
 
 
 def _read_npz(path: Path | str, option: str) -> list[HessianLabel]:
@@ -221,7 +241,7 @@ def _read_frames(path: Path | str, option: str) -> list[HessianLabel]:
     return labels
 
 
-def _problem_of(label: HessianLabel) -> str | None:
+def problem_of_parts(label: HessianLabel) -> str | None:
     """What is wrong with a label, in words; None if nothing is."""
     problem = _wrong_shape(label)
     if problem:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from ..errors import SettingsError
 from ..frames.structure import Structure
 from ..options.settings import Hessian
 from .hessian_checks import problem_of, units_problem_of
-from .hessian_labels import HessianLabel, read_labels
+from .hessian_labels import HessianLabel, check_labels, read_labels
 from .hessian_lookup import HessianLabels
 
 #: reasons for near misses that a log line names
@@ -22,6 +22,7 @@ def matched_labels(
     structures: Iterable[Structure],
     pool: Iterable[Structure] = (),
     others: Iterable[Structure] = (),
+    given: Sequence[HessianLabel] | None = None,
 ) -> tuple[HessianLabels, str]:
     """The labels of a file, of which at least one belongs to a structure.
 
@@ -31,6 +32,7 @@ def matched_labels(
         structures: of the training, or validation, data that may have labels.
         pool: those beside the training set, which may have labels as well.
         others: of the same data, whose level of theory is not that of the labels.
+        given: labels in place of those of the file; the option then says where they come from.
 
     Returns:
         the labels, and what was found, for the log.
@@ -46,7 +48,10 @@ def matched_labels(
         if problem:
             raise SettingsError(option, path, f"label {index} (from 0): {problem}")
 
-    given = read_labels(path, option, check)
+    if given is None:
+        given = read_labels(path, option, check)
+    else:
+        check_labels(given, path, option, check)
     in_other_units = units_problem_of(given)
     if in_other_units is not None:
         number, problem = in_other_units

@@ -35,17 +35,21 @@ _DATASETS = {
 class AtomsFrames:
     """A file that ASE reads, in memory; frames have a field ``weight`` if the file gives any."""
 
-    def __init__(self, path: str, reading: Mapping[str, Any]) -> None:
+    def __init__(
+        self, path: str, reading: Mapping[str, Any], given: Sequence[ase.Atoms] | None = None
+    ) -> None:
         """
         Args:
             path: of the file, ``file@2:11`` for some of its frames.
             reading: arguments of NequIP's ``ASEDataset``: how the training data is read.
+            given: structures in place of a file.
 
         Raises:
             SettingsError: naming ``pool_file``.
         """
         arguments = dict(reading)
-        structures = read_atoms(path, "pool_file", **arguments.pop("ase_args", {}))
+        of_file = arguments.pop("ase_args", {})
+        structures = read_atoms(path, "pool_file", **of_file) if given is None else given
         self._frames = [_from_ase(atoms, arguments) for atoms in structures]
 
     def __len__(self) -> int:
