@@ -13,8 +13,8 @@ from piwsl_plugins.mace.arguments import MaceSettings
 from piwsl_plugins.mace.companions import Companions
 from piwsl_plugins.mace.loss import PIWSLLoss
 from piwsl_plugins.terms.found import KEY
+from piwsl_plugins.testing.hessians import springs
 
-from ..conformance import springs
 from .conftest import (
     DATA,
     assert_same_weights,
