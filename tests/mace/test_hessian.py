@@ -1,5 +1,5 @@
-"""Hessian labels in whole runs; the equations are in tests/conformance.py, gradients of a step in
-test_training_step.py, ranks in test_distributed.py."""
+"""Hessian labels in whole runs; the equations are in piwsl_plugins/testing, gradients of a
+step in test_training_step.py, ranks in test_distributed.py."""
 
 import ase.io
 import numpy as np

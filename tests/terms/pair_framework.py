@@ -6,7 +6,7 @@ from .pair_potential import ELEMENTS, PairHost, PairPotential, batch_of
 
 
 class PairFramework:
-    """The pair potential as the suite wants it."""
+    """A small random pair potential."""
 
     def __init__(self):
         self.model = PairPotential()

@@ -12,8 +12,26 @@ import pytest
 
 from piwsl_plugins.testing import HostConformance
 
-from . import pair_potential
+from . import pair_framework, pair_potential
 from .pair_framework import PairFramework
+
+ROOT = Path(__file__).parents[2]
+SUBCLASS = """
+import pytest
+from piwsl_plugins.testing import HostConformance
+from .pair_framework import PairFramework
+
+class TestPairPotential(HostConformance):
+    @pytest.fixture
+    def small_model(self):
+        return PairFramework()
+"""
+HEADER = """
+import piwsl_plugins.testing
+
+def pytest_report_header():
+    return f"suite: {piwsl_plugins.testing.__file__}"
+"""
 
 
 class TestPairPotential(HostConformance):
@@ -25,3 +43,36 @@ class TestPairPotential(HostConformance):
 def test_the_third_framework_is_small():
     lines = Path(pair_potential.__file__).read_text(encoding="utf-8").splitlines()
     assert len(lines) <= 150
+
+
+def cases_of(test):
+    """How many tests a parametrised function is."""
+    return math.prod(len(mark.args[1]) for mark in getattr(test, "pytestmark", ()))
+
+
+@pytest.mark.slow
+def test_a_package_of_its_own_passes_the_suite_of_an_installed_wheel(tmp_path):
+    """Two files and a subclass in an empty folder; of this checkout nothing is within reach."""
+    installed, package = tmp_path / "installed", tmp_path / "work" / "pair"
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    pip += ["--no-deps", "--no-index", "--no-build-isolation", f"--target={installed}"]
+    subprocess.run([*pip, str(ROOT)], check=True)
+    package.mkdir(parents=True)
+    for module in (pair_potential, pair_framework):
+        shutil.copy(module.__file__, package)
+    (package / "__init__.py").touch()
+    (package.parent / "conftest.py").write_text(HEADER)
+    (package / "test_pair.py").write_text(SUBCLASS)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider"],
+        cwd=package.parent,
+        env=os.environ | {"PYTHONPATH": str(installed)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert f"suite: {installed / 'piwsl_plugins' / 'testing' / '__init__.py'}" in done.stdout
+    suite = [name for name in dir(HostConformance) if name.startswith("test_")]
+    expected = sum(cases_of(getattr(HostConformance, name)) for name in suite)
+    (summary,) = re.findall(r"=+ (.+) in [\d.:() ]+s.* =+$", done.stdout.strip())
+    assert summary == f"{expected} passed"
