@@ -114,7 +114,8 @@ class Reference:
             difference = 0.5 * (self.at(atoms, -delta)[1] - self.at(atoms, delta)[1])
         size = delta.norm() / (3 * len(some)) ** 0.5
         error = (difference[torch.from_numpy(known)] - demanded) / size
-        return (LENGTH * error).square().flatten()
+        penalties: Tensor = (LENGTH * error).square().flatten()
+        return penalties
 
     def terms(
         self, structures: Sequence[ase.Atoms], labels: Sequence[HessianLabel] = ()

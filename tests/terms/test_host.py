@@ -45,6 +45,14 @@ def test_the_third_framework_is_small():
     assert len(lines) <= 150
 
 
+def test_nothing_else_of_the_package_imports_the_suite_or_pytest():
+    imported = re.compile(r"^\s*(?:from|import)\b.*\b(?:pytest|testing)\b", re.MULTILINE)
+    package = ROOT / "piwsl_plugins"
+    modules = [path for path in package.rglob("*.py") if package / "testing" not in path.parents]
+    found = [path.name for path in modules if imported.search(path.read_text(encoding="utf-8"))]
+    assert len(modules) > 50 and not found
+
+
 def cases_of(test):
     """How many tests a parametrised function is."""
     return math.prod(len(mark.args[1]) for mark in getattr(test, "pytestmark", ()))
