@@ -23,6 +23,7 @@ from piwsl_plugins.labels.hessian_labels import write_labels
 from piwsl_plugins.mace import host, structures
 from piwsl_plugins.mace.arguments import MaceSettings
 from piwsl_plugins.mace.loss import PIWSLLoss
+from piwsl_plugins.terms.found import KEY
 from piwsl_plugins.testing.hessians import labels_of, springs
 
 from ..recorded import calls_of
@@ -157,7 +158,7 @@ def count_displaced(tmp_path, files, **options):
 
     def forward(self, ref, pred, ddp=None):
         if pred["energy"].requires_grad and torch.is_grad_enabled() and self.training_call:
-            calls.append(int("piwsl_pitc" in pred))
+            calls.append(int("pitc" in pred[KEY].penalties))
         return original(self, ref, pred, ddp)
 
     with pytest.MonkeyPatch.context() as patch:

@@ -11,7 +11,7 @@ from nequip.data.datamodule import NequIPDataModule
 from piwsl_plugins.errors import SettingsError
 from piwsl_plugins.labels.hessian_labels import write_labels
 from piwsl_plugins.nequip.metrics import PoolError
-from piwsl_plugins.nequip.structures import POOL_LABELS
+from piwsl_plugins.terms.found import KEY
 from piwsl_plugins.testing.hessians import labels_of
 
 from ..recorded import calls_of
@@ -70,7 +70,7 @@ def test_labels_go_through_the_transforms(field, ethanol, monkeypatch):
     coeffs = {"total_energy": 1.0, "forces": 1.0, "stress": 1.0}
     fit({**POOL, "pool_per_batch": 3}, coeffs, transforms=[transform])
     ((_, preds, target),) = calls
-    for labels, frames in ((target, boxes[:2]), (preds[POOL_LABELS], boxes[2:])):
+    for labels, frames in ((target, boxes[:2]), (preds[KEY].pool_labels, boxes[2:])):
         found = dict(zip(labels["num_atoms"].tolist(), labels["stress"]))
         for atoms in frames:
             wanted = np.asarray(atoms.info.get("REF_stress", np.full((3, 3), np.nan)))
