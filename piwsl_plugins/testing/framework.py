@@ -16,7 +16,8 @@ from ..terms.host import Batch, Host, Output
 class Framework(Protocol):
     """A framework with a small random model, in float64 and in training mode.
 
-    Its energies should be some eV per atom at most: large ones leave fewer digits to differences.
+    Its batches and outputs are dictionaries. Its energies should be some eV per atom at most: large
+    ones leave fewer digits to differences.
 
     Structures have the elements H, C and O, in any number down to one atom, periodic in all
     directions or in none; their labels are ``info["REF_energy"]`` in eV and
@@ -46,7 +47,7 @@ class Framework(Protocol):
 
         Returns:
             its energy in eV, a scalar, and forces in eV/Å, ``(n_atoms, 3)``, both differentiable in
-            the parameters, in float64 on the CPU.
+                the parameters, in float64 on the CPU.
         """
 
 
