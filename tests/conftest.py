@@ -8,7 +8,7 @@ HERE = Path(__file__).parent
 
 
 def pytest_addoption(parser):
-    text = "device of the models in the conformance tests, as torch writes it; default: cpu"
+    text = "device of the models in piwsl_plugins.testing, as torch writes it; default: cpu"
     parser.addoption("--device", default="cpu", help=text)
 
 

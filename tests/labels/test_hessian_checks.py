@@ -16,9 +16,10 @@ from piwsl_plugins.labels.hessian_checks import (
 from piwsl_plugins.labels.hessian_labels import HessianLabel, read_labels, write_labels
 from piwsl_plugins.labels.hessian_matching import matched_labels
 from piwsl_plugins.options.settings import Hessian
+from piwsl_plugins.testing.hessians import springs
 from piwsl_plugins.tools.hessian.differences import hessian
 
-from ..conformance import DATA, bundled, springs
+from ..bundled import DATA, bundled
 
 REAL = [one for one in read_labels(DATA / "ethanol_gfn2_hessian.npz") if one.hessian is not None]
 

@@ -17,8 +17,9 @@ from piwsl_plugins.labels.hessian_matching import check_label
 from piwsl_plugins.options.settings import Hessian
 from piwsl_plugins.terms.hessian_targets import draw_targets
 from piwsl_plugins.terms.hessian_terms import HessianDisplacements, HessianEnergies, HessianForces
+from piwsl_plugins.testing.hessians import labels_of, springs
 
-from ..conformance import bundled, labels_of, springs
+from ..bundled import bundled
 from ..terms import pair_potential
 
 DATA = Path(__file__).parents[2] / "data"

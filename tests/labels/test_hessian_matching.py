@@ -11,8 +11,9 @@ from piwsl_plugins.frames.reading import structure_of
 from piwsl_plugins.labels.hessian_labels import write_labels
 from piwsl_plugins.labels.hessian_matching import matched_labels
 from piwsl_plugins.options.settings import Hessian
+from piwsl_plugins.testing.hessians import springs
 
-from ..conformance import bundled, springs
+from ..bundled import bundled
 
 MOLECULES = [bundled("ethanol_gfn2_train", index) for index in range(5)]
 CRYSTALS = [bundled("periodic_gfn2_train", index) for index in range(3)]

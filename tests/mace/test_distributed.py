@@ -16,8 +16,8 @@ from piwsl_plugins.mace.arguments import MaceSettings
 from piwsl_plugins.mace.companions import Companions, keep
 from piwsl_plugins.mace.loss import EnergyLoss, PIWSLLoss
 from piwsl_plugins.terms.pool import Pool
+from piwsl_plugins.testing.hessians import labels_of
 
-from ..conformance import labels_of
 from .conftest import atomic_data, frames, loader, make_model, train, train_epoch
 from .test_trainer import entries
 from .two_ranks import on_two_ranks

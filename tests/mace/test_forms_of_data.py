@@ -10,8 +10,8 @@ from mace import data
 from mace.tools.fairchem_dataset.lmdb_dataset_tools import LMDBDatabase
 
 from piwsl_plugins.labels.hessian_labels import write_labels
+from piwsl_plugins.testing.hessians import springs
 
-from ..conformance import springs
 from .conftest import frames, train
 from .test_trainer import log
 

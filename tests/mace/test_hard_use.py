@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from piwsl_plugins.labels.hessian_labels import write_labels
+from piwsl_plugins.testing.hessians import springs
 
-from ..conformance import springs
 from .conftest import frames, train, write_files
 
 #: values that an option does not take, and a word of the message

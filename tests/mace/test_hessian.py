@@ -1,5 +1,5 @@
-"""Hessian labels in whole runs; the equations are in tests/conformance.py, gradients of a step in
-test_training_step.py, ranks in test_distributed.py."""
+"""Hessian labels in whole runs; the equations are in piwsl_plugins/testing, gradients of a
+step in test_training_step.py, ranks in test_distributed.py."""
 
 import ase.io
 import numpy as np
@@ -13,8 +13,8 @@ from piwsl_plugins.mace.arguments import MaceSettings
 from piwsl_plugins.mace.companions import Companions
 from piwsl_plugins.mace.loss import PIWSLLoss
 from piwsl_plugins.terms.found import KEY
+from piwsl_plugins.testing.hessians import springs
 
-from ..conformance import springs
 from .conftest import (
     DATA,
     assert_same_weights,

@@ -8,8 +8,8 @@ from mace import modules
 
 from piwsl_plugins.mace.host import SHARED_EDGES, MACEHost
 from piwsl_plugins.mace.structures import without_forces
+from piwsl_plugins.testing import HostConformance
 
-from ..conformance import HostConformance
 from .conftest import R_MAX, atomic_data, batch_of, frames, make_model
 
 

@@ -11,8 +11,8 @@ from mace import data
 
 from piwsl_plugins.labels.hessian_labels import write_labels
 from piwsl_plugins.mace import lazy_files
+from piwsl_plugins.testing.hessians import springs
 
-from ..conformance import springs
 from .conftest import assert_same_weights, frames, isolated_atoms, train
 from .test_trainer import entries, log, write_hdf5, write_lmdb
 

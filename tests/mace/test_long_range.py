@@ -9,8 +9,9 @@ import pytest
 from mace.modules import extensions
 
 from piwsl_plugins.labels.hessian_labels import write_labels
+from piwsl_plugins.testing import HostConformance
+from piwsl_plugins.testing.hessians import springs
 
-from ..conformance import HostConformance, springs
 from .conftest import command_line, frames, run_command
 from .test_host import Framework
 

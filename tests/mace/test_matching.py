@@ -9,8 +9,8 @@ import pytest
 from piwsl_plugins.labels.hessian_labels import write_labels
 from piwsl_plugins.labels.hessian_lookup import HessianLabels
 from piwsl_plugins.mace.host import MACEHost
+from piwsl_plugins.testing.hessians import springs
 
-from ..conformance import springs
 from .conftest import atomic_data, batch_of, frames, make_model, train
 from .test_trainer import entries, log
 

@@ -24,8 +24,9 @@ from piwsl_plugins.mace import host, structures
 from piwsl_plugins.mace.arguments import MaceSettings
 from piwsl_plugins.mace.loss import PIWSLLoss
 from piwsl_plugins.terms.found import KEY
+from piwsl_plugins.testing.hessians import labels_of, springs
 
-from ..conformance import calls_of, labels_of, springs
+from ..recorded import calls_of
 from .conftest import (
     assert_same_weights,
     atomic_data,

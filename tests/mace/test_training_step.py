@@ -25,9 +25,12 @@ from piwsl_plugins.mace.training import TrainingCalls, moments_of
 from piwsl_plugins.terms.displacements import draw, epoch_keys, geometry_keys
 from piwsl_plugins.terms.found import KEY
 from piwsl_plugins.terms.pool import Pool
+from piwsl_plugins.testing.hessians import labels_of
+from piwsl_plugins.testing.reference import EPOCH, SEED, Reference
+from piwsl_plugins.testing.steps import OneBatch
+from piwsl_plugins.testing.structures import mixed_structures as unweighted_structures
+from piwsl_plugins.testing.structures import moved
 
-from .. import conformance
-from ..conformance import EPOCH, SEED, Reference, labels_of, moved
 from .conftest import atomic_data, batch_of, frames, loader, make_model, train_epoch
 from .test_host import Framework
 
@@ -44,7 +47,7 @@ def companions(labels=None, pool=None):
     whole = None if pool is None else batch_of([atomic_data(a) for a in pool])
     return Companions(
         None if labels is None else HessianLabels(labels),
-        None if whole is None else conformance.OneBatch(whole),
+        None if whole is None else OneBatch(whole),
     )
 
 
@@ -101,7 +104,7 @@ def assert_same_step(found, expected, rtol=1e-9):
 
 def mixed_structures():
     """As in the conformance tests, with weights."""
-    structures = conformance.mixed_structures()
+    structures = unweighted_structures()
     structures[1].info["config_weight"] = 2.0
     structures[3].info["config_weight"] = 0.5
     structures[3].info["config_energy_weight"] = 3.0

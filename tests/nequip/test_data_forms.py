@@ -23,8 +23,8 @@ from piwsl_plugins.nequip.config import DataError
 from piwsl_plugins.nequip.data import datasets_of
 from piwsl_plugins.nequip.frames import left_closed
 from piwsl_plugins.nequip.preparation import prepare
+from piwsl_plugins.testing.hessians import springs
 
-from ..conformance import springs
 from .conftest import DATA, MODELS, TYPE_NAMES, global_state
 from .reference import KEYS
 

@@ -18,8 +18,8 @@ from omegaconf import OmegaConf
 
 from piwsl_plugins.labels.hessian_labels import write_labels
 from piwsl_plugins.nequip._hydra import ConfigCallback
+from piwsl_plugins.testing.hessians import springs
 
-from ..conformance import springs
 from .command_line import checkpoint, config, same, train, weights
 from .conftest import DATA
 from .test_bad_data import LOSS, failing

@@ -9,8 +9,8 @@ from nequip.data import from_ase
 from nequip.data.dataset import NequIPLMDBDataset
 
 from piwsl_plugins.labels.hessian_labels import HESSIAN_KEY
+from piwsl_plugins.testing.hessians import springs
 
-from ..conformance import springs
 from .command_line import checkpoint, config, metrics, same, train, weights
 from .conftest import DATA
 

@@ -14,8 +14,10 @@ from piwsl_plugins.nequip import PIWSLLoss, host
 from piwsl_plugins.nequip.host import NequIPHost
 from piwsl_plugins.nequip.training import TrainingCalls
 from piwsl_plugins.terms.training import Moment, Training
+from piwsl_plugins.testing import HostConformance
+from piwsl_plugins.testing.steps import run_step, settings_for
+from piwsl_plugins.testing.structures import mixed_structures
 
-from ..conformance import HostConformance, mixed_structures, run_step, settings_for
 from . import reference
 from .conftest import MODELS, TYPE_NAMES
 

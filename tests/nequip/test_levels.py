@@ -14,8 +14,8 @@ from piwsl_plugins.errors import SettingsError
 from piwsl_plugins.labels.hessian_labels import write_labels
 from piwsl_plugins.nequip.host import Describe
 from piwsl_plugins.terms.pool import Pool
+from piwsl_plugins.testing.hessians import labels_of
 
-from .. import conformance
 from .conftest import DATA, MODELS, TYPE_NAMES
 from .reference import KEYS, as_batch
 from .test_step import E_F, training
@@ -83,7 +83,7 @@ def methods(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     frames = ase.io.read(DATA / "ethanol_gfn2_train.xyz", "3:5")
     ase.io.write("one.xyz", frames)
-    write_labels("labels.npz", conformance.labels_of(frames), "random numbers")
+    write_labels("labels.npz", labels_of(frames), "random numbers")
     for atoms in frames:
         atoms.info["REF_energy"] += 0.7
     ase.io.write("two.xyz", frames)

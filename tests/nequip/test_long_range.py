@@ -11,8 +11,9 @@ pytest.importorskip(
 )
 
 from piwsl_plugins.labels.hessian_labels import write_labels
+from piwsl_plugins.testing import HostConformance
+from piwsl_plugins.testing.hessians import springs
 
-from ..conformance import HostConformance, springs
 from .command_line import config, metrics, train
 from .conftest import DATA, MODELS
 from .test_host import NequIPFramework

@@ -11,8 +11,8 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from piwsl_plugins.errors import SettingsError
 from piwsl_plugins.labels.hessian_labels import write_labels
 from piwsl_plugins.nequip import PIWSLLoss
+from piwsl_plugins.testing.hessians import springs
 
-from ..conformance import springs
 from .conftest import MODELS
 from .test_step import E_F, training
 

@@ -12,8 +12,9 @@ from piwsl_plugins.errors import SettingsError
 from piwsl_plugins.labels.hessian_labels import write_labels
 from piwsl_plugins.nequip.metrics import PoolError
 from piwsl_plugins.terms.found import KEY
+from piwsl_plugins.testing.hessians import labels_of
 
-from .. import conformance
+from ..recorded import calls_of
 from .conftest import DATA, MODELS
 from .reference import KEYS
 from .test_step import training, written
@@ -63,7 +64,7 @@ def test_labels_go_through_the_transforms(field, ethanol, monkeypatch):
     boxes[4] = ase.Atoms(boxes[4].symbols, boxes[4].positions, cell=boxes[4].cell, pbc=True)
     ase.io.write("train.xyz", boxes[:2])
     ase.io.write("pool.xyz", boxes[2:])
-    calls = conformance.calls_of(monkeypatch, PoolError, "forward")
+    calls = calls_of(monkeypatch, PoolError, "forward")
     transform = FLIPPED if field == "stress" else {"_target_": f"{NAME}VirialToStressTransform"}
     monkeypatch.setitem(KEYS, "REF_stress", field)
     coeffs = {"total_energy": 1.0, "forces": 1.0, "stress": 1.0}
@@ -99,7 +100,7 @@ def test_atoms_that_a_transform_moves(ethanol, caplog):
     """Labels belong to them where they are moved to; held-out frames are known all the same."""
     frames = hot()
     frames[1].positions += 10.0 - frames[1].positions.min(axis=0)
-    write_labels("labels.npz", conformance.labels_of([ethanol[0], frames[1]]), "random numbers")
+    write_labels("labels.npz", labels_of([ethanol[0], frames[1]]), "random numbers")
     with caplog.at_level("INFO"):
         fit({**POOL, "hessian_file": "labels.npz"}, transforms=[MOVED])
     assert "labels for 0 of 2 training structures, and for 1 of 2 of the pool" in caplog.text

@@ -8,8 +8,8 @@ import torch
 from nequip.data.datamodule import NequIPDataModule
 
 from piwsl_plugins.labels.hessian_labels import write_labels
+from piwsl_plugins.testing.hessians import springs
 
-from ..conformance import springs
 from .conftest import DATA, MODELS
 from .test_data_forms import hdf5_dataset
 from .test_step import E_F, training

@@ -14,8 +14,8 @@ from piwsl_plugins.errors import SettingsError
 from piwsl_plugins.labels.hessian_labels import write_labels
 from piwsl_plugins.nequip.config import DataError
 from piwsl_plugins.nequip.host import Describe
+from piwsl_plugins.testing.hessians import labels_of
 
-from .. import conformance
 from .conftest import DATA, MODELS, TYPE_NAMES
 from .reference import KEYS, as_data
 from .test_step import E_F, training
@@ -65,7 +65,7 @@ def test_neutral_molecules_and_cations(names, reading, frames, caplog):
     both = [*neutral(frames, names), *ions(frames, names)]
     ase.io.write("train.xyz", both)
     ase.io.write("valid.xyz", neutral(frames, names))
-    write_labels("labels.npz", conformance.labels_of(frames), "random numbers")
+    write_labels("labels.npz", labels_of(frames), "random numbers")
     with caplog.at_level("INFO"):
         fit(HESSIAN, **reading)
     found = "Hessian labels for 2 of 4 training structures; all 2 labels are used"
@@ -87,7 +87,7 @@ def test_data_without_charges_and_labels_of_ions(frames):
     """NequIP's data does not read charges by itself; the message says how it does."""
     ase.io.write("train.xyz", ions(frames))
     ase.io.write("valid.xyz", frames)
-    labels = [dataclasses.replace(one, charge=1.0) for one in conformance.labels_of(frames)]
+    labels = [dataclasses.replace(one, charge=1.0) for one in labels_of(frames)]
     write_labels("labels.npz", labels, "random numbers")
     words = r"train.xyz, frame 0 \(from 0\) has .*charge=1.*does not read.*include_keys: \[charge"
     with pytest.raises(DataError, match=words):
@@ -123,7 +123,7 @@ def test_a_run_without_tests_leaves_their_files_alone(content, frames):
 def test_neutral_labels_and_ions_that_the_data_does_not_read(frames):
     ase.io.write("train.xyz", [*frames, *ions(frames)])
     ase.io.write("valid.xyz", frames)
-    write_labels("labels.npz", conformance.labels_of(frames), "random numbers")
+    write_labels("labels.npz", labels_of(frames), "random numbers")
     with pytest.raises(DataError, match=r"frame 2 \(from 0\) has .*does not read"):
         fit(HESSIAN)
     fit({})  # without labels and pool nobody asks
@@ -143,7 +143,7 @@ def boxes():
 )
 def test_cells(change, words, frames):
     (box,) = boxes()
-    label = conformance.labels_of([box])
+    label = labels_of([box])
     write_labels("labels.npz", label, "random numbers")
     if change == "cell":
         box.cell[2, 2] += 0.5

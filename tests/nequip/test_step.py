@@ -15,8 +15,11 @@ from nequip.train import NequIPLightningModule
 from piwsl_plugins.labels.hessian_labels import write_labels
 from piwsl_plugins.nequip import host, structures
 from piwsl_plugins.options.settings import Settings
+from piwsl_plugins.testing.hessians import labels_of
+from piwsl_plugins.testing.reference import Reference
+from piwsl_plugins.testing.steps import gradients
 
-from .. import conformance
+from ..recorded import calls_of
 from . import reference
 from .conftest import DATA, MODELS, TYPE_NAMES
 from .test_host import R_MAX, NequIPFramework
@@ -64,7 +67,7 @@ def expected_loss(framework, structures, pool, labels, settings, coeffs):
     total = supervised(framework, structures, coeffs)
     if pool and settings.pool.pool_weight:
         total = total + settings.pool.pool_weight * supervised(framework, pool, coeffs)
-    slow, found = conformance.Reference(framework, settings), {}
+    slow, found = Reference(framework, settings, seed=11, epoch=0), {}
     for atoms in [*structures, *pool]:
         for name, penalties in slow.terms([atoms], labels).items():
             weight = atoms.info.get("weight", 1.0)
@@ -81,7 +84,7 @@ def expected_loss(framework, structures, pool, labels, settings, coeffs):
 
 
 def gradient(framework, value):
-    return torch.cat([g.flatten() for g in conformance.gradients(framework, [value])])
+    return torch.cat([g.flatten() for g in gradients(framework, [value])])
 
 
 def written(path, structures):
@@ -98,7 +101,7 @@ def files(tmp_path, mixed_frames):
     del hot[1].arrays["REF_forces"]
     frames = written(tmp_path / "train.xyz", mixed_frames)
     pool = written(tmp_path / "pool.xyz", hot)
-    labels = conformance.labels_of([frames[0], frames[2], pool[0], pool[1]])
+    labels = labels_of([frames[0], frames[2], pool[0], pool[1]])
     write_labels(tmp_path / "labels.npz", labels, "random numbers")
     return frames, pool, labels
 
@@ -158,8 +161,6 @@ def test_a_step_of_lightnings_trainer(case, files, tmp_path, monkeypatch):
     labels = labels if "hessian_file" in options else []
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(host, "JOIN_EDGES", join_edges)
-    monkeypatch.setattr(conformance, "SEED", 11)
-    monkeypatch.setattr(conformance, "EPOCH", 0)
     compile_mode = "eager" if backend == "eager" else "compile"
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=backend))
     model = {**copy.deepcopy(MODELS[name]), "compile_mode": compile_mode}
@@ -191,8 +192,8 @@ def test_neighbours_are_looked_for_where_data_is_loaded(
     """
     frames, pool, labels = files
     monkeypatch.chdir(tmp_path)
-    searches = conformance.calls_of(monkeypatch, structures, "search")
-    described = conformance.calls_of(monkeypatch, host.Describe, "__call__")
+    searches = calls_of(monkeypatch, structures, "search")
+    described = calls_of(monkeypatch, host.Describe, "__call__")
     options = {**POOL, **HESSIAN, "pitc_weight": pitc_weight}
     limits = {"max_epochs": 3, "limit_train_batches": 2}
     module, trainer, data = training(MODELS["nequip"], E_F, options, 3, n_workers, **limits)

@@ -12,8 +12,9 @@ import yaml
 
 from piwsl_plugins.labels.hessian_labels import write_labels
 from piwsl_plugins.nequip.config import expand
+from piwsl_plugins.testing.hessians import springs
 
-from ..conformance import DATA, springs
+from ..bundled import DATA
 from .command_line import WITHOUT_US, checkpoint, config, metrics, run, same, train, weights
 
 pytestmark = pytest.mark.slow

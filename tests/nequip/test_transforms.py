@@ -12,8 +12,9 @@ from piwsl_plugins.errors import SettingsError
 from piwsl_plugins.labels.hessian_labels import write_labels
 from piwsl_plugins.nequip.config import DataError
 from piwsl_plugins.nequip.frames import frames_of, located_frames, seen, sources_of
+from piwsl_plugins.testing.hessians import labels_of
 
-from .. import conformance
+from ..recorded import calls_of
 from .conftest import MODELS
 from .test_step import E_F, training
 
@@ -31,8 +32,8 @@ def fit(options, coeffs=E_F, **keywords):
 @pytest.mark.parametrize("option", ["hessian_file", "hessian_valid_file"])
 def test_labels_belong_to_frames_as_they_are_seen(option, ethanol, monkeypatch):
     """A transform moves the atoms: labels of the frames in the file belong to none of them."""
-    write_labels("labels.npz", conformance.labels_of(ethanol), "random numbers")
-    searches = conformance.calls_of(monkeypatch, NeighborListTransform, "forward")
+    write_labels("labels.npz", labels_of(ethanol), "random numbers")
+    searches = calls_of(monkeypatch, NeighborListTransform, "forward")
     options = {option: "labels.npz"}
     with pytest.raises(SettingsError, match="none of its 2 labels belongs") as caught:
         fit(options, transforms=[MOVED])
@@ -40,12 +41,12 @@ def test_labels_belong_to_frames_as_they_are_seen(option, ethanol, monkeypatch):
     fit(options)
     for atoms in ethanol:
         atoms.positions += 10.0 - atoms.positions.min(axis=0)
-    write_labels("labels.npz", conformance.labels_of(ethanol), "random numbers")
+    write_labels("labels.npz", labels_of(ethanol), "random numbers")
     fit(options, transforms=[MOVED])
 
 
 def test_a_transform_that_fails_names_the_frame(ethanol):
-    write_labels("labels.npz", conformance.labels_of(ethanol), "random numbers")
+    write_labels("labels.npz", labels_of(ethanol), "random numbers")
     with pytest.raises(DataError, match=r"'train.xyz', frame 0 .*StressSignFlipTransform fails"):
         fit(
             {"hessian_file": "labels.npz"},

@@ -1,51 +1,37 @@
 """The third framework passes the conformance suite: a new one is a small folder."""
 
+import math
+import os
+import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-import torch
 
-from ..conformance import HostConformance
-from . import pair_potential
+from piwsl_plugins.testing import HostConformance
 
+from . import pair_framework, pair_potential
+from .pair_framework import PairFramework
 
-class PairFramework:
-    """The pair potential as the suite wants it."""
+ROOT = Path(__file__).parents[2]
+SUBCLASS = """
+import pytest
+from piwsl_plugins.testing import HostConformance
+from .pair_framework import PairFramework
 
-    def __init__(self):
-        self.model = pair_potential.PairPotential()
-        self.host = pair_potential.PairHost(self.model)
-        self.parameters = list(self.model.parameters())
+class TestPairPotential(HostConformance):
+    @pytest.fixture
+    def small_model(self):
+        return PairFramework()
+"""
+HEADER = """
+import piwsl_plugins.testing
 
-    def batch(self, structures):
-        return pair_potential.batch_of(structures)
-
-    pooled = batch
-
-    def call(self, batch, forces):
-        return self.model(batch, forces)
-
-    def alone(self, atoms):
-        """All pairs of atoms and images, in place of a neighbour list."""
-        model, positions = self.model, torch.from_numpy(atoms.positions.copy()).requires_grad_()
-        reach = [[-1, 0, 1] if periodic else [0] for periodic in atoms.pbc]
-        images = torch.cartesian_prod(*(torch.tensor(r, dtype=torch.float64) for r in reach))
-        shifts = images @ torch.from_numpy(atoms.cell.array)
-        vectors = positions[None, :, None] + shifts - positions[:, None, None]
-        others = torch.ones(vectors.shape[:3], dtype=torch.bool)
-        atom = torch.arange(len(atoms))
-        others[atom, atom] = (shifts != 0).any(dim=-1)
-        distance = vectors[others].norm(dim=-1)
-        first, second, _ = others.nonzero().T
-        kinds = torch.tensor([pair_potential.ELEMENTS.index(z) for z in atoms.numbers])
-        chosen = kinds[first], kinds[second]
-        both = model.coefficients[chosen] + model.coefficients[chosen[::-1]]
-        values = (both * torch.exp(-model.exponents * distance[:, None])).sum(dim=-1)
-        near = distance < model.r_max
-        envelope = torch.cos(0.5 * torch.pi * distance / model.r_max) ** 2
-        energy = (values * envelope)[near].sum() + 0.0 * positions.sum()
-        (slope,) = torch.autograd.grad(energy, positions, create_graph=True)
-        return energy, -slope
+def pytest_report_header():
+    return f"suite: {piwsl_plugins.testing.__file__}"
+"""
 
 
 class TestPairPotential(HostConformance):
@@ -57,3 +43,44 @@ class TestPairPotential(HostConformance):
 def test_the_third_framework_is_small():
     lines = Path(pair_potential.__file__).read_text(encoding="utf-8").splitlines()
     assert len(lines) <= 150
+
+
+def test_nothing_else_of_the_package_imports_the_suite_or_pytest():
+    imported = re.compile(r"^\s*(?:from|import)\b.*\b(?:pytest|testing)\b", re.MULTILINE)
+    package = ROOT / "piwsl_plugins"
+    modules = [path for path in package.rglob("*.py") if package / "testing" not in path.parents]
+    found = [path.name for path in modules if imported.search(path.read_text(encoding="utf-8"))]
+    assert len(modules) > 50 and not found
+
+
+def cases_of(test):
+    """How many tests a parametrised function is."""
+    return math.prod(len(mark.args[1]) for mark in getattr(test, "pytestmark", ()))
+
+
+@pytest.mark.slow
+def test_a_package_of_its_own_passes_the_suite_of_an_installed_wheel(tmp_path):
+    """Two files and a subclass in an empty folder; of this checkout nothing is within reach."""
+    installed, package = tmp_path / "installed", tmp_path / "work" / "pair"
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    pip += ["--no-deps", "--no-index", "--no-build-isolation", f"--target={installed}"]
+    subprocess.run([*pip, str(ROOT)], check=True)
+    package.mkdir(parents=True)
+    for module in (pair_potential, pair_framework):
+        shutil.copy(module.__file__, package)
+    (package / "__init__.py").touch()
+    (package.parent / "conftest.py").write_text(HEADER)
+    (package / "test_pair.py").write_text(SUBCLASS)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider"],
+        cwd=package.parent,
+        env=os.environ | {"PYTHONPATH": str(installed)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert f"suite: {installed / 'piwsl_plugins' / 'testing' / '__init__.py'}" in done.stdout
+    suite = [name for name in dir(HostConformance) if name.startswith("test_")]
+    expected = sum(cases_of(getattr(HostConformance, name)) for name in suite)
+    (summary,) = re.findall(r"=+ (.+) in [\d.:() ]+s.* =+$", done.stdout.strip())
+    assert summary == f"{expected} passed"

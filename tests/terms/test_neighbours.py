@@ -12,7 +12,7 @@ from ase.neighborlist import primitive_neighbor_list
 from piwsl_plugins.terms.host import Structures
 from piwsl_plugins.terms.neighbours import DisplacedEdges, NeighbourLists
 
-from ..conformance import bundled
+from ..bundled import bundled
 
 R_MAX = 4.0
 CPU = torch.device("cpu")

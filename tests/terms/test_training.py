@@ -10,9 +10,12 @@ from piwsl_plugins.options.settings import Settings
 from piwsl_plugins.terms.found import KEY
 from piwsl_plugins.terms.training import Moment, Training, mean_penalty
 from piwsl_plugins.terms.training_log import TrainingLog
+from piwsl_plugins.testing.hessians import springs
+from piwsl_plugins.testing.reference import EPOCH, SEED, Reference
+from piwsl_plugins.testing.steps import OneBatch
 
-from ..conformance import EPOCH, SEED, OneBatch, Reference, bundled, springs
-from .test_host import PairFramework
+from ..bundled import bundled
+from .pair_framework import PairFramework
 
 EVERYTHING = {
     "pitc_weight": 3.0,
