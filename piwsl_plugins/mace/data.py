@@ -109,9 +109,9 @@ def _matched(
         SettingsError: naming the option.
     """
     to_match = shown([entry.structure for entry in entries], "matching Hessian labels")
-    besides = ([entry.structure for entry in some] for some in (pool, others))
+    in_pool, in_others = ([entry.structure for entry in some] for some in (pool, others))
     try:
-        labels, found = matched_labels(settings.hessian, option, to_match, *besides)
+        labels, found = matched_labels(settings.hessian, option, to_match, in_pool, in_others)
     except SettingsError as error:
         raise SettingsError(error.name, error.value, _with_keys(error.remedy)) from error
     logging.info(_with_keys(found))

@@ -21,7 +21,7 @@ from .arguments import MaceSettings
 from .files import problem_of_config
 from .labels import labels_of
 from .lazy_files import disregard_missing
-from .sets import energy_of, entry_of
+from .tables import energy_of, entry_of
 
 _LABELS = ("energy", "forces")
 

@@ -100,7 +100,7 @@ def test_a_run_without_tests_leaves_their_files_alone(content, frames):
     """Ions that the data does not read, or no file at all: nobody opens it."""
     ase.io.write("train.xyz", frames)
     ase.io.write("valid.xyz", frames)
-    write_labels("labels.npz", conformance.labels_of(frames), "random numbers")
+    write_labels("labels.npz", labels_of(frames), "random numbers")
     if content == "ions":
         ase.io.write("test.xyz", ions(frames))
 
