@@ -19,8 +19,9 @@ from piwsl_plugins.mace.loss import EnergyLoss
 from piwsl_plugins.terms.found import KEY
 from piwsl_plugins.terms.host import STRUCTURES
 from piwsl_plugins.terms.pool import Pool
+from piwsl_plugins.testing.hessians import springs
+from piwsl_plugins.testing.reference import EPOCH
 
-from ..conformance import EPOCH, springs
 from ..documents import examples
 from .conftest import atomic_data, batch_of, frames, loader, make_model
 from .test_training_step import gradients, step

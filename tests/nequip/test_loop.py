@@ -25,8 +25,9 @@ from piwsl_plugins.terms.found import KEY
 from piwsl_plugins.terms.host import STRUCTURES
 from piwsl_plugins.terms.pool import Pool
 from piwsl_plugins.terms.training import Moment, Training
+from piwsl_plugins.testing.hessians import springs
 
-from ..conformance import bundled, springs
+from ..bundled import bundled
 from ..documents import examples
 from ..mace.two_ranks import on_two_ranks
 from . import reference

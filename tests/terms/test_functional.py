@@ -12,8 +12,10 @@ from piwsl_plugins.options.settings import Settings
 from piwsl_plugins.terms import displacements
 from piwsl_plugins.terms.hessian_targets import draw_targets
 from piwsl_plugins.terms.training import Moment, Training
+from piwsl_plugins.testing.hessians import springs
+from piwsl_plugins.testing.reference import EPOCH, SEED
 
-from ..conformance import EPOCH, SEED, bundled, springs
+from ..bundled import bundled
 from ..documents import examples
 from .pair_potential import PairHost, PairPotential, batch_of
 
