@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -21,10 +20,9 @@ from ..labels.hessian_labels import HessianLabel
 from ..labels.hessian_matching import matched_labels
 from ..options.loop import decided_in_loop, options_of_loop
 from ..terms.displacements import bond_warning
-from ..terms.found import KEY
-from ..terms.loading import describing
-from ..terms.training import Moment, Training
-from ..terms.training_log import EpochMeans, TrainingLog, describe_options
+from ..terms.loop import Loop, found_in, on_first_rank
+from ..terms.training import Training
+from ..terms.training_log import TrainingLog
 from .arguments import MaceSettings
 from .host import MACEHost, carrying_heads
 from .loop_pool import LoopPool
@@ -35,7 +33,7 @@ from .training import TrainingCalls
 _OF_TRAINER = ("base_loss", "swa_pitc_weight", "swa_pisc_weight", "swa_hessian_weight")
 
 
-class PIWSL:
+class PIWSL(Loop):
     """The training of a MACE model with PIWSL, in a loop of your own.
 
     The loss and its gradients are those of ``mace_run_train`` with the same loss, options and
@@ -56,6 +54,8 @@ class PIWSL:
         epoch: the present one, from 0, unless calls say another.
         step: number of the next call, from 0, likewise.
     """
+
+    settings: MaceSettings
 
     def __init__(
         self,
@@ -106,8 +106,7 @@ class PIWSL:
         names = list(getattr(inner, "heads", None) or ["Default"])
         heads = _carrying(settings, names)
         self._host = MACEHost(inner, settings.mace.heads)
-        self.epoch = self.step = 0
-        tell = log if _rank() == 0 else _nothing
+        tell = on_first_rank(log)
         entries = _entries(self._host, structures, names)
         carrying = [entry for entry in entries if entry.structure.level in heads]
         of_pool = labels = None
@@ -154,10 +153,7 @@ class PIWSL:
             as of the model, without forces if neither the loss nor a term reads them; what PIWSL
             has found is under the key "piwsl".
         """
-        self.epoch = self.epoch if epoch is None else epoch
-        step = self.step if step is None else step
-        self.step = step + 1
-        moments = iter([Moment(self.epoch, step, step)])
+        moments = iter([self.moment(epoch, step)])
         given = {"training": True, "compute_force": self._uses_forces, **keywords}
         with TrainingCalls(self._host, self.training, moments, self._uses_forces):
             output: dict[str, Any] = self._model(batch.to_dict(), **given)
@@ -177,43 +173,9 @@ class PIWSL:
         Raises:
             RuntimeError: if the output is that of another call of the model.
         """
-        if KEY not in output:
-            raise RuntimeError(
-                "PIWSL: this output is not of a call of the PIWSL object, so that no term could "
-                "act; call it in place of the model: output = piwsl(batch, epoch)"
-            )
+        found_in(output)
         loss: Tensor = self._loss(batch, output)
         return loss
-
-    def loading(self, loader: Any) -> AbstractContextManager[None]:
-        """Inside this context a loader does in its workers what can be done before a step.
-
-        Neighbour lists and random keys are then made where the data is loaded, and nothing is
-        copied back from a GPU. The steps are the same.
-
-        Args:
-            loader: of the training data; its workers must be started inside the context.
-        """
-        pool = self.training.pool
-        loaders = [loader] if pool is None else [loader, pool]
-        host = self._host
-        return describing(loaders, host.description, host.lists, self.training.terms)
-
-    def end_epoch(self) -> EpochMeans:
-        """What the terms were on average since the last time; every rank must call it.
-
-        The next calls without an epoch are of the next one.
-
-        Returns:
-            means by name, whose ``str`` is a line for a log.
-        """
-        self.epoch += 1
-        means = self.training.end_epoch(reduce=_n_ranks() > 1)
-        self.training.judge(means)
-        return means
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self._loss}: {', '.join(describe_options(self.settings))})"
 
 
 class _Function(torch.nn.Module):
@@ -285,16 +247,3 @@ def _entries(
         energy = float(one.energy) if one.energy_weight > 0 else None
         entries.append(Entry(structure, "the training data", number, energy=energy))
     return entries
-
-
-def _rank() -> int:
-    return torch.distributed.get_rank() if _n_ranks() > 1 else 0
-
-
-def _n_ranks() -> int:
-    several = torch.distributed.is_available() and torch.distributed.is_initialized()
-    return torch.distributed.get_world_size() if several else 1
-
-
-def _nothing(line: str) -> None:
-    """Of several ranks the first alone says what is found."""

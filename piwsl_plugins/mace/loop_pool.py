@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from ase import Atoms
 from mace import data
 from mace.tools import AtomicNumberTable
@@ -15,6 +14,7 @@ from ..errors import InputError, SettingsError
 from ..frames.entries import Entry
 from ..frames.pool_checks import look_through
 from ..frames.reading import read_atoms
+from ..terms.loop import n_ranks, rank
 from ..terms.pool import Pool
 from ..terms.term_table import weights_of
 from .arguments import MaceSettings
@@ -100,12 +100,11 @@ class LoopPool:
             )
             for config in self._configs
         ]
-        several = torch.distributed.is_available() and torch.distributed.is_initialized()
         return Pool(
             dataset,
             Batch.from_data_list,
             self._settings.pool.pool_per_batch,
             self._settings.run.seed or 0,
-            torch.distributed.get_rank() if several else 0,
-            torch.distributed.get_world_size() if several else 1,
+            rank(),
+            n_ranks(),
         )

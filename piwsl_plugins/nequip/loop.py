@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -19,12 +18,12 @@ from ..labels.hessian_labels import HessianLabel
 from ..labels.hessian_matching import matched_labels
 from ..options.loop import decided_in_loop, options_of_loop
 from ..terms.displacements import bond_warning
-from ..terms.found import KEY, POOL, Found
-from ..terms.loading import describing
+from ..terms.found import POOL
+from ..terms.loop import Loop, found_in, n_ranks, on_first_rank, rank
 from ..terms.pool import Pool
 from ..terms.term_table import weights_of
-from ..terms.training import Moment, Training, mean_over_ranks
-from ..terms.training_log import EpochMeans, TrainingLog, describe_options
+from ..terms.training import Training, mean_over_ranks
+from ..terms.training_log import EpochMeans, TrainingLog
 from .frames import sources_of
 from .host import NequIPHost
 from .labels import Reads
@@ -42,7 +41,7 @@ _LABELS = (AtomicDataDict.TOTAL_ENERGY_KEY, AtomicDataDict.FORCE_KEY)
 Loss = Callable[[AtomicDataDict.Type, AtomicDataDict.Type], Tensor]
 
 
-class PIWSL:
+class PIWSL(Loop):
     """The training of a NequIP or Allegro model with PIWSL, in a loop of your own.
 
     With coefficients as the loss, it and its gradients are those of ``nequip-train`` with
@@ -64,6 +63,8 @@ class PIWSL:
         epoch: the present one, from 0, unless calls say another.
         step: number of the next call, from 0, likewise.
     """
+
+    settings: NequIPSettings
 
     def __init__(
         self,
@@ -123,10 +124,7 @@ class PIWSL:
             settings = decided_in_loop(settings, uses_forces, forces_weight)
         self.settings, self._uses_forces = settings, uses_forces
         self._host = NequIPHost(inner, settings.nequip.levels)
-        self.epoch = self.step = 0
-        self._n_ranks = _n_ranks()
-        rank = torch.distributed.get_rank() if self._n_ranks > 1 else 0
-        tell = log if rank == 0 else _nothing
+        tell = on_first_rank(log)
         entries = self._entries(structures)
         carrying = [entry for entry in entries if not entry.structure.level]
         in_pool, of_pool = [], None
@@ -134,7 +132,7 @@ class PIWSL:
             frames = self._pool_frames(pool, _transforms(structures, transforms))
             in_pool = self._entries_of_pool(frames, carrying, tell)
             seed, per_batch = settings.run.seed or 0, settings.pool.pool_per_batch
-            of_pool = Pool(frames, join, per_batch, seed, rank, self._n_ranks)
+            of_pool = Pool(frames, join, per_batch, seed, rank(), n_ranks())
         labels = None
         if settings.hessian.hessian_weight:
             labels, found = matched_labels(
@@ -159,7 +157,7 @@ class PIWSL:
         )
         if stock is not None:
             stock.begin(self.training)
-            for metric in stock.values() if self._n_ranks > 1 else ():
+            for metric in stock.values() if n_ranks() > 1 else ():
                 metric.dist_sync_on_step = True  # as NequIP's training module does
 
     @property
@@ -240,10 +238,7 @@ class PIWSL:
         """
         if not self._model.training:
             raise RuntimeError("PIWSL: the model is in evaluation mode; call model.train() before")
-        self.epoch = self.epoch if epoch is None else epoch
-        step = self.step if step is None else step
-        self.step = step + 1
-        moment = Moment(self.epoch, step, step)
+        moment = self.moment(epoch, step)
         calls = TrainingCalls(self._host, self.training, lambda: moment, self._uses_forces)
         try:
             output: AtomicDataDict.Type = self._model(batch)
@@ -265,55 +260,24 @@ class PIWSL:
         Raises:
             RuntimeError: if the output is that of another call of the model.
         """
-        found: Found | None = output.get(KEY)
-        if found is None:
-            raise RuntimeError(
-                "PIWSL: this output is not of a call of the PIWSL object, so that no term could "
-                "act; call it in place of the model: output = piwsl(batch, epoch)"
-            )
+        found = found_in(output)
         if self._stock is not None:
             values = self._stock(output, batch)
             self._stock.end_step()
-            stock: Tensor = values["weighted_sum"] * self._n_ranks
+            stock: Tensor = values["weighted_sum"] * n_ranks()
             return stock
         assert self._function is not None
         base, pool = self._function(batch, found.output), None
         if POOL in found.weights:
             pool = self._function(found.pool_labels, found.pool)
-        mean = mean_over_ranks if self._n_ranks > 1 else None
+        mean = mean_over_ranks if n_ranks() > 1 else None
         return self.training.loss(found, base, pool, mean=mean)
 
-    def loading(self, loader: Any) -> AbstractContextManager[None]:
-        """Inside this context a loader does in its workers what can be done before a step.
-
-        Neighbour lists and random keys are then made where the data is loaded, and nothing is
-        copied back from a GPU. The steps are the same.
-
-        Args:
-            loader: of the training data; its workers must be started inside the context.
-        """
-        pool = self.training.pool
-        loaders = [loader] if pool is None else [loader, pool]
-        host = self._host
-        return describing(loaders, host.description, host.lists, self.training.terms)
-
     def end_epoch(self) -> EpochMeans:
-        """What the terms were on average since the last time; every rank must call it.
-
-        The next calls without an epoch are of the next one.
-
-        Returns:
-            means by name, whose ``str`` is a line for a log.
-        """
-        self.epoch += 1
+        """As :meth:`.terms.loop.Loop.end_epoch`."""
         if self._stock is not None:
             self._stock.reset()
-        means = self.training.end_epoch(reduce=self._n_ranks > 1)
-        self.training.judge(means)
-        return means
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(describe_options(self.settings))})"
+        return super().end_epoch()
 
 
 def _transforms(structures: Any, given: Sequence[Any] | None) -> list[Any]:
@@ -333,12 +297,3 @@ def _transforms(structures: Any, given: Sequence[Any] | None) -> list[Any]:
             "transforms act on the pool",
         )
     return list(getattr(sources[0], "transforms", ()))
-
-
-def _n_ranks() -> int:
-    several = torch.distributed.is_available() and torch.distributed.is_initialized()
-    return torch.distributed.get_world_size() if several else 1
-
-
-def _nothing(line: str) -> None:
-    """Of several ranks the first alone says what is found."""
