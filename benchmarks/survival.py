@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from _accuracy_data import DataError, Sources, molecules
+from _accuracy_data import DataError, Sources, digest, molecules
 from _accuracy_job import Job
 from _accuracy_test import load
 from _survival_dynamics import Dynamics, survival
@@ -54,6 +54,14 @@ def options_of_call() -> argparse.Namespace:
     parser.add_argument("--temperature", type=float, default=500, help="of the start, in K")
     parser.add_argument("--length", type=float, default=50, help="of the dynamics, in ps")
     parser.add_argument("--replicas", type=int, default=20)
+    parser.add_argument(
+        "--model",
+        nargs=3,
+        action="append",
+        default=[],
+        metavar=("NAME", "SEED", "FILE"),
+        help="also a model trained otherwise, as on weak labels; its row has the name",
+    )
     return read_options(parser)
 
 
@@ -69,13 +77,14 @@ def make_data(sources: Sources) -> None:
             sys.exit(f"{' '.join(command)} failed; name a Python that has ASE and tblite")
 
 
-def dynamics(job: Job, sources: Sources, runs: Path, settings: Dynamics, n: int) -> dict[str, Any]:
-    """Run the replicas of one model, and say how long they held."""
+def dynamics(
+    model_file: Path, seed: int, sources: Sources, settings: Dynamics, n: int
+) -> dict[str, Any]:
+    """Run ``n`` replicas of one model, and say how long they held."""
     frames = molecules(sources, "aspirin_gfn2_test")
     starts = frames[:: len(frames) // n][:n]
     begin = time.process_time()
-    model = load(runs / job.digest(sources) / "model.model")
-    times, change = survival(model, starts, settings, job.seed)
+    times, change = survival(load(model_file), starts, settings, seed)
     held = times >= settings.length
     atoms = len(frames[0])
     return {
@@ -134,6 +143,16 @@ def main() -> None:
     # a model is needed, not only its errors
     options.kept = options.out / "none"
 
+    def simulate(name: str, facts: dict[str, Any], model_file: Path) -> None:
+        """Run the dynamics of a model, and keep the row."""
+        found = dynamics(model_file, facts["seed"], sources, settings, options.replicas)
+        table.add(facts | run | found)
+        print(
+            f"{name}: {found['survival_ps']:.2f} ps, {found['failed']} of {options.replicas} "
+            f"fail, {found['dynamics_cpu_s']:.0f} s",
+            flush=True,
+        )
+
     def complete(jobs: list[Job]) -> Done:
         """Train those without dynamics, run these, and give what is measured of all."""
         missing = [job for job in jobs if table.find(job.digest(sources)) is None]
@@ -142,25 +161,24 @@ def main() -> None:
                 print(f"failed: {name}: {measured['error']}")
                 continue
             facts = row(job, measured, sources)
-            found = dynamics(job, sources, options.out / "runs", settings, options.replicas)
-            table.add({key: facts[key] for key in KEPT} | run | found)
-            print(
-                f"{name}: {found['survival_ps']:.2f} ps, {found['failed']} of {options.replicas} "
-                f"fail, {found['dynamics_cpu_s']:.0f} s",
-                flush=True,
-            )
+            file = options.out / "runs" / facts["digest"] / "model.model"
+            simulate(name, {key: facts[key] for key in KEPT}, file)
         rows = ((job, table.find(job.digest(sources))) for job in jobs)
         return {job.name: (job, measured) for job, measured in rows if measured}
 
     try:
-        make_data(sources)
         jobs = select(options, sources)
         if options.list:
             print("\n".join(job.name for job in jobs))
             return
+        make_data(sources)
         done = complete(jobs)
         if options.equal_time:
             complete(equal_time_jobs(done))
+        for name, seed, file in options.model:
+            facts = {"variant": name, "seed": int(seed), "digest": digest(Path(file))}
+            if table.find(facts["digest"]) is None:
+                simulate(name, facts, Path(file))
     except DataError as error:
         sys.exit(str(error))
     if options.keep:
