@@ -72,6 +72,8 @@ class Job:
         merged = {**MODEL, **OPTIMISER, **cell.arguments, **self.variant.arguments}
         if self.variant.hessian not in (None, 1):
             merged["piwsl_hessian_weight"] = self.variant.hessian * cell.hessian_weight
+        for name, weight in self.variant.weights.items():
+            merged[name] = weight * cell.arguments["energy_weight"]
         merged.update(self.overrides)
         merged.setdefault("lr_scheduler_gamma", FINAL_LR ** (1 / (epochs - 1)))
         if cell.pretrained is not None:

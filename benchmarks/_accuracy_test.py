@@ -70,6 +70,20 @@ def errors(
     }
 
 
+def validation(job: Job, sources: Sources, model: Any, shift: float) -> dict[str, float]:
+    """Errors on the validation frames, with their forces though training may not have had them.
+
+    What is chosen by seed 0 is chosen by these.
+    """
+    cell = job.effective_cell
+    data = labelled(sources, cell.dataset, "train", cell.level)
+    numbers = draw(cell, job.seed, len(data.frames)).valid
+    frames, forces = ([part[n] for n in numbers] for part in (data.frames, data.forces))
+    energies, found = predict(model, frames)
+    measured = errors(frames, energies + shift, found, data.energies[numbers], forces)
+    return {f"valid_{name}": measured[name] for name in ("E_centred", "F_rmse", "slope")}
+
+
 def test(job: Job, sources: Sources, model: Any, shift: float) -> dict[str, float]:
     """Errors on the test file, against the reference (the cheap method, for a model of it)."""
     cell, dataset = job.effective_cell, DATASETS[job.effective_cell.dataset]

@@ -26,7 +26,7 @@ from _accuracy_cells import DATASETS, Arguments
 from _accuracy_data import Sources, computed, draw, labelled
 from _accuracy_hessian import write_probes
 from _accuracy_job import Job
-from _accuracy_test import load, predict, test
+from _accuracy_test import load, predict, test, validation
 from mace import tools
 from mace.cli import run_train
 
@@ -164,8 +164,10 @@ def _measure(job: Job, sources: Sources, runs: Path, folder: Path) -> dict[str, 
             hessians = folder / "probes.npz"
         arguments["piwsl_hessian_file"] = hessians
     path, total = train(arguments, folder)
+    model = load(path)
     return {
-        **test(job, sources, load(path), shift),
+        **test(job, sources, model, shift),
+        **validation(job, sources, model, shift),
         "steps": total["steps"],
         "cpu_ms_per_step": 1e3 * total["cpu_s"] / total["steps"],
         "train_cpu_s": total["cpu_s"],

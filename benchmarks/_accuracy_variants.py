@@ -22,12 +22,14 @@ class Variant:
         arguments: MACE arguments on top of the cell's.
         changes: attributes of the cell that are replaced.
         hessian: weight of Hessian labels in multiples of the default; None without labels.
+        weights: of PITC and PISC, by the option's name, in multiples of the cell's energy weight.
     """
 
     name: str
     arguments: Arguments = dataclasses.field(default_factory=dict)
     changes: Arguments = dataclasses.field(default_factory=dict)
     hessian: float | None = None
+    weights: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
 def base(name: str = "base", arguments: Arguments | None = None, **changes: Any) -> Variant:
@@ -45,6 +47,22 @@ def zero(weight: float, form: str = "auto", pisc: float = 0) -> Variant:
     )
 
 
+def published(k: str, pitc: float = 1.2, step: float = 0.05, pisc: float = 0) -> Variant:
+    """The published terms: k = 0 or ½, displacements of ``step`` Å for each atom.
+
+    Weights are in multiples of that of the energy, whose errors are per atom as the residuals are;
+    published are 1.2 and 0.01.
+    """
+    name = f"k={k} w={pitc:g} ε={step:g}" + (f" pisc w={pisc:g}" if pisc else "")
+    options = {
+        "consistency_form": {"0": "first_order", "½": "trapezoid"}[k],
+        "displacement": "atom_norm",
+        "max_displacement": step,
+    }
+    weights = {"piwsl_pitc_weight": pitc, "piwsl_pisc_weight": pisc}
+    return Variant(name, {f"piwsl_{key}": value for key, value in options.items()}, weights=weights)
+
+
 def hessian(weight: float = 1, **options: str) -> Variant:
     """Hessian labels at a multiple of the default weight; options without ``hessian_``."""
     words = ["hessian", *([f"w×{weight:g}"] if weight != 1 else []), *options.values()]
@@ -58,6 +76,17 @@ SAFE = Variant("safe")
 PAPER = Variant("paper", {"piwsl_preset": "paper"})
 PAPER_FIRST_ORDER = Variant(
     "paper k=0", {"piwsl_preset": "paper", "piwsl_consistency_form": "first_order"}
+)
+#: the published terms at the published ratio to the energy, alone and with PISC; weights over four
+#: decades and ε from 0.02 to 0.2 Å
+PUBLISHED = tuple(
+    published(k, *what)
+    for k in ("0", "½")
+    for what in (
+        *((1.2, 0.05, pisc) for pisc in (0, 0.01)),
+        *((weight, 0.05) for weight in (0.012, 0.12, 12, 120)),
+        *((1.2, step) for step in (0.02, 0.1, 0.2)),
+    )
 )
 #: other uses of cheap labels: pretraining, at two learning rates, and as level of theory
 CHEAP_RIVALS = (
@@ -133,6 +162,12 @@ VARIANTS: Mapping[str, tuple[Variant, ...]] = {
         *PROBES,
         *NEW_FRAMES,
         *COPIES,
+    ),
+    "7-paper": (BASE, SAFE, PAPER, PAPER_FIRST_ORDER, *PUBLISHED),
+    "8-dynamics": (
+        BASE,
+        *(published(k, pisc=pisc) for k in ("0", "½") for pisc in (0, 0.01)),
+        hessian(),
     ),
     "6-hessians-stationary": (BASE, hessian(), hessian(0.1)),
     "6-hessians-finetune": (

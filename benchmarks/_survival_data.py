@@ -1,0 +1,78 @@
+"""Aspirin with energies and forces of GFN2-xTB, for ``survival.py``.
+
+    python benchmarks/_survival_data.py FOLDER
+
+Needs ASE and tblite alone. Langevin dynamics at 500 K from the minimum, whose trajectories are
+independent of each other; those of the test file give no training frames. Written are
+``aspirin_gfn2_train.xyz`` (300 frames) and ``aspirin_gfn2_test.xyz`` (100).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import ase
+import ase.io
+import numpy as np
+from ase import units
+from ase.md.langevin import Langevin
+from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
+from tblite.ase import TBLite
+
+#: near the minimum, in Å
+ASPIRIN = """
+C 2.968 1.324 -0.846    C 1.936 0.664 0.016     O 1.786 0.830 1.194     O 1.180 -0.186 -0.718
+C 0.035 -0.711 -0.157   C -0.114 -2.090 -0.150  C -1.254 -2.661 0.387   C -2.241 -1.859 0.939
+C -2.095 -0.485 0.934   C -0.964 0.109 0.380    C -0.850 1.586 0.326    O -0.174 2.207 -0.457
+O -1.621 2.196 1.234    H 2.506 2.220 -1.259    H 3.259 0.673 -1.664    H 3.825 1.612 -0.245
+H 0.672 -2.697 -0.570   H -1.366 -3.735 0.384   H -3.125 -2.305 1.366   H -2.860 0.150 1.353
+H -1.503 3.156 1.171
+"""
+TEMPERATURE, TIMESTEP = 500, 1.0
+EQUILIBRATION, SPACING, FRAMES = 500, 20, 50
+TRAJECTORIES = {"train": range(6), "test": range(6, 8)}
+
+
+def molecule() -> ase.Atoms:
+    """Aspirin near its minimum."""
+    words = ASPIRIN.split()
+    positions = np.array([words[1::4], words[2::4], words[3::4]], dtype=float).T
+    return ase.Atoms(words[0::4], positions)
+
+
+def trajectory(seed: int) -> list[ase.Atoms]:
+    """Frames of one trajectory; positions are rounded before they are labelled."""
+    atoms, random = molecule(), np.random.default_rng([seed, 2408])
+    atoms.calc = TBLite(method="GFN2-xTB", verbosity=0)
+    MaxwellBoltzmannDistribution(atoms, temperature_K=TEMPERATURE, rng=random)
+    dynamics = Langevin(
+        atoms, TIMESTEP * units.fs, temperature_K=TEMPERATURE, friction=0.02 / units.fs, rng=random
+    )
+    dynamics.run(EQUILIBRATION)
+    frames = []
+    for _ in range(FRAMES):
+        dynamics.run(SPACING)
+        frame = ase.Atoms(atoms.numbers, atoms.positions.round(6))
+        frame.calc = TBLite(method="GFN2-xTB", accuracy=0.01, verbosity=0)
+        frame.info["REF_energy"] = frame.get_potential_energy()
+        frame.arrays["REF_forces"] = frame.get_forces()
+        frame.calc = None
+        frames.append(frame)
+    return frames
+
+
+def main() -> None:
+    """Write both files, each when it is whole."""
+    folder = Path(sys.argv[1])
+    folder.mkdir(parents=True, exist_ok=True)
+    for part, seeds in TRAJECTORIES.items():
+        unfinished = folder / f"aspirin_gfn2_{part}.unfinished"
+        frames = [frame for seed in seeds for frame in trajectory(seed)]
+        ase.io.write(unfinished, frames, format="extxyz")
+        os.replace(unfinished, folder / f"aspirin_gfn2_{part}.xyz")
+
+
+if __name__ == "__main__":
+    main()
