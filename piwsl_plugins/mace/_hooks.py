@@ -19,7 +19,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from . import arguments
+from . import arguments, process
 
 SUPPORTED_VERSIONS = "mace-torch >= 0.3.16, < 0.4"
 _LOWEST, _BELOW = (0, 3, 16), (0, 4)
@@ -45,7 +45,7 @@ def _check_args(original: Callable[..., Any]) -> Callable[..., Any]:
     def check_args(args: Namespace) -> Any:
         problem = installation_problem() if getattr(args, "loss", None) == "piwsl" else None
         if problem:
-            arguments.fail(problem)
+            process.fail(problem)
         messages = arguments.resolve(args)
         result = original(args)
         if not messages:  # another loss: what other versions return is theirs
@@ -89,7 +89,7 @@ def _selected(bound: dict[str, Any]) -> bool:
 
 
 def _in_this_process(bound: dict[str, Any]) -> bool:
-    return arguments.selected_in_this_process()
+    return process.is_selected()
 
 
 def _has_our_loss(bound: dict[str, Any]) -> bool:

@@ -7,9 +7,6 @@ import ast
 import contextlib
 import dataclasses
 import logging
-import os
-import sys
-import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -18,6 +15,8 @@ from typing import Any, NoReturn
 from ..errors import SettingsError
 from ..options.option import Group, option
 from ..options.settings import GONE, Settings, default_text
+from . import process
+from .process import fail
 
 #: the base loss that is ours
 ENERGY = "energy"
@@ -25,16 +24,6 @@ _STAGE_TWO = "swa_"
 _ENERGY_FREE_MODELS = ("AtomicDipolesMACE", "AtomicDielectricMACE")
 _DATA: tuple[str, ...] = ("train_file", "valid_file", "test_file", "test_dir")
 _DIPOLE_MODELS = ("EnergyDipolesMACE", "PolarMACE")
-#: set while a run with --loss=piwsl reads data, to the names of the labels that its loss reads; an
-#: environment variable, because the loader's worker processes read data too, and inherit it however
-#: they are started
-_SELECTED = "_PIWSL_PLUGINS_SELECTED"
-#: where launchers say which of a run's processes this is: torchrun, Slurm, Open MPI, MPICH
-_RANKS = ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMI_RANK")
-#: seconds that other ranks than the first leave it to say what is wrong with all
-_GRACE = 30.0
-
-
 _BASE_LOSSES = (
     "weighted",
     "virials",
@@ -113,19 +102,6 @@ class MaceSettings(Settings):
             if name.startswith(_STAGE_TWO) and value is not None
         }
         return self.replace(**given)
-
-
-def fail(message: str) -> NoReturn:
-    """End the program as argparse does for a wrong argument: one message, exit status 2.
-
-    Of several ranks the first says it, and its end ends the others; if it goes on, because
-    something is wrong for them alone, they say it themselves.
-    """
-    ranks = [os.environ[name] for name in _RANKS if name in os.environ]
-    if ranks and ranks[0] != "0":
-        time.sleep(_GRACE)
-    print(f"mace_run_train: error: {message}", file=sys.stderr)
-    raise SystemExit(2)
 
 
 def refuse(error: SettingsError) -> NoReturn:
@@ -212,7 +188,7 @@ def resolve(args: Namespace) -> list[tuple[str, int]]:
         for name in (*MaceSettings.options(), *GONE)
         if hasattr(args, destination(name))
     }
-    os.environ.pop(_SELECTED, None)
+    process.deselect()
     loss = getattr(args, "loss", None)
     if loss != "piwsl":
         if given:
@@ -239,7 +215,7 @@ def resolve(args: Namespace) -> list[tuple[str, int]]:
     keep = _compares_structures(args, settings)
     _check_files(args.foundation_model, _data_given(args, heads), read, keep)
     store(args, settings)
-    os.environ[_SELECTED] = ",".join(read)
+    process.select(read)
     args.piwsl = True
     args.loss = settings.mace.base_loss
     return [(f"PIWSL is on; its base loss is --loss={args.loss}", logging.INFO)]
@@ -254,16 +230,6 @@ def store(args: Namespace, settings: MaceSettings) -> None:
 def is_selected(args: Namespace | None) -> bool:
     """Whether this run was started with ``--loss=piwsl``."""
     return getattr(args, "piwsl", False)
-
-
-def selected_in_this_process() -> bool:
-    """The same, where MACE hands over no arguments (reading structures)."""
-    return _SELECTED in os.environ
-
-
-def labels_in_this_process() -> list[str]:
-    """Names of the labels that the run's loss reads, likewise."""
-    return os.environ[_SELECTED].split(",")
 
 
 def settings_of(args: Namespace) -> MaceSettings:

@@ -25,6 +25,7 @@ from .host import REPLAY_HEAD, carrying_heads
 from .labels import read_by, weighed
 from .loss import has_label
 from .pool import PoolFile, keys_of
+from .process import fail
 from .sets import Sets
 
 
@@ -86,7 +87,7 @@ def prepare(run: Callable[[], Any], given: dict[str, Any]) -> Any:
     except SettingsError as error:
         arguments.refuse(error)
     except InputError as error:
-        arguments.fail(str(error))
+        fail(str(error))
     learned = () if pool is None or not settings.pool.pool_weight else pool.dataset
     _check_force_labels(args, loader.dataset, learned)
     lists = NeighbourLists(structures.search, args.r_max)
@@ -188,7 +189,7 @@ def _check_validation(args: Namespace, heads: Sequence[Any], sets: Sets) -> None
                 continue
             paths = [head.valid_file] if isinstance(head.valid_file, str) else head.valid_file
             option = f"--valid_file={','.join(paths)}" if paths else "the part of --train_file"
-            arguments.fail(
+            fail(
                 f"{option}: no structure of the validation data of head '{head.head_name}' has a "
                 f"label that the loss reads ({keys_of(head, names)}), so that every model would "
                 "have loss 0, and the first be kept; correct these keys, or give such labels"
@@ -200,7 +201,7 @@ def _check_heads(settings: MaceSettings, heads: Sequence[str]) -> None:
     chosen = settings.mace.heads or ()
     absent = [name for name in dict.fromkeys(chosen) if name not in heads]
     if absent:
-        arguments.fail(
+        fail(
             f"--piwsl_heads={','.join(chosen)}: this run has no head {', '.join(absent)}, only "
             f"{', '.join(heads)}; remove it, or, for {REPLAY_HEAD}, give replay data "
             "(--multiheads_finetuning=True with --pt_train_file)"

@@ -14,8 +14,8 @@ from mace.calculators.foundations_models import mace_mp_names, polar_model_names
 from ..frames.checks import problem_of, problem_of_atoms
 from ..frames.reading import FrameError, iterate_atoms, label_of
 from ..progress import shown
-from . import arguments
 from .lazy_files import LazyFile, disregard_missing, parts_of_path
+from .process import fail, labels_read
 
 #: what MACE 0.3.16 (mace/cli/run_train.py) takes for a model of its own, not for a path
 _OWN_MODELS = {"small_off", "medium_off", "large_off", "mace_omol"} | {
@@ -40,7 +40,7 @@ def load_checked(run: Callable[[], Any], given: dict[str, Any]) -> Any:
     path, keys = given["file_path"], given["key_specification"]
     # replay data without labels, or whatever they are: MACE itself has yet to label it
     to_label = given["no_data_ok"]
-    read = () if to_label else arguments.labels_in_this_process()
+    read = () if to_label else labels_read()
     try:
         atomic_energies, configs = run()
         finite = np.isfinite(list(atomic_energies.values())).all()
@@ -54,7 +54,7 @@ def load_checked(run: Callable[[], Any], given: dict[str, Any]) -> Any:
         reason = str(error) or type(error).__name__
     names = {**keys.info_keys, **keys.arrays_keys}
     problem = _problem_in(path, [names[name] for name in read if name in names])
-    arguments.fail(f"{path}: {problem or reason}")
+    fail(f"{path}: {problem or reason}")
 
 
 def _problem_in(path: str, keys: Sequence[str]) -> str | None:
@@ -119,13 +119,13 @@ def check_foundation_model(given: str) -> None:
     if not path.exists() and path.name == given and path.suffix not in (".model", ".pt", ".pth"):
         return
     if not path.is_file():
-        arguments.fail(f"--foundation_model={given}: there is no such file")
+        fail(f"--foundation_model={given}: there is no such file")
     try:
         model = torch.load(path, map_location="cpu", weights_only=False)
         _ = model.r_max, model.interactions
     except Exception as error:  # those of unpickling are of every kind
         reason = (str(error).splitlines() or [""])[0]
-        arguments.fail(
+        fail(
             f"--foundation_model={given}: this is no model of MACE "
             f"({type(error).__name__}: {reason})"
         )

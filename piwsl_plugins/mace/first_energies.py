@@ -13,8 +13,8 @@ import torch
 from mace.tools.torch_geometric.batch import Batch
 
 from ..terms.first_energies import FirstEnergies, evenly_spaced
-from . import arguments
 from .loss import has_label
+from .process import fail
 
 _FOUNDATION = (
     "the E0s are not those of this method; let MACE fit them, --E0s=estimated, and take isolated "
@@ -112,7 +112,7 @@ def check_first_energies(
         of_head = f" of head '{one.head}'" if len(heads) > 1 else ""
         message = f"{one.E0s}: {found}{of_head}: {one.remedy}"
         if found.impossible:
-            arguments.fail(message)
+            fail(message)
         if found.unlikely and one.pretrained:
             logging.warning(f"PIWSL: {message}")
 

@@ -25,7 +25,7 @@ from mace.tools.run_train_utils import load_dataset_for_path
 from mace.tools.scripts_utils import check_path_ase_read
 from torch.utils.data import ConcatDataset
 
-from . import arguments
+from .process import fail
 
 #: NumPy's and HDF5's names of what numbers are in memory, by what they are in the file
 _KINDS = {
@@ -126,7 +126,7 @@ def _check_head(dataset: Any, path: str, heads: Sequence[str], head: str) -> Non
     """
     got = heads[int(dataset[0].head)]
     if got != head:
-        arguments.fail(
+        fail(
             f"{path}: MACE reads data of HDF5 as of head '{got}', not '{head}'; give the "
             "data of this head as extended XYZ or LMDB"
         )

@@ -14,10 +14,10 @@ from ..errors import InputError
 from ..frames.entries import Entry
 from ..frames.state import state_of
 from ..frames.structure import Structure
-from . import arguments
 from .files import checked
 from .labels import labels_of
 from .lazy_files import STATE, parts_of_path
+from .process import fail
 
 #: what :func:`check_lazy_file` has kept, by path
 _KEPT: dict[str, list[Entry]] = {}
@@ -35,7 +35,7 @@ def check_lazy_file(path: str, read: Sequence[str], keep: bool = False) -> None:
     """
     missing = [part for part in parts_of_path(path) if not Path(part).exists()]
     if missing:
-        arguments.fail(f"{path}: there is no {missing[0]}")
+        fail(f"{path}: there is no {missing[0]}")
     entries = []
     names = (*STATE, *read) if keep else read
     try:
@@ -44,9 +44,9 @@ def check_lazy_file(path: str, read: Sequence[str], keep: bool = False) -> None:
                 labels, energy = labels_of(config, read), energy_of(config)
                 entries.append(entry_of(config, path, number, labels, energy=energy))
     except InputError as error:
-        arguments.fail(str(error))
+        fail(str(error))
     except ValueError as error:
-        arguments.fail(f"{path}: {error}")
+        fail(f"{path}: {error}")
     if keep:
         _KEPT[path] = entries
 

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from piwsl_plugins.mace import _hooks, arguments
+from piwsl_plugins.mace import _hooks, arguments, process
 from piwsl_plugins.mace.arguments import MaceSettings
 
 from .conftest import command_line, frames, isolated_atoms
@@ -37,13 +37,13 @@ def test_stage_two_weight_has_both_of_maces_spellings(capsys, flag):
     assert "at least 0" in refused(capsys, "--loss=piwsl", f"{flag}=-0.5")
 
 
-@pytest.mark.parametrize(("rank", "waits"), [("0", []), ("1", [arguments._GRACE])])
+@pytest.mark.parametrize(("rank", "waits"), [("0", []), ("1", [process._GRACE])])
 def test_other_ranks_leave_it_to_the_first_to_say_what_is_wrong(rank, waits, capsys, monkeypatch):
     """... and say it themselves where the first one goes on."""
     waited = []
     monkeypatch.setenv("RANK", rank)
     monkeypatch.setenv("SLURM_PROCID", "3")  # of the launcher that started the launcher
-    monkeypatch.setattr(arguments.time, "sleep", waited.append)
+    monkeypatch.setattr(process.time, "sleep", waited.append)
     assert "there is no head other" in refused(capsys, "--loss=piwsl", "--piwsl_heads=other")
     assert waited == waits
 
