@@ -13,10 +13,10 @@ equations are those of the trainings (:mod:`piwsl_plugins.terms`), and so are th
 
 ``evaluate(positions)`` takes positions ``(n_atoms, 3)`` in Å and returns energies
 ``(n_structures,)`` in eV and forces ``(n_atoms, 3)`` in eV/Å, or None in their place where a form
-does without them. Both must be differentiable in the model's parameters: forces that are a
-gradient need ``create_graph=True``, unless all is done under ``torch.no_grad()``. ``batch`` is ``(n_atoms,)``, the structure of each atom, from
-0, the atoms of a structure one after the other. Everything is done on the device and in the
-precision of ``positions``.
+does without them. Both must be differentiable in the model's parameters: forces that are a gradient
+need ``create_graph=True``, unless all is done under ``torch.no_grad()``. ``batch`` is
+``(n_atoms,)``, the structure of each atom, from 0, the atoms of a structure one after the other.
+Everything is done on the device and in the precision of ``positions``.
 """
 
 from __future__ import annotations

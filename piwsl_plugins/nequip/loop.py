@@ -17,14 +17,14 @@ from ..frames.entries import Entry
 from ..frames.pool_checks import look_through
 from ..labels.hessian_labels import HessianLabel
 from ..labels.hessian_matching import matched_labels
-from ..options.loop import decided_in_loop, options_of_loop
+from ..options.loop import check_structures, decided_in_loop, options_of_loop
 from ..terms.displacements import bond_warning
 from ..terms.found import KEY, POOL, Found
 from ..terms.loading import describing
 from ..terms.pool import Pool
 from ..terms.term_table import weights_of
 from ..terms.training import Moment, Training, mean_over_ranks
-from ..terms.training_log import EpochMeans, TrainingLog, describe_options
+from ..terms.training_log import EpochMeans, TrainingLog, UnusedCalls, describe_options
 from .frames import sources_of
 from .host import NequIPHost
 from .labels import Reads
@@ -85,7 +85,8 @@ class PIWSL:
                 DistributedDataParallel may be around it.
             loss: coefficients of "total_energy", "forces" and "stress", as ``PIWSLLoss`` takes
                 them, by whose sum all weights are divided; or a function of a batch and the
-                model's output for it, which gives a scalar, to which weights are as they are.
+                model's output for it, which gives a scalar, to which weights are as they are;
+                labels that frames of the pool lack then equal the output.
             structures: of the training, a dataset or list of frames with types, to which Hessian
                 labels are matched by what they are.
             hessians: labels in place of ``hessian_file``.
@@ -149,7 +150,10 @@ class PIWSL:
         warning = bond_warning(settings.consistency, (entry.structure for entry in carrying))
         if warning:
             tell(warning)
+        if not self._is_on:
+            tell("PIWSL: all weights are 0: this trains with the loss alone")
         stock = self._stock
+        self._unused = UnusedCalls(tell)
         self.training = Training(
             settings,
             labels,
@@ -170,6 +174,7 @@ class PIWSL:
         """Training structures as the model is given them."""
         names, path = list(self._host.model.type_names), self.settings.hessian.hessian_file
         levels, entries = Levels(self.settings.nequip.levels), []
+        check_structures(structures)
         for number in range(len(structures)):
             fields = structures[number]
             if AtomicDataDict.ATOM_TYPE_KEY not in fields:
@@ -249,6 +254,7 @@ class PIWSL:
             output: AtomicDataDict.Type = self._model(batch)
         finally:
             calls.remove()
+        self._unused.add(output.get(KEY))
         return output
 
     def loss(self, batch: AtomicDataDict.Type, output: AtomicDataDict.Type) -> Tensor:
@@ -271,6 +277,7 @@ class PIWSL:
                 "PIWSL: this output is not of a call of the PIWSL object, so that no term could "
                 "act; call it in place of the model: output = piwsl(batch, epoch)"
             )
+        self._unused.end()
         if self._stock is not None:
             values = self._stock(output, batch)
             self._stock.end_step()
@@ -279,7 +286,7 @@ class PIWSL:
         assert self._function is not None
         base, pool = self._function(batch, found.output), None
         if POOL in found.weights:
-            pool = self._function(found.pool_labels, found.pool)
+            pool = self._function(_with_missing(found.pool_labels, found.pool), found.pool)
         mean = mean_over_ranks if self._n_ranks > 1 else None
         return self.training.loss(found, base, pool, mean=mean)
 
@@ -314,6 +321,17 @@ class PIWSL:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(describe_options(self.settings))})"
+
+
+def _with_missing(labels: AtomicDataDict.Type, output: AtomicDataDict.Type) -> AtomicDataDict.Type:
+    """Labels of a pool that equal the output where frames have none: no error, no gradient."""
+    filled = dict(labels)
+    for name in _LABELS:
+        if name in output:
+            predicted = output[name].detach()
+            known = labels.get(name, torch.full_like(predicted, torch.nan))
+            filled[name] = torch.where(known.isnan(), predicted.to(known), known)
+    return filled
 
 
 def _transforms(structures: Any, given: Sequence[Any] | None) -> list[Any]:
