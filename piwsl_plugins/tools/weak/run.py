@@ -113,6 +113,12 @@ class _Labelling:
         shifted = uncorrected(self.pool, self.cheap, [], offsets)
         weak = weigh(self.pool, [shifted], ("energy", "forces", "stress"), {}, sizes)
         self.notes += _distrusted(weak)
+        if len(self.training) <= offsets.rank:
+            self.notes.append(
+                f"the energies of {len(self.training)} training frames are as few as the offsets "
+                "that are fitted to them: the error of the energies below is 0 whatever the two "
+                "methods are"
+            )
         self.write(
             list(zip(weak.frames, weak.labels, strict=True)),
             describe(len(self.training), sizes, {}, 0, {}),
