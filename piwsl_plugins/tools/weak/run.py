@@ -109,6 +109,12 @@ class _Labelling:
     def shift(self) -> None:
         """The labels of the cheap method with the offsets, and nothing that is learned."""
         offsets, changes = self._compare()
+        if not offsets.spans(self.pool).any():
+            raise InputError(
+                f"{self.options.pool}: no structure would get an energy, as the compositions of "
+                f"{self.options.training} leave open how theirs are shifted; give training frames "
+                "of these compositions, or leave out --offsets"
+            )
         sizes = root_mean_squares(changes, self.training)
         shifted = uncorrected(self.pool, self.cheap, [], offsets)
         weak = weigh(self.pool, [shifted], ("energy", "forces", "stress"), {}, sizes)
