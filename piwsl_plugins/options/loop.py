@@ -39,6 +39,9 @@ def options_of_loop(
         SettingsError: naming the option, the value and the remedy.
     """
     given = dict(options)
+    for name in given:
+        if name.startswith("piwsl_"):
+            raise SettingsError(name, given[name], "here options have no prefix; remove 'piwsl_'")
     for name in given.keys() & set(left_out):
         raise SettingsError(name, given[name], "only the framework's own trainer has it")
     for name in _OF_TRAINERS.keys() & given.keys():

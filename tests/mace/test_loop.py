@@ -249,6 +249,7 @@ def test_labels_of_a_head_without_structures_are_refused(structures):
 REFUSED = {
     "none of its 3 labels belongs": {"hessian_file": "hessians.npz", "few": True},
     "there is no such option; did you mean 'pitc_weight'": {"pitc_wieght": 1.0},
+    "here options have no prefix": {"piwsl_pitc_weight": 1.0},
     "allowed is a number of at least 0": {"pitc_weight": -1.0},
     "'pool_file' = 'no.xyz': there is no such file": {"pool_file": "no.xyz"},
     "your loop validates": {"hessian_valid_file": "hessians.npz"},
