@@ -9,14 +9,14 @@ equations are those of the trainings (:mod:`piwsl_plugins.terms`), and so are th
 
     curvature = hessian(evaluate, positions, batch, hessians)
     consistency = pitc(evaluate, positions, batch, draw(batch))
-    loss = base + 100.0 * curvature.penalty.mean() + 0.001 * consistency.penalty.mean()
+    loss = base + 100.0 * curvature.mean() + 0.001 * consistency.mean()
 
 ``evaluate(positions)`` takes positions ``(n_atoms, 3)`` in Å and returns energies
 ``(n_structures,)`` in eV and forces ``(n_atoms, 3)`` in eV/Å, or None in their place where a form
-does without them. Both must be differentiable in the model's parameters: forces that are a
-gradient need ``create_graph=True``. ``batch`` is ``(n_atoms,)``, the structure of each atom, from
-0, the atoms of a structure one after the other. Everything is done on the device and in the
-precision of ``positions``.
+does without them. Both must be differentiable in the model's parameters: forces that are a gradient
+need ``create_graph=True``, unless all is done under ``torch.no_grad()``. ``batch`` is
+``(n_atoms,)``, the structure of each atom, from 0, the atoms of a structure one after the other.
+Everything is done on the device and in the precision of ``positions``.
 """
 
 from __future__ import annotations
@@ -191,7 +191,7 @@ def hessian(
 
     Returns:
         penalties ``(n,)`` in eV²/Å², whose mean is the term, R in eV/Å², and the structure of
-        each; n is 0 if no structure has a label.
+        each; n is 0 if no structure has a label, and ``mean()`` of it 0.
 
     Raises:
         SettingsError: for an option that is not allowed, or that a label cannot be compared with.
@@ -225,7 +225,7 @@ def hessian(
         targets = draw_targets(options, labels, _keys(len(labels), generator))
     else:
         check_shape("displacement", displacement, positions)
-        targets = _along(labels, displacement.detach()[some.atoms].cpu().double())
+        targets = _along(labels, displacement.detach()[some.atoms].cpu().double(), chosen)
     drawn = positions.new_zeros(positions.shape)
     drawn[some.atoms] = targets.displacement.to(positions)
     fields = {"probe": drawn}
@@ -261,14 +261,21 @@ def _label(given: Any, positions: Tensor) -> HessianLabel:
     return HessianLabel(numbers, points, hessian=np.asarray(given, dtype=float))
 
 
-def _along(labels: Sequence[HessianLabel], displacement: Tensor) -> Targets:
-    """Labels along displacements that are given.
+def _along(
+    labels: Sequence[HessianLabel], displacement: Tensor, structures: Sequence[int]
+) -> Targets:
+    """Labels along displacements that are given, of some structures by number.
 
     Raises:
         InputError: where a label does not say what happens along them.
     """
     starts = np.cumsum([0, *(len(label.numbers) for label in labels)])
-    for label, start in zip(labels, starts):
+    for number, label, start in zip(structures, labels, starts):
+        if not displacement[start : start + len(label.numbers)].any():
+            raise InputError(
+                f"displacement: structure {number} (from 0) has a label, but none of its atoms "
+                "moves, so that nothing can be compared; move one, or give None for its Hessian"
+            )
         if label.hessian is None:
             raise InputError(
                 "displacement: labels that are probes are known along their own; leave it out"

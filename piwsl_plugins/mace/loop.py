@@ -18,11 +18,12 @@ from ..errors import SettingsError
 from ..frames.entries import Entry
 from ..labels.hessian_labels import HessianLabel
 from ..labels.hessian_matching import matched_labels
-from ..options.loop import decided_in_loop, options_of_loop
+from ..options.loop import check_structures, decided_in_loop, options_of_loop
 from ..terms.displacements import bond_warning
+from ..terms.found import KEY
 from ..terms.loop import Loop, found_in, on_first_rank
 from ..terms.training import Training
-from ..terms.training_log import TrainingLog
+from ..terms.training_log import TrainingLog, UnusedCalls
 from .arguments import MaceSettings
 from .host import MACEHost, carrying_heads
 from .loop_pool import LoopPool
@@ -94,6 +95,13 @@ class PIWSL(Loop):
         """
         self._model = model
         inner = model.module if isinstance(model, DistributedDataParallel) else model
+        if isinstance(inner, torch.jit.ScriptModule):
+            raise TypeError(
+                "PIWSL: the model is compiled to TorchScript, which takes no hooks; give the model "
+                "as it was before, and compile it after training"
+            )
+        if isinstance(loss, type):
+            raise TypeError(f"PIWSL: the loss is a class; give an object of it, {loss.__name__}(…)")
         if uses_forces is None:
             uses_forces = not isinstance(loss, EnergyLoss)
         self._uses_forces = uses_forces
@@ -113,9 +121,20 @@ class PIWSL(Loop):
         supervised = PIWSLLoss(_as_of_mace(loss), settings)
         if settings.pool.pool_file is not None and supervised.is_on:
             keys = key_specification or data.KeySpecification.from_defaults()
-            of_pool = LoopPool(settings, pool, inner, heads[0], keys, carrying)
+            read = ("energy", "forces") if uses_forces else ("energy",)
+            of_pool = LoopPool(settings, pool, inner, heads, keys, read, carrying)
             tell(of_pool.summary)
+        if not supervised.is_on:
+            tell("PIWSL: all weights are 0: this trains with the loss alone")
         if settings.hessian.hessian_weight:
+            if not carrying:
+                raise SettingsError(
+                    "hessian_file",
+                    settings.hessian.hessian_file,
+                    f"no training structure is of a head that has the labels ({', '.join(heads)})"
+                    f", of {len(entries)}; give the structures of the loader, made with the "
+                    "model's heads",
+                )
             labels, found = matched_labels(
                 settings.hessian,
                 "hessian_file",
@@ -136,6 +155,7 @@ class PIWSL(Loop):
             log=TrainingLog(tell, tell),
         )
         self._loss = supervised
+        self._unused = UnusedCalls(tell)
 
     def __call__(
         self, batch: Any, epoch: int | None = None, step: int | None = None, **keywords: Any
@@ -157,6 +177,7 @@ class PIWSL(Loop):
         given = {"training": True, "compute_force": self._uses_forces, **keywords}
         with TrainingCalls(self._host, self.training, moments, self._uses_forces):
             output: dict[str, Any] = self._model(batch.to_dict(), **given)
+        self._unused.add(output.get(KEY))
         return output
 
     def loss(self, batch: Any, output: dict[str, Any]) -> Tensor:
@@ -174,6 +195,7 @@ class PIWSL(Loop):
             RuntimeError: if the output is that of another call of the model.
         """
         found_in(output)
+        self._unused.end()
         loss: Tensor = self._loss(batch, output)
         return loss
 
@@ -234,6 +256,7 @@ def _entries(
 ) -> list[Entry]:
     """Training structures as the model is given them, each of the level of its head."""
     entries = []
+    check_structures(structures)
     for number in range(len(structures)):
         one = structures[number]
         if not isinstance(one, data.AtomicData):

@@ -9,6 +9,7 @@ from ase import Atoms
 from mace import data
 from mace.tools import AtomicNumberTable
 from mace.tools.torch_geometric.batch import Batch
+from mace.tools.torch_tools import default_dtype
 
 from ..errors import InputError, SettingsError
 from ..frames.entries import Entry
@@ -21,9 +22,8 @@ from .arguments import MaceSettings
 from .files import problem_of_config
 from .labels import labels_of
 from .lazy_files import disregard_missing
+from .pool import labels_under_other_keys
 from .tables import energy_of, entry_of
-
-_LABELS = ("energy", "forces")
 
 
 class LoopPool:
@@ -39,8 +39,9 @@ class LoopPool:
         settings: MaceSettings,
         given: Sequence[Atoms] | None,
         model: Any,
-        head: str,
+        heads: Sequence[str],
         keys: data.KeySpecification,
+        read: Sequence[str],
         training: Sequence[Entry],
     ) -> None:
         """
@@ -48,8 +49,9 @@ class LoopPool:
             settings: name the file.
             given: frames in place of a file.
             model: of MACE.
-            head: to which they belong.
+            heads: those that carry terms; frames belong to the first.
             keys: names of the labels in the frames.
+            read: labels that the loss reads.
             training: the training structures.
 
         Raises:
@@ -57,10 +59,10 @@ class LoopPool:
         """
         self._settings, self._path = settings, str(settings.pool.pool_file)
         self._numbers = [int(z) for z in model.atomic_numbers]
-        self._cutoff = float(model.r_max)
-        self._head, self._heads = head, list(getattr(model, "heads", None) or ["Default"])
+        self._cutoff, self._dtype = float(model.r_max), next(model.parameters()).dtype
+        head, self._heads = heads[0], list(getattr(model, "heads", None) or ["Default"])
         frames = read_atoms(self._path, "pool_file") if given is None else list(given)
-        judged = _LABELS if settings.pool.pool_weight else ()
+        judged = read if settings.pool.pool_weight else ()
         self._configs, self.entries = [], []
         for number, atoms in enumerate(frames):
             if len(atoms) == 1 and atoms.info.get("config_type") == "IsolatedAtom":
@@ -70,7 +72,7 @@ class LoopPool:
             if problem:
                 raise self._refused(f"frame {number} (from 0): {problem}")
             disregard_missing(config)
-            labels, energy = labels_of(config, _LABELS), energy_of(config)
+            labels, energy = labels_of(config, read), energy_of(config)
             try:
                 entry = entry_of(config, "the pool", number, labels, energy=energy)
             except InputError as error:
@@ -80,13 +82,18 @@ class LoopPool:
         energies = bool(settings.pool.pool_weight) and len(self._heads) == 1
         self.summary = look_through(self._path, self.entries, self._numbers, (), training, energies)
         supervised = settings.pool.pool_weight and any(entry.labels for entry in self.entries)
-        if settings.pool.pool_weight and not supervised and not weights_of(settings):
+        others = labels_under_other_keys(frames[0])
+        if settings.pool.pool_weight and not supervised and (others or not weights_of(settings)):
             names = {**keys.info_keys, **keys.arrays_keys}
+            sought = " or ".join(repr(names[name]) for name in read)
+            remedy = f"the frames have {others}; " if others else ""
             raise self._refused(
-                f"no frame has a label under {names['energy']!r} or {names['forces']!r}, so that "
-                "nothing would be learned from it: name the labels with key_specification, give a "
-                "term a weight, or set pool_weight to 0"
+                f"no frame has a label that the loss reads ({sought}), so that nothing would be "
+                f"learned from it: {remedy}name the labels with key_specification, give a term a "
+                "weight, or set pool_weight to 0"
             )
+        if len(self._heads) > 1:
+            self.summary += f"; they are of the head '{head}'"
 
     def _refused(self, problem: str) -> SettingsError:
         return SettingsError("pool_file", self._path, problem)
@@ -94,12 +101,13 @@ class LoopPool:
     def pool(self) -> Pool:
         """The structures, dealt to ranks."""
         table = AtomicNumberTable(self._numbers)
-        dataset = [
-            data.AtomicData.from_config(
-                config, z_table=table, cutoff=self._cutoff, heads=self._heads
-            )
-            for config in self._configs
-        ]
+        with default_dtype(self._dtype):
+            dataset = [
+                data.AtomicData.from_config(
+                    config, z_table=table, cutoff=self._cutoff, heads=self._heads
+                )
+                for config in self._configs
+            ]
         return Pool(
             dataset,
             Batch.from_data_list,

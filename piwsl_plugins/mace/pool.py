@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from ase import Atoms
 from ase.data import chemical_symbols
 from mace import data
 from mace.tools.scripts_utils import check_path_ase_read, get_config_type_weights
@@ -133,7 +134,11 @@ class PoolFile:
         if not weighed or any(entry.labels & weighed for entry in self.entries):
             return
         keys = keys_of(self._heads[self._head], weighed)
-        under_others = "" if self._in_memory is None else _labels_under_other_keys(self._path)
+        under_others = (
+            ""
+            if self._in_memory is None
+            else labels_under_other_keys(next(iter(iterate_atoms(Path(self._path)))))
+        )
         if terms and not under_others:
             return
         remedy = (
@@ -233,9 +238,8 @@ def _read(path: str, head: Any, judged: Sequence[str]) -> Iterator[Any]:
         yield config
 
 
-def _labels_under_other_keys(path: str) -> str:
-    """What looks like labels in the first frame of a file, in words; "" if nothing does."""
-    atoms = next(iter(iterate_atoms(Path(path))))
+def labels_under_other_keys(atoms: Atoms) -> str:
+    """What looks like labels in a frame without known ones, in words; "" if nothing does."""
     calculated = {} if atoms.calc is None else atoms.calc.results
     given = [*atoms.info, *atoms.arrays, *calculated]
     found = dict.fromkeys(

@@ -16,14 +16,14 @@ from ..frames.entries import Entry
 from ..frames.pool_checks import look_through
 from ..labels.hessian_labels import HessianLabel
 from ..labels.hessian_matching import matched_labels
-from ..options.loop import decided_in_loop, options_of_loop
+from ..options.loop import check_structures, decided_in_loop, options_of_loop
 from ..terms.displacements import bond_warning
-from ..terms.found import POOL
+from ..terms.found import KEY, POOL
 from ..terms.loop import Loop, found_in, n_ranks, on_first_rank, rank
 from ..terms.pool import Pool
 from ..terms.term_table import weights_of
 from ..terms.training import Training, mean_over_ranks
-from ..terms.training_log import EpochMeans, TrainingLog
+from ..terms.training_log import EpochMeans, TrainingLog, UnusedCalls
 from .frames import sources_of
 from .host import NequIPHost
 from .labels import Reads
@@ -86,7 +86,8 @@ class PIWSL(Loop):
                 DistributedDataParallel may be around it.
             loss: coefficients of "total_energy", "forces" and "stress", as ``PIWSLLoss`` takes
                 them, by whose sum all weights are divided; or a function of a batch and the
-                model's output for it, which gives a scalar, to which weights are as they are.
+                model's output for it, which gives a scalar, to which weights are as they are;
+                labels that frames of the pool lack then equal the output.
             structures: of the training, a dataset or list of frames with types, to which Hessian
                 labels are matched by what they are.
             hessians: labels in place of ``hessian_file``.
@@ -147,7 +148,10 @@ class PIWSL(Loop):
         warning = bond_warning(settings.consistency, (entry.structure for entry in carrying))
         if warning:
             tell(warning)
+        if not self._is_on:
+            tell("PIWSL: all weights are 0: this trains with the loss alone")
         stock = self._stock
+        self._unused = UnusedCalls(tell)
         self.training = Training(
             settings,
             labels,
@@ -168,6 +172,7 @@ class PIWSL(Loop):
         """Training structures as the model is given them."""
         names, path = list(self._host.model.type_names), self.settings.hessian.hessian_file
         levels, entries = Levels(self.settings.nequip.levels), []
+        check_structures(structures)
         for number in range(len(structures)):
             fields = structures[number]
             if AtomicDataDict.ATOM_TYPE_KEY not in fields:
@@ -244,6 +249,7 @@ class PIWSL(Loop):
             output: AtomicDataDict.Type = self._model(batch)
         finally:
             calls.remove()
+        self._unused.add(output.get(KEY))
         return output
 
     def loss(self, batch: AtomicDataDict.Type, output: AtomicDataDict.Type) -> Tensor:
@@ -261,6 +267,7 @@ class PIWSL(Loop):
             RuntimeError: if the output is that of another call of the model.
         """
         found = found_in(output)
+        self._unused.end()
         if self._stock is not None:
             values = self._stock(output, batch)
             self._stock.end_step()
@@ -269,7 +276,7 @@ class PIWSL(Loop):
         assert self._function is not None
         base, pool = self._function(batch, found.output), None
         if POOL in found.weights:
-            pool = self._function(found.pool_labels, found.pool)
+            pool = self._function(_with_missing(found.pool_labels, found.pool), found.pool)
         mean = mean_over_ranks if n_ranks() > 1 else None
         return self.training.loss(found, base, pool, mean=mean)
 
@@ -278,6 +285,17 @@ class PIWSL(Loop):
         if self._stock is not None:
             self._stock.reset()
         return super().end_epoch()
+
+
+def _with_missing(labels: AtomicDataDict.Type, output: AtomicDataDict.Type) -> AtomicDataDict.Type:
+    """Labels of a pool that equal the output where frames have none: no error, no gradient."""
+    filled = dict(labels)
+    for name in _LABELS:
+        if name in output:
+            predicted = output[name].detach()
+            known = labels.get(name, torch.full_like(predicted, torch.nan))
+            filled[name] = torch.where(known.isnan(), predicted.to(known), known)
+    return filled
 
 
 def _transforms(structures: Any, given: Sequence[Any] | None) -> list[Any]:

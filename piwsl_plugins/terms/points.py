@@ -73,6 +73,12 @@ class CalledPoints:
             )
         if forces is not None:
             check_shape("evaluate: forces", forces, self._positions)
+            if torch.is_grad_enabled() and energy.requires_grad and not forces.requires_grad:
+                raise InputError(
+                    "evaluate: its energies can be differentiated, its forces cannot, so that "
+                    "nothing would be learned from them; take them by torch.autograd.grad with "
+                    "create_graph=True, or, to look at penalties alone, work under torch.no_grad()"
+                )
         return answer
 
     def _at(self, point: str) -> Origin:

@@ -61,6 +61,10 @@ class Residual:
     value: Tensor
     structure: Tensor
 
+    def mean(self) -> Tensor:
+        """The mean penalty, 0 where no structure has one: the term itself."""
+        return self.penalty.sum() / max(self.penalty.numel(), 1)
+
 
 @dataclasses.dataclass(frozen=True)
 class Drawn:

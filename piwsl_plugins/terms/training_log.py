@@ -19,6 +19,8 @@ from .terms import Term
 #: share of the base loss above which a term that flattens the potential is reported
 #: (docs/method.md, "How much weight a fine-tuned model bears")
 DOMINANT_SHARE = 0.1
+#: steps of a loop without its loss after which it is warned
+N_UNUSED = 5
 
 
 class EpochStatistics:
@@ -226,3 +228,27 @@ def describe_options(settings: Settings) -> list[str]:
         unit = f" {options[name].unit}" if options[name].unit else ""
         lines.append(f"{name}={shown}{unit}")
     return lines or ["all as by default"]
+
+
+class UnusedCalls:
+    """Warns, once, of a loop in which nobody asks for the loss of the steps."""
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        """Args: tell: takes the line."""
+        self._tell, self._left = tell, N_UNUSED
+
+    def add(self, found: Found | None) -> None:
+        """Take note of a step."""
+        if found is None or not found.weights or not self._left:
+            return
+        self._left -= 1
+        if not self._left:
+            self._tell(
+                f"PIWSL: WARNING: {N_UNUSED} steps with terms or a pool, and piwsl.loss was not "
+                "called once, so that they do nothing: take loss = piwsl.loss(batch, output) in "
+                "place of your loss"
+            )
+
+    def end(self) -> None:
+        """Somebody has asked."""
+        self._left = 0

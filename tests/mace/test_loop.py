@@ -4,8 +4,10 @@ import contextlib
 import copy
 
 import ase.io
+import numpy as np
 import pytest
 import torch
+from e3nn.util import jit
 from mace import modules
 from mace.tools.torch_geometric.batch import Batch
 
@@ -160,9 +162,94 @@ def test_a_function_of_ones_own_is_a_loss(structures, hessian_file):
         own.loss(batch, model(batch.to_dict()))
 
 
+def test_a_pool_that_teaches_nothing_is_refused(structures, pool_frames):
+    """Forces are no labels of a loss of energies; a calculator's, and other keys, are not read."""
+    data = [atomic_data(atoms) for atoms in structures]
+    of_forces, of_others = ([atoms.copy() for atoms in pool_frames[:1]] for _ in range(2))
+    del of_forces[0].info["REF_energy"]
+    for name in ("energy", "forces"):
+        container = of_others[0].info if name == "energy" else of_others[0].arrays
+        container[f"dft_{name}"] = container.pop(f"REF_{name}")
+    for loss, pool in ((EnergyLoss(), of_forces), (weighted_loss(), of_others)):
+        with pytest.raises(SettingsError, match="no frame has a label that the loss reads"):
+            PIWSL(make_model(), loss, data, pool=pool, pitc_weight=1.0)
+    bare, lines = pool_frames[2:], []
+    PIWSL(make_model(), weighted_loss(), data, pool=bare, pitc_weight=1.0, log=lines.append)
+    assert "1 structures, 0 with labels" in lines[0]
+
+
+def test_a_pool_has_the_precision_of_the_model(structures, pool_frames):
+    model, loss = make_model().float(), weighted_loss().float()
+    torch.set_default_dtype(torch.float32)
+    try:
+        batch = batch_of([atomic_data(atoms) for atoms in structures])
+    finally:
+        torch.set_default_dtype(torch.float64)
+    data = [atomic_data(atoms) for atoms in structures]
+    piwsl = PIWSL(model, loss, data, pool=pool_frames, pitc_weight=1.0, log=[].append)
+    single = piwsl.loss(batch, piwsl(batch))
+    piwsl = PIWSL(make_model(), weighted_loss(), data, pool=pool_frames, pitc_weight=1.0)
+    double = piwsl.loss(batch_of(data), piwsl(batch_of(data)))
+    assert single.item() == pytest.approx(double.item(), rel=1e-4)
+
+
+def test_a_loop_without_the_loss_is_warned(structures):
+    """Once; a loop that asks for it hears nothing."""
+    batch = batch_of([atomic_data(atoms) for atoms in structures[:1]])
+    for asks in (False, True):
+        lines = []
+        piwsl = PIWSL(make_model(), weighted_loss(), [], pitc_weight=1.0, log=lines.append)
+        for _ in range(7):
+            output = piwsl(batch)
+            if asks:
+                piwsl.loss(batch, output)
+        assert sum("piwsl.loss was not called once" in line for line in lines) == (not asks)
+
+
+def test_weights_of_zero_are_said(structures, hessian_file):
+    data, lines = [atomic_data(atoms) for atoms in structures], []
+    options = {"hessian_file": hessian_file, "log": lines.append}
+    PIWSL(make_model(), weighted_loss(), data, hessian_weight=0.0, **options)
+    assert lines == ["PIWSL: all weights are 0: this trains with the loss alone"]
+    with pytest.raises(SettingsError, match="weight of the forces, which is 0 in this loss"):
+        PIWSL(make_model(), modules.WeightedEnergyForcesLoss(1.0, 0.0), data, **options)
+
+
+def test_objects_of_other_kinds_are_named(structures, pool_frames):
+    model, loss, data = make_model(), weighted_loss(), [atomic_data(atoms) for atoms in structures]
+    label = springs(structures[0])
+    for match, given, options in [
+        ("hessians: .* but this is NoneType as number 1", data, {"hessians": [label, None]}),
+        ("hessians: .* but this is str", data, {"hessians": "hessians.npz"}),
+        ("pool: a list of ase.Atoms is needed, but this is Atoms", data, {"pool": pool_frames[0]}),
+        ("structures: the dataset .* but this is DataLoader", loader(data), {}),
+    ]:
+        with pytest.raises(TypeError, match=match):
+            PIWSL(model, loss, given, **options)
+    with pytest.raises(TypeError, match="give an object of it"):
+        PIWSL(model, modules.WeightedEnergyForcesLoss, data)
+    with pytest.raises(TypeError, match="compiled to TorchScript"):
+        PIWSL(jit.compile(make_model()), loss, data)
+
+
+def test_labels_of_a_head_without_structures_are_refused(structures):
+    """Such as data that was made without the model's heads: it is all of the first."""
+    energies = np.array([[-10.0, -50.0, -100.0]] * 2)
+    model = make_model(
+        heads=["a", "b"],
+        atomic_energies=energies,
+        atomic_inter_scale=[2.0, 2.0],
+        atomic_inter_shift=[0.1, 0.1],
+    )
+    data = [atomic_data(atoms) for atoms in structures]
+    with pytest.raises(SettingsError, match=r"no training structure is of a head .* \(b\), of 4"):
+        PIWSL(model, weighted_loss(), data, hessians=[springs(structures[0])], heads="b")
+
+
 REFUSED = {
     "none of its 3 labels belongs": {"hessian_file": "hessians.npz", "few": True},
     "there is no such option; did you mean 'pitc_weight'": {"pitc_wieght": 1.0},
+    "here options have no prefix": {"piwsl_pitc_weight": 1.0},
     "allowed is a number of at least 0": {"pitc_weight": -1.0},
     "'pool_file' = 'no.xyz': there is no such file": {"pool_file": "no.xyz"},
     "your loop validates": {"hessian_valid_file": "hessians.npz"},

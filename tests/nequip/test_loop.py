@@ -137,6 +137,32 @@ def test_a_function_of_ones_own_is_a_loss(structures, files):
         own(batch)
 
 
+def test_missing_labels_of_a_pool_do_not_count_in_a_function(structures):
+    """Whether one frame lacks them, or all: they are no NaN, and the others' are what they are."""
+    whole, energy, none = (bundled("ethanol_gfn2_valid", index) for index in range(3))
+    for atoms in (energy, none):
+        del atoms.arrays["REF_forces"]
+    del none.info["REF_energy"]
+
+    def both(target, output):
+        error = output["total_energy"] - target["total_energy"]
+        return squares(target, output) + error.square().mean()
+
+    model, data = make_model("nequip"), data_of(structures)
+    batch, values = reference.as_batch(structures, TYPE_NAMES, R_MAX), []
+    for pool in ([whole], [whole, none], [energy], [energy, none]):
+        piwsl = PIWSL(model, both, data, pool=pool, pool_per_batch=len(pool), log=[].append)
+        output = piwsl(batch)
+        found = output[KEY]
+        rest = (piwsl.loss(batch, output) - both(batch, output)).item()
+        rest -= sum(
+            found.weights[t.name] * found.penalties[t.name].mean().item() for t in found.terms
+        )
+        values.append(rest)
+    assert values[0] > 0 and values[1] == pytest.approx(values[0] / 2, rel=1e-6)
+    assert values[2] > 0 and values[3] == pytest.approx(values[2] / 2, rel=1e-6)
+
+
 def test_a_loop_trains_over_a_plain_loader(structures):
     """In which the loss falls; a pool may be given as frames, and the loader may prepare steps."""
 
@@ -192,6 +218,9 @@ def test_errors_are_those_of_the_options(structures, files):
     for message, (given, options) in refused.items():
         with pytest.raises(SettingsError, match=message):
             PIWSL(model, FORCES, given, log=[].append, **options)
+    for given in (torch.utils.data.DataLoader(data), data[0]):
+        with pytest.raises(TypeError, match="structures: the dataset of the training"):
+            PIWSL(model, FORCES, given)
     with pytest.raises(TypeError, match="give the coefficients"):
         PIWSL(model, EnergyForceLoss(type_names=TYPE_NAMES), data)
 

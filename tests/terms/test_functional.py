@@ -239,7 +239,40 @@ def test_probes_and_labels_of_some_atoms_go_along_their_own_displacements():
         with pytest.raises(InputError, match="leave it out"):
             hessian(model, model.positions, BATCH, [None, label, None], fields()[0])
     nothing = hessian(model, model.positions, BATCH, [None, None, None])
-    assert len(nothing.penalty) == 0
+    assert len(nothing.penalty) == 0 and float(nothing.mean()) == 0.0
+
+
+def test_forces_of_which_nothing_can_be_learned_are_refused():
+    """Without create_graph the term of forces has no gradient, and that of PITC a wrong one."""
+    model, (delta, _) = Harmonic(), fields()
+    labels = [matrix.detach() for matrix in model.matrices]
+
+    def cut(positions):
+        energy, forces = model(positions)
+        return energy, forces.detach()
+
+    for call in (
+        lambda: hessian(cut, model.positions, BATCH, labels),
+        lambda: pitc(cut, model.positions, BATCH, delta),
+        lambda: pitc(model, model.positions, BATCH, delta, origin=cut(model.positions)),
+    ):
+        with pytest.raises(InputError, match="create_graph=True"):
+            call()
+    expected = pitc(model, model.positions, BATCH, delta)
+    with torch.no_grad():
+        found = pitc(cut, model.positions, BATCH, delta)
+    assert_close(found.penalty, expected.penalty.detach())
+    assert_close(expected.mean(), expected.penalty.mean())
+
+
+def test_labels_along_no_displacement_are_refused():
+    model, (delta, _) = Harmonic(), fields()
+    labels = [None, model.matrices[1].detach(), model.matrices[2].detach()]
+    delta[BATCH == 2] = 0.0
+    with pytest.raises(InputError, match=r"structure 2 \(from 0\) has a label, but none .* moves"):
+        hessian(model, model.positions, BATCH, labels, delta)
+    found = hessian(model, model.positions, BATCH, [*labels[:2], None], delta)
+    assert torch.isfinite(found.penalty).all()
 
 
 def test_wrong_tensors_are_named():

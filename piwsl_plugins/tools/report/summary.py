@@ -30,6 +30,9 @@ def summarise(collected: Collected) -> dict[str, Any]:
     models = {}
     for name, model in collected.models.items():
         values = _estimated(ratios[name], collected) | _single_values(collected, name)
+        unknown = values.keys() - quantities.keys()
+        if unknown:
+            raise ValueError(f"no part has a row for: {', '.join(sorted(unknown))}")
         models[name] = {
             "source": model["source"],
             "kind": model["kind"],

@@ -109,10 +109,22 @@ class _Labelling:
     def shift(self) -> None:
         """The labels of the cheap method with the offsets, and nothing that is learned."""
         offsets, changes = self._compare()
+        if not offsets.spans(self.pool).any():
+            raise InputError(
+                f"{self.options.pool}: no structure would get an energy, as the compositions of "
+                f"{self.options.training} leave open how theirs are shifted; give training frames "
+                "of these compositions, or leave out --offsets"
+            )
         sizes = root_mean_squares(changes, self.training)
         shifted = uncorrected(self.pool, self.cheap, [], offsets)
         weak = weigh(self.pool, [shifted], ("energy", "forces", "stress"), {}, sizes)
         self.notes += _distrusted(weak)
+        if len(self.training) <= offsets.rank:
+            self.notes.append(
+                f"the energies of {len(self.training)} training frames are as few as the offsets "
+                "that are fitted to them: the error of the energies below is 0 whatever the two "
+                "methods are"
+            )
         self.write(
             list(zip(weak.frames, weak.labels, strict=True)),
             describe(len(self.training), sizes, {}, 0, {}),

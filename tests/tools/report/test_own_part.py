@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from piwsl_plugins.tools.report import parts
+
 from .known_calculators import TILT
 
 ROOT = Path(__file__).parents[3]
@@ -59,3 +61,15 @@ def test_the_documented_part(alloy, alloy_file, tmp_path):
     table = (tmp_path / "out" / "summary.md").read_text(encoding="utf-8")
     assert "## Turning\n" in table and "| Energy change by a turn, RMS | meV/atom |" in table
     assert f"Energies change by at most {rms:.2g} meV/atom." in table
+
+
+class Copied(parts.PARTS[0].__class__):
+    """A part made from another one, whose rows still have the keys of that."""
+
+    name = "copied"
+
+
+def test_rows_that_would_replace_others_are_refused(monkeypatch):
+    monkeypatch.setattr(parts, "PARTS", (*parts.PARTS, Copied()))
+    with pytest.raises(ValueError, match="part 'copied': another row has the key"):
+        parts.quantities()

@@ -232,6 +232,7 @@ def saved_nequip(tmp_path, model):
     from ...nequip.command_line import config, train
 
     made = config(model, loss={"_target_": "nequip.train.EnergyForceLoss"})
+    made["training_module"]["model"] |= {"num_layers": 2} if model == "nequip" else {}
     train(tmp_path, made, "run=[train]", "trainer.max_epochs=1")
     return tmp_path / "out" / "last.ckpt"
 

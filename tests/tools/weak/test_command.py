@@ -117,6 +117,24 @@ def test_offsets_put_cheap_labels_on_the_scale_of_the_training_frames(weak):
         assert atoms.arrays["REF_forces"] == pytest.approx(-0.01 * atoms.positions, abs=1e-6)
     assert "REF_energy" not in found[-1].info and "REF_forces" in found[-1].arrays
     assert "1 structures get no energy" in printed and "6 training frames" in printed
+    assert "whatever the two methods are" not in printed
+
+
+def test_offsets_that_leave_nothing_open_or_everything_are_said(weak, refused):
+    """One frame fits its offset whatever the methods are; water says nothing of H2O2."""
+    water = molecule("H2O")
+    water.info["REF_energy"] = -2000.0
+    ase.io.write("train.xyz", water)
+    other = molecule("H2O")
+    other.rattle(0.05, seed=1)
+    ase.io.write("pool.xyz", [other])
+    given = ("--calculator", "known_methods:weak", "--models", 0, "--offsets")
+    found, printed = weak(*given)
+    assert "is 0 whatever the two methods are" in printed
+    difference = 0.005 * (np.square(other.positions).sum() - np.square(water.positions).sum())
+    assert found[0].info["REF_energy"] == pytest.approx(-2000.0 + difference, abs=1e-6)
+    ase.io.write("pool.xyz", molecule("H2O2"))
+    assert "no structure would get an energy" in refused(*given, "--overwrite")
 
 
 def test_corrections_have_offsets_of_their_own(refused):

@@ -31,5 +31,17 @@ def choices() -> dict[str, str]:
 
 
 def quantities() -> dict[str, Quantity]:
-    """The rows of all tables by key, in order."""
-    return {quantity.key: quantity for part in PARTS for quantity in part.quantities}
+    """The rows of all tables by key, in order.
+
+    Raises:
+        ValueError: if two rows have the same key, of which one would take the place of the other.
+    """
+    found: dict[str, Quantity] = {}
+    for part in PARTS:
+        for quantity in part.quantities:
+            if quantity.key in found:
+                raise ValueError(
+                    f"part '{part.name}': another row has the key '{quantity.key}'; give it another"
+                )
+            found[quantity.key] = quantity
+    return found
