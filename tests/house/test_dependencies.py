@@ -23,6 +23,7 @@ ROOMS = {
     "labels": ((), set()),
     "options": ((), set()),
     "terms": ((), {"torch"}),
+    "testing": ((), {"torch", "pytest"}),
     "mace": (("mace",), {"wandb"}),
     "nequip": (("nequip",), set()),
     # models of both frameworks, calculators and other programs are the user's choice
@@ -94,8 +95,12 @@ def names_of(distributions):
 
 
 def files(room):
-    """The modules of a room; those beside the rooms belong to all of them."""
-    found = [*PACKAGE.glob("*.py")] if room is None else [*(PACKAGE / room).rglob("*.py")]
+    """The modules of a room; those beside the rooms belong to all of them, but for one."""
+    beside = {*PACKAGE.glob("*.py")}
+    door = PACKAGE / "functional.py"  # of the terms
+    if room is None:
+        return sorted(beside - {door})
+    found = [*(PACKAGE / room).rglob("*.py"), *([door] if room == "terms" else [])]
     assert found
     return found
 

@@ -57,6 +57,7 @@ def hessians(tmp_path, files):
 def test_training_reduces_the_residual(form, tmp_path, files, hessians):
     options = {"piwsl_base_loss": "energy"} if form == "energies" else {}
     options |= {"max_num_epochs": 8, "lr": 0.02, "forces_weight": 1.0, "energy_weight": 1.0}
+    options["num_interactions"] = 2
     train(tmp_path / "run", files, piwsl_hessian_file=hessians, piwsl_hessian_form=form, **options)
     text = log(tmp_path / "run")
     assert "PIWSL: Hessian labels for 8 of 12 training structures" in text
