@@ -43,8 +43,9 @@ _BONDED = (1, 5, 6, 7, 8, 9, 14, 15, 16, 17)
 #: distances to the nearest neighbour over the sum of covalent radii: in Å the shorter ones of a
 #: file are within these bounds, in bohr and nm none are
 _SHORTEST, _LONGEST = 0.4, 1.55
-#: neighbours are looked for up to this
-_FARTHEST = 2.2
+#: neighbours are looked for up to these, one after the other: a dense crystal in nm has thousands
+#: within the last
+_REACHES = (0.2, 1.1, 2.2)
 #: of all nearest neighbours, so many are nearer than the one that is judged
 _NEARER = 0.1
 #: frames of which the distances are looked at
@@ -150,11 +151,14 @@ def _nearest(frame: Frame) -> np.ndarray:
 
     atoms = frame.atoms
     radii = covalent_radii[atoms.numbers]
-    first, second, distances = neighbor_list("ijd", atoms, _FARTHEST * radii)
     ratios = np.full(len(atoms), np.inf)
-    np.minimum.at(ratios, first, distances / (radii[first] + radii[second]))
-    bonding = np.isin(atoms.numbers, _BONDED) & np.isfinite(ratios)
-    return np.asarray(ratios[bonding])
+    bonding = np.isin(atoms.numbers, _BONDED)
+    for reach in _REACHES:
+        if np.isfinite(ratios[bonding]).all():
+            break
+        first, second, distances = neighbor_list("ijd", atoms, reach * radii)
+        np.minimum.at(ratios, first, distances / (radii[first] + radii[second]))
+    return np.asarray(ratios[bonding & np.isfinite(ratios)])
 
 
 def _energies(
