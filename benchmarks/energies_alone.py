@@ -73,7 +73,11 @@ class Host:
         expensive, valid = bundled("gfn2_train"), bundled("gfn2_valid")
         self.training = [expensive[i] for i in order(len(expensive))[:N_TRAINING]]
         chosen = [valid[i] for i in order(len(valid))[:N_VALIDATION]]
-        ase.io.write(folder / "train.xyz", without_forces(self.training))
+        alone = without_forces(self.training)
+        ase.io.write(folder / "train.xyz", alone)
+        for atoms in alone:  # NequIP's losses that read forces, those of a pool, ask for the field
+            atoms.arrays["REF_forces"] = np.full((len(atoms), 3), np.nan)
+        ase.io.write(folder / "train_nan.xyz", alone)
         ase.io.write(folder / "valid.xyz", without_forces(chosen))
 
     def run(self, name: str, command: str, made: str) -> Path:
@@ -161,8 +165,8 @@ class Host:
             train += "--max_num_epochs=81 --lr_scheduler_gamma=0.944"
         else:
             train = f"nequip-train {self.config('correction')} epochs=80 {NO_FORCES} "
-            train += "~training_module.loss.coeffs.forces "
-            train += "training_module.loss._target_=nequip.train.EnergyOnlyLoss"
+            train += "~training_module.loss.coeffs.forces +training_module.loss.pitc_weight=0.0 "
+            train += "training_module.loss._target_=piwsl_plugins.nequip.PIWSLLoss"
         given = f"piwsl weak train.xyz {source} --cheap_labels {source} --models 2 --out weak.xyz"
         self.run("corrections", f"{given} --train '{train}'", "weak.xyz")
         return self.train(
@@ -171,9 +175,10 @@ class Host:
             "--train_file=train.xyz --valid_file=valid.xyz --test_file=valid.xyz --batch_size=5 "
             "--piwsl_pool_file=weak.xyz --piwsl_pool_per_batch=5 --max_num_epochs=91 --lr=0.03 "
             f"--lr_scheduler_gamma=0.967 --energy_weight=100 {SMALL['mace']}",
-            "data.train_file_path=train.xyz data.val_file_path=valid.xyz trainer.max_epochs=160 "
-            "training_module.loss.pool_file=weak.xyz training_module.loss.pool_per_batch=5 "
-            "training_module.loss.coeffs.forces=1.0 data.train_dataloader.batch_size=5 "
+            "data.train_file_path=train_nan.xyz data.val_file_path=valid.xyz "
+            "+training_module.loss.ignore_nan.forces=true training_module.loss.pool_file=weak.xyz "
+            "training_module.loss.pool_per_batch=5 training_module.loss.coeffs.forces=1.0 "
+            "trainer.max_epochs=160 data.train_dataloader.batch_size=5 "
             f"training_module.optimizer.lr=0.01 {NO_FORCES} {SMALL['nequip']}",
         )
 
