@@ -16,6 +16,8 @@ from e3nn import o3
 from mace import data, modules, tools
 from mace.tools import torch_geometric
 
+from piwsl_plugins.mace import process
+
 from ..command_server import CommandServer
 
 DATA = Path(__file__).parents[2] / "data"
@@ -162,7 +164,7 @@ def train(folder, files, loss="piwsl", **options):
     finally:
         close_log_files()
         torch.set_default_dtype(torch.float64)
-        os.environ.pop("_PIWSL_PLUGINS_SELECTED", None)
+        process.deselect()
     path = folder / f"{args.name}.model"
     return torch.load(path, weights_only=False) if path.exists() else None
 

@@ -1,18 +1,12 @@
 """A few energies and a cheap method: the commands of docs/few_labels.md on the bundled data."""
 
-import shutil
-from pathlib import Path
-
-import ase.io
 import numpy as np
 import pytest
 import torch
 
-from piwsl_plugins.tools.command import main
+from ..energies_recipe import shift_cheap_labels
+from .conftest import run_command
 
-from .conftest import frames, run_command
-
-ROOT = Path(__file__).parents[2]
 SMALL = {"max_num_epochs": 2, "eval_interval": 1, "num_channels": 4, "r_max": 3.5}
 
 pytestmark = pytest.mark.slow
@@ -21,16 +15,7 @@ pytestmark = pytest.mark.slow
 def test_the_pretrained_model_has_the_energy_scale_of_the_expensive_labels(tmp_path, monkeypatch):
     """The two methods differ by 14 eV per molecule, and MACE keeps E0s of the same elements."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "energies").mkdir()
-    for folder in ("data", "configs"):
-        shutil.copytree(ROOT / folder, tmp_path / folder)
-    expensive, pool = frames("ethanol_gfn2_train", 12), "data/ethanol_gfn1_hot.xyz"
-    for atoms in expensive:
-        del atoms.arrays["REF_forces"]
-    ase.io.write("energies/train.xyz", expensive)
-    cheap = ("--cheap_labels", "data/ethanol_gfn1_train.xyz", pool)
-    out = ("--models", "0", "--offsets", "--out", "energies/cheap.xyz")
-    assert main(["weak", "energies/train.xyz", pool, *cheap, *out]) == 0
+    expensive = shift_cheap_labels(tmp_path)
     small = [f"--{name}={value}" for name, value in SMALL.items()]
     run_command(["--config=configs/mace/energies_pretrain.yaml", *small], tmp_path)
     run_command(["--config=configs/mace/energies_finetune.yaml", *small[:2]], tmp_path)

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
-
-import ase.io
 import pytest
 
-from piwsl_plugins.tools.command import main
-
-from .command_line import ROOT, metrics, run
+from ..energies_recipe import shift_cheap_labels
+from .command_line import metrics, run
 
 pytestmark = pytest.mark.slow
 
@@ -17,19 +13,7 @@ pytestmark = pytest.mark.slow
 def test_the_pretrained_model_has_the_energy_scale_of_the_expensive_labels(tmp_path, monkeypatch):
     """The two methods differ by 1.6 eV per atom, and no file holds forces of the expensive one."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "energies").mkdir()
-    for folder in ("data", "configs"):
-        shutil.copytree(ROOT / folder, tmp_path / folder)
-    expensive, pool = (
-        ase.io.read("data/ethanol_gfn2_train.xyz", "3:15"),
-        "data/ethanol_gfn1_hot.xyz",
-    )
-    for atoms in expensive:
-        del atoms.arrays["REF_forces"]
-    ase.io.write("energies/train.xyz", expensive)
-    cheap = ("--cheap_labels", "data/ethanol_gfn1_train.xyz", pool)
-    out = ("--models", "0", "--offsets", "--out", "energies/cheap.xyz")
-    assert main(["weak", "energies/train.xyz", pool, *cheap, *out]) == 0
+    shift_cheap_labels(tmp_path)
     for name, *given in (
         ("pretrain", "epochs=4", "training_module.model.num_features=4"),
         ("finetune", "trainer.max_epochs=2", f"checkpoint={tmp_path}/pretrain/best.ckpt"),

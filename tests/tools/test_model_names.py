@@ -18,8 +18,11 @@ from piwsl_plugins.tools.command import main  # noqa: E402
 from piwsl_plugins.tools.loaded_calculators import load  # noqa: E402
 from piwsl_plugins.tools.mace_names import canonical  # noqa: E402
 
-from .mace_files import compiled_model, lammps_models  # noqa: E402
-from .report.test_mace_models import tiny_model  # noqa: E402
+from .mace_files import (  # noqa: E402
+    compiled_model,
+    lammps_models,
+    tiny_model,
+)
 
 pytestmark = pytest.mark.framework
 

@@ -179,8 +179,7 @@ def test_models_that_embed_charge_and_spin(tmp_path):
 @mace_only
 def test_select_says_what_descriptors_do_not_see(tmp_path, capsys):
     pytest.importorskip("mace", reason="needs the mace extra")
-    from .mace_files import embedded_model
-    from .report.test_mace_models import tiny_model
+    from .mace_files import embedded_model, tiny_model
 
     write(tmp_path / "w.xyz", [water(0, 1), water(1, 2), water(seed=1)], format="extxyz")
     blind = "differ in charge, which these descriptors do not see"
@@ -210,7 +209,7 @@ def check_descriptors(path, tmp_path):
 @mace_only
 def test_a_model_without_embeddings_refuses(tmp_path):
     pytest.importorskip("mace", reason="needs the mace extra")
-    from .report.test_mace_models import tiny_model
+    from .mace_files import tiny_model
 
     path = str(tiny_model(tmp_path / "tiny.model"))
     with pytest.raises(InputError, match=r"w.xyz frame 3: charge=1, spin=4, .*--embedding_specs"):

@@ -19,7 +19,7 @@ nequip_only = pytest.mark.skipif(find_spec("nequip") is None, reason="needs the 
 def test_a_mace_file_gives_its_analytic_hessian(labelled, tmp_path):
     from mace.calculators import MACECalculator
 
-    from ..report.test_mace_models import tiny_model
+    from ..mace_files import tiny_model
 
     write(tmp_path / "train.xyz", rattled_ethanol(0), format="extxyz")
     path = tiny_model(tmp_path / "tiny.model")
@@ -32,7 +32,7 @@ def test_a_mace_file_gives_its_analytic_hessian(labelled, tmp_path):
 
 @mace_only
 def test_an_element_that_the_model_does_not_know(refused, tmp_path):
-    from ..report.test_mace_models import tiny_model
+    from ..mace_files import tiny_model
 
     write(tmp_path / "train.xyz", Atoms("N2", [[0, 0, 0], [0, 0, 1.1]]), format="extxyz")
     path = tiny_model(tmp_path / "tiny.model")

@@ -9,43 +9,13 @@ from ase.io import read, write
 torch = pytest.importorskip("torch")
 pytest.importorskip("mace", reason="needs the mace extra")
 
-from e3nn import o3  # noqa: E402
-from mace import modules  # noqa: E402
 from mace.calculators import MACECalculator  # noqa: E402
 
 from piwsl_plugins.tools.command import main  # noqa: E402
 
+from ..mace_files import dipole_model, tiny_model  # noqa: E402
+
 pytestmark = pytest.mark.framework
-
-
-def tiny_model(path, elements=(1, 6, 8), seed=0, **others):
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    torch.manual_seed(seed)
-    block = modules.interaction_classes["RealAgnosticResidualInteractionBlock"]
-    model = modules.ScaleShiftMACE(
-        r_max=4.0,
-        num_bessel=4,
-        num_polynomial_cutoff=5,
-        max_ell=1,
-        interaction_cls=block,
-        interaction_cls_first=block,
-        num_interactions=2,
-        num_elements=len(elements),
-        hidden_irreps=o3.Irreps("4x0e"),
-        MLP_irreps=o3.Irreps("4x0e"),
-        gate=torch.nn.functional.silu,
-        atomic_energies=np.zeros(len(elements)),
-        avg_num_neighbors=5.0,
-        atomic_numbers=list(elements),
-        correlation=2,
-        atomic_inter_scale=1.0,
-        atomic_inter_shift=0.0,
-        **others,
-    )
-    torch.save(model, path)
-    torch.set_default_dtype(before)
-    return path
 
 
 def test_quick_report_on_the_bundled_data(tmp_path, ethanol_test_file):
@@ -77,33 +47,6 @@ def test_stress_is_the_derivative_of_the_energy_by_strain(tmp_path, strained):
     path = tiny_model(tmp_path / "x.model")
     calculator = MACECalculator(model_paths=[str(path)], device="cpu", default_dtype="float64")
     strained(calculator, path)
-
-
-def dipole_model(path):
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    torch.manual_seed(0)
-    block = modules.interaction_classes["RealAgnosticResidualInteractionBlock"]
-    model = modules.EnergyDipolesMACE(
-        r_max=4.0,
-        num_bessel=4,
-        num_polynomial_cutoff=5,
-        max_ell=1,
-        interaction_cls=block,
-        interaction_cls_first=block,
-        num_interactions=2,
-        num_elements=3,
-        hidden_irreps=o3.Irreps("4x0e+4x1o"),
-        MLP_irreps=o3.Irreps("4x0e"),
-        gate=torch.nn.functional.silu,
-        atomic_energies=np.zeros(3),
-        avg_num_neighbors=5.0,
-        atomic_numbers=[1, 6, 8],
-        correlation=2,
-    )
-    torch.save(model, path)
-    torch.set_default_dtype(before)
-    return model
 
 
 def test_dipoles_of_a_model_with_energies_and_dipoles(tmp_path, ethanol_test_file):

@@ -116,45 +116,13 @@ def check_batches(described, atoms, tolerance):
     assert np.abs(alone[0] - alone[1]).max() > 1e-3 * size
 
 
-def equivariant_mace(path):
-    """Two layers of scalars and vectors."""
-    import torch
-    from e3nn import o3
-    from mace import modules
-
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    torch.manual_seed(0)
-    block = modules.interaction_classes["RealAgnosticResidualInteractionBlock"]
-    model = modules.ScaleShiftMACE(
-        r_max=4.0,
-        num_bessel=4,
-        num_polynomial_cutoff=5,
-        max_ell=1,
-        interaction_cls=block,
-        interaction_cls_first=block,
-        num_interactions=2,
-        num_elements=3,
-        hidden_irreps=o3.Irreps("6x0e+6x1o"),
-        MLP_irreps=o3.Irreps("4x0e"),
-        gate=torch.nn.functional.silu,
-        atomic_energies=np.zeros(3),
-        avg_num_neighbors=5.0,
-        atomic_numbers=[1, 6, 8],
-        correlation=2,
-        atomic_inter_scale=1.0,
-        atomic_inter_shift=0.0,
-    )
-    torch.save(model, path)
-    torch.set_default_dtype(before)
-    return path
-
-
 @mace_only
 def test_mace_features_are_those_of_its_calculator(tmp_path):
     from mace.calculators import MACECalculator
 
-    path = equivariant_mace(tmp_path / "vectors.model")
+    from ..mace_files import tiny_model
+
+    path = tiny_model(tmp_path / "vectors.model", irreps="6x0e+6x1o")
     described = descriptor(str(path), None, "cpu", 5.0, [1, 6, 8])
     check_invariance(described, rattled(seed=0), rattled(seed=1), 1e-8)
     check_batches(described, rattled(), 1e-10)
@@ -167,33 +135,9 @@ def test_mace_features_are_those_of_its_calculator(tmp_path):
 @mace_only
 def test_a_model_of_dipoles_too(tmp_path):
     """The scalars after each layer, of which its energies are made."""
-    import torch
-    from e3nn import o3
-    from mace import modules
+    from ..mace_files import dipole_model
 
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    torch.manual_seed(0)
-    block = modules.interaction_classes["RealAgnosticResidualInteractionBlock"]
-    model = modules.EnergyDipolesMACE(
-        r_max=4.0,
-        num_bessel=4,
-        num_polynomial_cutoff=5,
-        max_ell=1,
-        interaction_cls=block,
-        interaction_cls_first=block,
-        num_interactions=2,
-        num_elements=3,
-        hidden_irreps=o3.Irreps("6x0e+6x1o"),
-        MLP_irreps=o3.Irreps("4x0e"),
-        gate=torch.nn.functional.silu,
-        atomic_energies=np.zeros(3),
-        avg_num_neighbors=5.0,
-        atomic_numbers=[1, 6, 8],
-        correlation=2,
-    )
-    torch.save(model, tmp_path / "dipoles.model")
-    torch.set_default_dtype(before)
+    model = dipole_model(tmp_path / "dipoles.model", "6x0e+6x1o")
     described = descriptor(str(tmp_path / "dipoles.model"), None, "cpu", 5.0, [1, 6, 8])
     check_invariance(described, rattled(seed=0), rattled(seed=1), 1e-8)
     check_batches(described, rattled(), 1e-10)
@@ -208,7 +152,7 @@ def test_a_model_of_dipoles_too(tmp_path):
 
 @mace_only
 def test_mace(tmp_path, select, refused, pool):
-    from ..report.test_mace_models import tiny_model
+    from ..mace_files import tiny_model
 
     path = tiny_model(tmp_path / "tiny.model")
     described = descriptor(str(path), None, "cpu", 5.0, [1, 6, 8])

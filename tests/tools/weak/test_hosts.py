@@ -89,7 +89,7 @@ def test_the_hosts_get_frames_without_offsets(weak):
 def test_corrections_of_two_cut_offs_are_refused(refused):
     import torch
 
-    from ..report.test_mace_models import tiny_model
+    from ..mace_files import tiny_model
 
     tiny_model(Path("a.model"))
     other = torch.load("a.model", weights_only=False)
