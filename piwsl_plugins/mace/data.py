@@ -23,7 +23,7 @@ from .companions import Companions, keep
 from .first_energies import expected_energies
 from .host import REPLAY_HEAD, carrying_heads
 from .labels import read_by, weighed
-from .loss import has_label
+from .missing_labels import has_label
 from .pool import PoolFile, keys_of
 from .process import fail
 from .sets import Sets

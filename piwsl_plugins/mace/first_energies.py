@@ -13,7 +13,7 @@ import torch
 from mace.tools.torch_geometric.batch import Batch
 
 from ..terms.first_energies import FirstEnergies, evenly_spaced
-from .loss import has_label
+from .missing_labels import has_label
 from .process import fail
 
 _FOUNDATION = (

@@ -15,14 +15,14 @@ from ..errors import InputError, SettingsError
 from ..frames.entries import Entry
 from ..frames.pool_checks import look_through
 from ..frames.reading import read_atoms
-from ..terms.loop import n_ranks, rank
+from ..terms.distributed import n_ranks, rank
 from ..terms.pool import Pool
 from ..terms.term_table import weights_of
 from .arguments import MaceSettings
 from .files import problem_of_config
 from .labels import labels_of
 from .lazy_files import disregard_missing
-from .pool import labels_under_other_keys
+from .pool import is_reference, labels_under_other_keys
 from .tables import energy_of, entry_of
 
 
@@ -65,9 +65,9 @@ class LoopPool:
         judged = read if settings.pool.pool_weight else ()
         self._configs, self.entries = [], []
         for number, atoms in enumerate(frames):
-            if len(atoms) == 1 and atoms.info.get("config_type") == "IsolatedAtom":
-                continue
             config = data.config_from_atoms(atoms, key_specification=keys, head_name=head)
+            if is_reference(config):
+                continue
             problem = problem_of_config(config, judged)
             if problem:
                 raise self._refused(f"frame {number} (from 0): {problem}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -26,6 +26,7 @@ from ..terms.training_log import TrainingLog, describe_options
 from ..terms.validation import ValidationWatch
 from .arguments import ENERGY, MaceSettings, check_forces, flag, settings_of, store
 from .companions import Companions
+from .missing_labels import has_label, where_labelled
 from .reporting import Reporting
 
 _PROPERTIES = ("energy", "forces", "stress", "virials", "dipole")
@@ -53,56 +54,6 @@ class EnergyLoss(torch.nn.Module):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(energy_weight={self.energy_weight:.3f})"
-
-
-def has_label(data: Any, name: str) -> Tensor:
-    """Which structures have a label that counts, ``(n_structures,)``."""
-    weight: Tensor = data[f"{name}_weight"]
-    return weight > 0
-
-
-def is_given(data: Any, name: str) -> Tensor:
-    """Which structures have a label, of whatever weight, ``(n_structures,)``.
-
-    MACE fills the place of a missing one with zeros of weight 0. One that is there with weight 0
-    is its own affair: some of its losses heed this weight, others do not.
-    """
-    filled = data[name] != 0
-    if name == "forces":
-        atoms = filled.any(dim=-1)
-        filled = torch.zeros_like(data["weight"], dtype=torch.long)
-        filled = filled.index_add(0, data["batch"], atoms.long())
-    some: Tensor = (filled.reshape(len(data["weight"]), -1) > 0).any(dim=-1)
-    return has_label(data, name) | some
-
-
-def where_labelled(
-    ref: Any,
-    pred: dict[str, Any],
-    properties: Sequence[str] = ("energy", "forces"),
-    known: Callable[[Any, str], Tensor] = is_given,
-) -> dict[str, Any]:
-    """Predictions that equal the labels wherever MACE has put zeros for missing ones.
-
-    Missing labels then add nothing to any base loss and its gradient; MACE's losses "huber" and
-    "l1l2energyforces" ignore the weight 0 that it gives them (``mace/modules/loss.py``). Where
-    all structures are labelled, nothing changes.
-
-    Args:
-        ref: MACE batch with the labels.
-        pred: the model's output.
-        properties: those that are compared.
-        known: says which structures have a label.
-    """
-    compared = dict(pred)
-    for name in properties:
-        value = pred.get(name)
-        if value is not None:
-            chosen = known(ref, name)
-            chosen = chosen[ref["batch"]] if name == "forces" else chosen
-            chosen = chosen.reshape(chosen.shape + (1,) * (value.dim() - chosen.dim()))
-            compared[name] = torch.where(chosen, value, ref[name])
-    return compared
 
 
 class PIWSLLoss(torch.nn.Module):

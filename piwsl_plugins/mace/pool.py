@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from ase import Atoms
 from ase.data import chemical_symbols
 from mace import data
@@ -19,6 +18,7 @@ from ..errors import InputError, SettingsError
 from ..frames.entries import Entry
 from ..frames.pool_checks import look_through
 from ..frames.reading import iterate_atoms, read_atoms
+from ..terms.distributed import n_ranks, rank
 from ..terms.pool import Pool
 from . import files
 from .arguments import MaceSettings
@@ -67,7 +67,7 @@ class PoolFile:
         judged = read if settings.pool.pool_weight else ()
         if read_by_ase:
             every = list(enumerate(_read(self._path, self._heads[head], judged)))
-            self._in_memory = [config for _, config in every if not _is_reference(config)]
+            self._in_memory = [config for _, config in every if not is_reference(config)]
             self.entries = self._entries(every, read)
         else:
             try:
@@ -83,7 +83,7 @@ class PoolFile:
         without_E0 = self._without_E0() if self._settings.pool.pool_weight else set()
         entries, n_left_out = [], 0
         for number, config in configs:
-            if _is_reference(config):
+            if is_reference(config):
                 n_left_out += 1
                 continue
             self._check_E0(number, config, without_E0)
@@ -191,14 +191,13 @@ class PoolFile:
             # of data that is read structure by structure the first ones stand for all
             n = len(dataset) if self._in_memory is not None else min(len(dataset), 10)
             warn_of_weights(args.loss, [dataset[index] for index in range(n)])
-        distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
         return Pool(
             dataset,
             Batch.from_data_list,
             self._settings.pool.pool_per_batch,
             self._settings.run.seed or 0,
-            torch.distributed.get_rank() if distributed else 0,
-            torch.distributed.get_world_size() if distributed else 1,
+            rank(),
+            n_ranks(),
             args.num_workers,
         )
 
@@ -249,7 +248,7 @@ def labels_under_other_keys(atoms: Atoms) -> str:
     return ", ".join(f"'{name}'" for name in found if not name.startswith("config_"))
 
 
-def _is_reference(config: Any) -> bool:
+def is_reference(config: Any) -> bool:
     """Whether it is an isolated atom, which MACE trains no model on."""
     return len(config.atomic_numbers) == 1 and config.config_type == "IsolatedAtom"
 

@@ -17,7 +17,8 @@ from ..terms.validation import ValidationWatch
 from .companions import companions_of
 from .first_energies import check_first_energies
 from .host import MACEHost
-from .loss import PIWSLLoss, has_label
+from .loss import PIWSLLoss
+from .missing_labels import has_label
 from .reporting import Reporting
 
 #: result of MACE's ``evaluate``: the loss, and errors by name

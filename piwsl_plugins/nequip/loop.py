@@ -18,8 +18,9 @@ from ..labels.hessian_labels import HessianLabel
 from ..labels.hessian_matching import matched_labels
 from ..options.loop import check_structures, decided_in_loop, options_of_loop
 from ..terms.displacements import bond_warning
+from ..terms.distributed import n_ranks, rank
 from ..terms.found import KEY, POOL
-from ..terms.loop import Loop, found_in, n_ranks, on_first_rank, rank
+from ..terms.loop import Loop, found_in, on_first_rank
 from ..terms.pool import Pool
 from ..terms.term_table import weights_of
 from ..terms.training import Training, mean_over_ranks

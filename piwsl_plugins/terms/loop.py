@@ -6,9 +6,8 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
-import torch
-
 from ..options.settings import Settings
+from .distributed import n_ranks, rank
 from .found import KEY, Found
 from .loading import describing
 from .training import Moment, Training
@@ -81,17 +80,6 @@ def found_in(output: Mapping[str, Any]) -> Found:
             "call it in place of the model: output = piwsl(batch, epoch)"
         )
     return found
-
-
-def n_ranks() -> int:
-    """Number of ranks, 1 without torch.distributed."""
-    several = torch.distributed.is_available() and torch.distributed.is_initialized()
-    return torch.distributed.get_world_size() if several else 1
-
-
-def rank() -> int:
-    """That of this process, 0 without torch.distributed."""
-    return torch.distributed.get_rank() if n_ranks() > 1 else 0
 
 
 def on_first_rank(log: Callable[[str], None]) -> Callable[[str], None]:
