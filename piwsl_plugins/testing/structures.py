@@ -77,8 +77,8 @@ def moved(atoms: ase.Atoms, displacement: Tensor) -> ase.Atoms:
 
 
 def some_gradient(atoms: ase.Atoms) -> Tensor:
-    """What stands for the gradient of a supervised loss, ``(n_atoms, 3)``, of lengths 1 to 2."""
-    return torch.from_numpy(np.cos(7.0 * atoms.positions) + [0.0, 0.0, 2.0])
+    """What stands for the gradient of a supervised loss, ``(n_atoms, 3)``; none is 0."""
+    return torch.from_numpy(np.cos(7.0 * atoms.positions) + np.array([0.0, 0.0, 2.0]))
 
 
 def _labelled(atoms: ase.Atoms, random: np.random.Generator) -> ase.Atoms:

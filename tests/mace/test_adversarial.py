@@ -8,10 +8,10 @@ from mace import modules
 from piwsl_plugins.mace import PIWSL
 from piwsl_plugins.mace.loss import EnergyLoss, PIWSLLoss
 from piwsl_plugins.terms.found import KEY
-from piwsl_plugins.testing.structures import mixed_structures, moved
 from piwsl_plugins.terms.step import Selection
+from piwsl_plugins.testing.structures import mixed_structures, moved
 
-from .conftest import atomic_data, batch_of, loader, make_model, train_epoch
+from .conftest import atomic_data, batch_of, make_model
 from .test_training_step import gradients, settings_for, step, training_calls
 
 LOSSES = {
