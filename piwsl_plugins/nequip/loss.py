@@ -106,15 +106,15 @@ class PIWSLLoss(MetricsManager):
         of_energy = sum(coeff for field, coeff in given if field in _ENERGIES)
         self.settings = settings.decided(self.base_uses_forces, of_forces or 100.0 * of_energy)
         self._terms = weights_of(self.settings)
-        # in a list, so that it is no metric of this loss, and in no checkpoint
-        self._apart: list[MetricsManager] = []
-        if self.settings.consistency.displacement == ADVERSARIAL:
-            self._apart = [MetricsManager(copy.deepcopy(entries), type_names)]
+        adversarial = self.settings.consistency.displacement == ADVERSARIAL
+        apart = copy.deepcopy(entries) if adversarial else []
         terms = [
             {"name": term, "coeff": weight, "metric": TermMean(term)}
             for term, weight in self._terms.items()
         ]
         super().__init__([*entries, *terms], type_names)
+        # in a list, so that it is no metric of this loss, and in no checkpoint
+        self._apart = [MetricsManager(apart, type_names)] if apart else []
         self.engine: Training | None = None
         self._factor_sum, self._n_steps = 0.0, 0
         if supervises_pool(self.settings):
