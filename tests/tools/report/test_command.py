@@ -16,6 +16,8 @@ from piwsl_plugins.tools.command import main
 from .conftest import labelled_alloy
 from .known_calculators import ethanol
 
+pytestmark = pytest.mark.usefixtures("small_figures")
+
 SMALL = [
     *("--parts", "labels", "scans", "dynamics", "--md_length", "0.02", "--md_seeds", "1"),
     *("--md_starts", "2", "--timestep", "2", "--scan_points", "8", "--resamples", "100"),
@@ -388,7 +390,7 @@ def test_consistency_part_of_the_command(report):
     assert models["soft"]["values"]["curvature_ratio"]["value"] == pytest.approx(1, abs=1e-9)
     flagged = {f["model"] for f in summary_of(out)["findings"] if "not conservative" in f["text"]}
     assert flagged == {"soft"}
-    assert (out / "figures" / "consistency.pdf").is_file()
+    assert (out / "figures" / "consistency.png").is_file()
     assert (out / "figures" / "curvature.png").is_file()
 
 
