@@ -40,8 +40,7 @@ CASES = {
     "of energies": ("allegro", E, {**HESSIAN, **POOL, "hessian_form": "energies"}, "eager", SMALL),
     "pool": ("nequip", E_F, {**POOL, "pitc_weight": 0.0}, "eager", SMALL),
     "all": ("nequip", E_F, {**CONSISTENCY, **HESSIAN, **POOL}, "eager", SMALL),
-    "compiled": ("allegro", E_F, CONSISTENCY, "aot_eager", 0),
-    "compiled, joined": ("allegro", E_F, {**CONSISTENCY, **HESSIAN, **POOL}, "aot_eager", SMALL),
+    "compiled": ("allegro", E_F, {**CONSISTENCY, **HESSIAN, **POOL}, "aot_eager", SMALL),
     "compiled, energies": ("allegro", E, {**POOL, "pitc_weight": 2e3}, "aot_eager", SMALL),
     "inductor": ("nequip", E_F, {**CONSISTENCY, **HESSIAN}, "inductor", 0),
 }
