@@ -36,7 +36,7 @@ MODES = {
 }
 SHORT = {"max_num_epochs": 2, "eval_interval": 1, "plot": False}
 #: a pretrained model whose linear maps are larger than the LoRA rank below
-SMALL = {"num_channels": 4, "max_ell": 2, "r_max": 3.5, "num_radial_basis": 4}
+SMALL = {"num_channels": 4, "max_ell": 2, "r_max": 3.5, "num_radial_basis": 4, "batch_size": 10}
 LORA_RANK = 2
 #: of each file in ``short_data``
 N_FRAMES = 16
@@ -54,12 +54,12 @@ def load(folder, name):
 
 
 @pytest.fixture(scope="session")
-def pretrained(short_data, tmp_path_factory):
+def pretrained(tmp_path_factory):
     """The path of a tiny model with the elements H, C, N and O."""
     folder = tmp_path_factory.mktemp("pretrained")
     config = CONFIGS / "finetune_pretrain.yaml"
-    changes = {"max_num_epochs": 10, "eval_interval": 5, "lr": 0.02}
-    run_command(arguments(config, folder, **SMALL | changes), short_data)
+    changes = {"max_num_epochs": 4, "eval_interval": 4, "lr": 0.02}
+    run_command(arguments(config, folder, **SMALL | changes), ROOT)
     return folder / "pretrained.model"
 
 
