@@ -146,6 +146,7 @@ def distributed_run(rank, folder, options):
     return None if model is None else dict(model.named_parameters())
 
 
+@pytest.mark.slow
 def test_maces_own_launcher(tmp_path, files):
     """One step per epoch over all frames: two ranks end where one does, and report the same."""
     labels = labels_of(frames("ethanol_gfn2_train", 3))  # the ranks have unequal numbers

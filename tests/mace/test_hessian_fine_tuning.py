@@ -21,6 +21,8 @@ RECIPES = {"finetune_hessian": 10, "finetune_hessian_replay": 10, "soften_one_fr
 N_TRAIN = 8
 BUNDLED = read_labels(DATA / "ethanol_gfn2_hessian.npz")[: 2 * N_TRAIN]
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def pretrained(tmp_path_factory):
@@ -137,7 +139,6 @@ def test_beside_lora(tune, tmp_path):
     assert len(changed) < len(trained)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_recipes(recipe, pretrained, short_data, tmp_path):
     """Each configuration through the real command, shortened."""

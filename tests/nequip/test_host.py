@@ -91,6 +91,7 @@ def test_energies_alone_make_no_graph_of_forces():
     torch.testing.assert_close(alone.energy, both.energy, rtol=1e-13, atol=0.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compile_mode", ["eager", "compile"])
 def test_model_without_forces(compile_mode, monkeypatch):
     """A compiled model gives the labels of its input back, which are no forces."""

@@ -147,7 +147,13 @@ def training(
     return module, trainer, data
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, marks=[pytest.mark.slow] * (backend != "eager"))
+        for case, (*_, backend, _) in CASES.items()
+    ],
+)
 def test_a_step_of_lightnings_trainer(case, files, tmp_path, monkeypatch):
     """SGD with a learning rate of 1 moves the parameters by the gradient.
 
