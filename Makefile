@@ -13,7 +13,7 @@ export MPLBACKEND := Agg
 export PYTHONWARNINGS := ignore
 
 .PHONY: quickstart quickstart-mace mace-begin mace-baseline mace-hessians mace-weak quickstart-nequip
-.PHONY: nequip-begin nequip-baseline nequip-hessians nequip-weak test test-mace test-nequip test-alone
+.PHONY: nequip-begin nequip-baseline nequip-hessians nequip-weak test test-mace test-nequip test-alone test-tools
 .PHONY: test-fast test-fast-mace test-fast-nequip test-fast-alone host-tests host-tests-mace host-tests-nequip
 .PHONY: lint docs environments clean
 
@@ -27,9 +27,9 @@ quickstart: environments
 	done
 	@echo; echo "Figures and all numbers: quickstart/report-mace/report.html, quickstart/report-nequip/report.html"
 
-# two at a time: each takes one core
+# two at a time, the longest first: each takes one core
 test: environments
-	@$(MAKE) --no-print-directory -j 2 test-mace test-nequip test-alone
+	@$(MAKE) --no-print-directory -j 2 test-mace test-nequip test-tools test-alone
 
 # all but what is slow, for every change
 test-fast: environments
@@ -117,9 +117,13 @@ test-mace: $(MACE)/ready
 test-nequip: $(NEQUIP)/ready
 	$(NEQUIP)/bin/python -m pytest tests/nequip tests/tools -m framework
 
-# what no framework takes part in is the same in both environments
+# what no framework takes part in is the same in both environments; in two halves, for two cores
+test-tools: $(MACE)/ready
+	$(MACE)/bin/python -m pytest tests/tools/report tests/tools/hard_use -m "not framework"
+
 test-alone: $(MACE)/ready
-	$(MACE)/bin/python -m pytest tests/frames tests/house tests/labels tests/options tests/terms tests/tools -m "not framework"
+	$(MACE)/bin/python -m pytest tests/frames tests/house tests/labels tests/options tests/terms tests/tools -m "not framework" \
+	    --ignore=tests/tools/report --ignore=tests/tools/hard_use
 
 test-fast-mace: $(MACE)/ready
 	$(MACE)/bin/python -m pytest -q tests/mace tests/tools -m "framework and not slow"

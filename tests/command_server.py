@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import atexit
 import importlib
+import importlib.metadata
 import json
 import os
 import runpy
@@ -104,6 +105,9 @@ if __name__ == "__main__":
     sys.path.pop(0)  # this folder, whose packages bear the hosts' names
     for package in sys.argv[1:]:
         importlib.import_module(package)
+    # NequIP asks for them when it is imported, and reading all file lists takes half a second
+    found = importlib.metadata.packages_distributions()
+    importlib.metadata.packages_distributions = lambda: found
     if "torch" in sys.modules:  # warming up takes a second of each child, and tiny models gain none
         sys.modules["torch"]._C._set_graph_executor_optimize(False)
     script = _serve()

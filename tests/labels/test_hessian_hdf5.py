@@ -145,6 +145,7 @@ def read_in_another_process(file, seed):
     return [sums[index] for index in range(len(file))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_processes_read_side_by_side(tmp_path, method, monkeypatch):
     """... with what a loader's workers take along: an open file with a fork, none otherwise."""

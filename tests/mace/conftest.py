@@ -2,9 +2,11 @@
 
 import functools
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import ase.io
 import numpy as np
@@ -19,6 +21,7 @@ from mace.tools import torch_geometric
 from piwsl_plugins.mace import process
 
 from ..command_server import CommandServer
+from ..mace_models import ModelsBuiltOnce, build_once
 
 DATA = Path(__file__).parents[2] / "data"
 ELEMENTS = [1, 6, 8]
@@ -107,7 +110,7 @@ def make_model(kind=modules.ScaleShiftMACE, seed=0, **keywords):
     }
     if issubclass(kind, modules.ScaleShiftMACE):
         config |= {"atomic_inter_scale": 2.0, "atomic_inter_shift": 0.1}
-    return kind(**(config | keywords)).to(torch.float64)
+    return build_once(kind, **(config | keywords)).to(torch.float64)
 
 
 @pytest.fixture
@@ -126,6 +129,20 @@ def write_files(folder, name, n_train, n_valid, suffix=""):
     )
     ase.io.write(paths["valid_file"], frames(f"{name}_valid", n_valid))
     return paths
+
+
+@pytest.fixture(scope="session")
+def short_data(tmp_path_factory):
+    """A folder with the first 16 frames of each bundled file, by the names that configs have."""
+    folder = tmp_path_factory.mktemp("short")
+    for part in ("data", "quickstart"):
+        (folder / part).mkdir()
+    for path in DATA.glob("*.xyz"):
+        ase.io.write(folder / "data" / path.name, ase.io.read(path, ":16"))
+    shutil.copy(DATA / "ethanol_gfn2_hessian.npz", folder / "data")
+    ten = isolated_atoms("ethanol_gfn2_train") + frames("ethanol_gfn2_train", 10)
+    ase.io.write(folder / "quickstart" / "ethanol_10.xyz", ten)
+    return folder
 
 
 def command_line(folder, files, **options):
@@ -153,20 +170,34 @@ def command_line(folder, files, **options):
 
 def train(folder, files, loss="piwsl", **options):
     """MACE's trainer in this process, as its own tests run it; returns the final model."""
+    folder.mkdir(exist_ok=True)
+    try:
+        name = run_here(command_line(folder, files, loss=loss, **options))
+    finally:
+        process.deselect()
+    path = folder / f"{name}.model"
+    return torch.load(path, weights_only=False) if path.exists() else None
+
+
+def run_here(arguments):
+    """MACE's trainer in this process, given its command line; returns the name of the run.
+
+    Without the TorchScript model that MACE writes beside its own, a fifth of the time.
+    """
     from mace.cli.run_train import run
     from mace.tools import build_default_arg_parser
 
-    folder.mkdir(exist_ok=True)
-    arguments = command_line(folder, files, loss=loss, **options)
     args = build_default_arg_parser().parse_args(arguments)
     try:
-        run(args)
+        with (
+            mock.patch("mace.tools.model_script_utils.modules", ModelsBuiltOnce()),
+            mock.patch("mace.cli.run_train.jit"),
+        ):
+            run(args)
     finally:
         close_log_files()
         torch.set_default_dtype(torch.float64)
-        process.deselect()
-    path = folder / f"{args.name}.model"
-    return torch.load(path, weights_only=False) if path.exists() else None
+    return args.name
 
 
 def close_log_files():

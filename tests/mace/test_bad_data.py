@@ -67,6 +67,7 @@ def test_a_bad_frame(file, case, tmp_path, files, capfd):
     assert message.startswith(f"{paths[file]}: frame {FRAME} (from 0): {words}"), message
 
 
+@pytest.mark.slow
 def test_labels_that_no_loss_reads_are_left_alone(tmp_path, files):
     """... in all files, the pool's among them; of the pool without a weight also the others."""
     for path in files.values():

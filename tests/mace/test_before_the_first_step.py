@@ -22,6 +22,8 @@ from .test_trainer import log
 
 OFF = {"piwsl_pitc_weight": 0, "max_num_epochs": 1}
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def pretrained(tmp_path_factory):

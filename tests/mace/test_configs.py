@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from ..alloys import write_alloys
-from .conftest import frames, isolated_atoms, run_command
+from .conftest import frames, run_command
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted(
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
-def test_config(config, tmp_path):
+def test_config(config, short_data, tmp_path):
     shorter = {
         "work_dir": tmp_path,
         "max_num_epochs": 2,
@@ -33,17 +33,14 @@ def test_config(config, tmp_path):
         "correlation": 2,
         "eval_interval": 1,
         "num_channels": 4,
+        "num_interactions": 1,
         "r_max": 3.5,
         "name": "run",
     }
     if "start_swa" in config.read_text():
         shorter["start_swa"] = 1
-    if config.stem == "quickstart":
-        shorter["train_file"] = tmp_path / "train.xyz"
-        atoms = isolated_atoms("ethanol_gfn2_train") + frames("ethanol_gfn2_train", 10)
-        ase.io.write(shorter["train_file"], atoms)
     arguments = [f"--config={config}", *(f"--{name}={value}" for name, value in shorter.items())]
-    done = run_command(arguments, ROOT)
+    done = run_command(arguments, short_data)
     # the correction between two methods is trained by MACE alone
     assert ("===========PIWSL===========" in done.stdout) == (config.stem != "correction")
     assert "Error-table" in done.stdout
@@ -55,7 +52,7 @@ def test_other_elements(name, tmp_path):
     """With files of the user's, without isolated atoms, and no other change."""
     write_alloys(tmp_path)
     options = [f"{part}_file={part}.xyz" for part in ("train", "valid", "test")]
-    options += ["max_num_epochs=1", "num_channels=4", "max_L=0", "r_max=3"]
+    options += ["max_num_epochs=1", "num_channels=4", "num_interactions=1", "max_L=0", "r_max=3"]
     if name == "weak":
         options.append("piwsl_pool_file=train.xyz")
     config = ROOT / "configs" / "mace" / f"{name}.yaml"
@@ -94,7 +91,7 @@ def test_config_of_the_paper(tmp_path):
     """In the folder of the data, on energies alone, as docs/paper.md has it."""
     for part in ("train", "valid", "test"):
         ase.io.write(tmp_path / f"{part}.xyz", frames(f"ethanol_gfn2_{part}", 6))
-    shorter = ["max_num_epochs=1", "num_channels=4", "max_L=0", "r_max=3"]
+    shorter = ["max_num_epochs=1", "num_channels=4", "num_interactions=1", "max_L=0", "r_max=3"]
     arguments = ["--piwsl_base_loss=energy", *(f"--{option}" for option in shorter)]
     config = ROOT / "configs" / "paper" / "mace.yaml"
     done = run_command([f"--config={config}", *arguments], tmp_path)

@@ -102,19 +102,29 @@ def gradient(model, data, case, n_ranks=1, distributed_model=None, rank=0):
     }
 
 
-def on_rank(rank, case):
-    model = make()
-    wrapped = torch.nn.parallel.DistributedDataParallel(model)
-    mine = structures(CASES[case])[2 * rank : 2 * rank + 2]
-    return gradient(model, mine, case, 2, wrapped, rank)
+def on_rank(rank):
+    found = {}
+    for case, heads in CASES.items():
+        model = make()
+        wrapped = torch.nn.parallel.DistributedDataParallel(model)
+        mine = structures(heads)[2 * rank : 2 * rank + 2]
+        found[case] = gradient(model, mine, case, 2, wrapped, rank)
+    return found
+
+
+@pytest.fixture(scope="module")
+def gradients(tmp_path_factory):
+    """Those of each rank, of all cases one after the other."""
+    return on_two_ranks(tmp_path_factory.mktemp("ranks"), on_rank)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
-def test_two_ranks_give_the_gradient_of_one(case, tmp_path):
+def test_two_ranks_give_the_gradient_of_one(case, gradients):
     expected = gradient(make(), structures(CASES[case]), case)
     scale = max(float(value.abs().max()) for value in expected.values())
-    for rank, found in enumerate(on_two_ranks(tmp_path, on_rank, case)):
+    for rank, of_cases in enumerate(gradients):
+        found = of_cases[case]
         assert found.keys() == expected.keys()
         for name, value in expected.items():
             torch.testing.assert_close(
@@ -138,6 +148,7 @@ def distributed_run(rank, folder, options):
     return None if model is None else dict(model.named_parameters())
 
 
+@pytest.mark.slow
 def test_maces_own_launcher(tmp_path, files):
     """One step per epoch over all frames: two ranks end where one does, and report the same."""
     labels = labels_of(frames("ethanol_gfn2_train", 3))  # the ranks have unequal numbers

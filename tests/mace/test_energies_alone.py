@@ -67,6 +67,7 @@ def under_ases_keys(structures):
     return changed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["xyz", "hdf5"])
 def test_missing_labels_under_the_keys_of_ase_count_nothing(kind, tmp_path):
     """MACE 0.3.16 gives them weight 1, and so learns zeros."""
@@ -235,6 +236,7 @@ def count_force_calls(patch):
     return calls
 
 
+@pytest.mark.slow
 def test_the_baseline_computes_no_forces_and_force_labels_do_not_matter(tmp_path, monkeypatch):
     options = {"piwsl_base_loss": "energy", "scaling": "no_scaling", "swa": True, "start_swa": 1}
     labelled = write_files(tmp_path, "ethanol_gfn2", 8, 4, suffix="_labelled")
@@ -263,6 +265,7 @@ def test_terms_train_on_energies_alone(tmp_path, energies, form, monkeypatch):
     assert entries(tmp_path, "piwsl")[0]["pitc"] > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("guard", ["off", "warn"])
 def test_without_compute_forces_only_the_guard_asks_for_them(guard, tmp_path, files, monkeypatch):
     """... and the model is the same."""
@@ -287,7 +290,6 @@ def test_a_term_gets_the_forces_that_it_needs(tmp_path, files):
     )
 
 
-@pytest.mark.slow
 def test_the_command_trains_on_energies_alone(tmp_path, energies):
     options = {"piwsl_base_loss": "energy", "ema": True, "plot": True, "plot_frequency": 1}
     run_command(command_line(tmp_path, energies, loss="piwsl", E0s="average", **options), tmp_path)

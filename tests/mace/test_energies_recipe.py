@@ -7,7 +7,13 @@ import torch
 from ..energies_recipe import shift_cheap_labels
 from .conftest import run_command
 
-SMALL = {"max_num_epochs": 2, "eval_interval": 1, "num_channels": 4, "r_max": 3.5}
+SMALL = {
+    "max_num_epochs": 2,
+    "eval_interval": 1,
+    "num_channels": 4,
+    "num_interactions": 1,
+    "r_max": 3.5,
+}
 
 pytestmark = pytest.mark.slow
 

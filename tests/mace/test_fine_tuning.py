@@ -18,13 +18,11 @@ import pytest
 import torch
 import yaml
 from mace.calculators import MACECalculator
-from mace.cli.run_train import run
-from mace.tools import build_default_arg_parser
 
 from piwsl_plugins.options.settings import Consistency
 from piwsl_plugins.terms.displacements import draw, epoch_keys, geometry_keys
 
-from .conftest import assert_same_weights, close_log_files, frames, run_command
+from .conftest import assert_same_weights, frames, run_command, run_here
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "configs" / "mace"
@@ -40,6 +38,8 @@ SHORT = {"max_num_epochs": 2, "eval_interval": 1, "plot": False}
 #: a pretrained model whose linear maps are larger than the LoRA rank below
 SMALL = {"num_channels": 4, "max_ell": 2, "r_max": 3.5, "num_radial_basis": 4, "batch_size": 10}
 LORA_RANK = 2
+#: of each file in ``short_data``
+N_FRAMES = 16
 
 pytestmark = pytest.mark.slow
 
@@ -58,7 +58,8 @@ def pretrained(tmp_path_factory):
     """The path of a tiny model with the elements H, C, N and O."""
     folder = tmp_path_factory.mktemp("pretrained")
     config = CONFIGS / "finetune_pretrain.yaml"
-    run_command(arguments(config, folder, lr=0.02, **SMALL | {"max_num_epochs": 4}), ROOT)
+    changes = {"max_num_epochs": 4, "eval_interval": 4, "lr": 0.02}
+    run_command(arguments(config, folder, **SMALL | changes), ROOT)
     return folder / "pretrained.model"
 
 
@@ -68,22 +69,23 @@ def options(mode, pretrained):
 
 
 @pytest.fixture(scope="session")
-def tuned(pretrained, tmp_path_factory):
+def tuned(pretrained, short_data, tmp_path_factory):
     """``tuned(mode)`` runs a configuration through ``mace_run_train``, once."""
 
     @functools.cache
     def tune(mode):
         folder = tmp_path_factory.mktemp(mode)
-        run_command(arguments(CONFIGS / f"{mode}.yaml", folder, **options(mode, pretrained)), ROOT)
+        made = arguments(CONFIGS / f"{mode}.yaml", folder, **options(mode, pretrained))
+        run_command(made, short_data)
         return folder
 
     return tune
 
 
 @pytest.fixture
-def train(pretrained, tmp_path, monkeypatch):
+def train(pretrained, short_data, tmp_path, monkeypatch):
     """The same in this process; ``without_piwsl`` takes PIWSL out of the configuration."""
-    monkeypatch.chdir(ROOT)
+    monkeypatch.chdir(short_data)
 
     def in_process(mode, name, without_piwsl=False, **changes):
         text = (CONFIGS / f"{mode}.yaml").read_text()
@@ -94,11 +96,7 @@ def train(pretrained, tmp_path, monkeypatch):
         config = tmp_path / "config.yaml" if without_piwsl else CONFIGS / f"{mode}.yaml"
         folder = tmp_path / name
         made = arguments(config, folder, name=name, **options(mode, pretrained) | changes)
-        try:
-            run(build_default_arg_parser().parse_args(made))
-        finally:
-            close_log_files()
-            torch.set_default_dtype(torch.float64)
+        run_here(made)
         return load(folder, name)
 
     return in_process
@@ -172,7 +170,7 @@ def test_weights_of_zero_train_exactly_as_without_piwsl(mode, tuned, train):
 
 @pytest.fixture(scope="session")
 def data():
-    return frames("ethanol_gfn2_valid", None), frames("ethanol_gfn2_test", None)
+    return frames("ethanol_gfn2_valid", N_FRAMES), frames("ethanol_gfn2_test", N_FRAMES)
 
 
 def changed(first, second):
@@ -239,8 +237,8 @@ def test_replay(pretrained, train, tmp_path, tuned):
     assert "PIWSLLoss(base_loss=UniversalLoss" in text
     train("finetune_replay", "still", lr=0)
     found = entries(tmp_path / "still", "piwsl")
-    structures = frames("ethanol_gfn2_valid", None)
-    replayed = frames("ethanol_gfn1_hot", None)
+    structures = frames("ethanol_gfn2_valid", N_FRAMES)
+    replayed = frames("ethanol_gfn1_hot", N_FRAMES)
     model = tmp_path / "still" / "still.model"
     assert load(tmp_path / "still", "still").heads == ["pt_head", "gfn2"]
     options = Consistency()
@@ -293,7 +291,7 @@ def test_foundation_e0s(pretrained, tuned):
     old = atomic_energies(torch.load(pretrained, weights_only=False))
     new = atomic_energies(load(tuned("finetune_same_theory"), "same_theory"))
     assert new == {z: old[z] for z in (1, 6, 8)}
-    validation = frames("ethanol_gfn1_test", None)
+    validation = frames("ethanol_gfn1_test", N_FRAMES)
     error = labels(validation) - predictions(pretrained, validation)[0]
     initial = entries(tuned("finetune_same_theory"), "eval")[0]
     assert initial["rmse_e_per_atom"] == pytest.approx(rms(error / 9), rel=1e-6)
@@ -319,7 +317,7 @@ def test_documented_way_out_of_the_trap(pretrained, train, tmp_path, tuned, monk
     (program,) = re.findall(
         r"```python\n(.*?)```", (ROOT / "docs" / "fine_tuning.md").read_text(), re.DOTALL
     )
-    ase.io.write(tmp_path / "train.xyz", frames("ethanol_gfn2_valid", None))
+    ase.io.write(tmp_path / "train.xyz", frames("ethanol_gfn2_valid", N_FRAMES))
     shutil.copy(pretrained, tmp_path / "pretrained.model")
     with monkeypatch.context() as here:
         here.chdir(tmp_path)

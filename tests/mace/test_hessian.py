@@ -53,6 +53,7 @@ def hessians(tmp_path, files):
     return tmp_path / "labels.npz"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["forces", "symmetric", "energies"])
 def test_training_reduces_the_residual(form, tmp_path, files, hessians):
     options = {"piwsl_base_loss": "energy"} if form == "energies" else {}
@@ -119,6 +120,7 @@ def test_the_log_says_how_errors_of_the_hessian_are_penalised(tmp_path, files, h
     assert "by their squares, as errors of forces are by WeightedEnergyForcesLoss" in two
 
 
+@pytest.mark.slow
 def test_stage_two_has_its_own_weight(tmp_path, files, hessians):
     options = {"swa": True, "start_swa": 1, "ema": True, "piwsl_hessian_weight": 4.0}
     for name, given in (("same", {}), ("own", {"swa_piwsl_hessian_weight": 2.0})):
@@ -140,6 +142,7 @@ def test_labels_of_the_pool(tmp_path, files, hessians):
     assert np.isfinite(entries(tmp_path, "piwsl")[0]["hessian_rms"])
 
 
+@pytest.mark.slow
 def test_held_out_hessians_are_watched_and_change_nothing(tmp_path, files):
     structures = ase.io.read(files["valid_file"], index=":")
     write_labels(tmp_path / "valid.npz", [springs(a) for a in structures[:4]], "springs")

@@ -21,6 +21,8 @@ RECIPES = {"finetune_hessian": 10, "finetune_hessian_replay": 10, "soften_one_fr
 N_TRAIN = 8
 BUNDLED = read_labels(DATA / "ethanol_gfn2_hessian.npz")[: 2 * N_TRAIN]
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def pretrained(tmp_path_factory):
@@ -137,9 +139,8 @@ def test_beside_lora(tune, tmp_path):
     assert len(changed) < len(trained)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_recipes(recipe, pretrained, tmp_path):
+def test_recipes(recipe, pretrained, short_data, tmp_path):
     """Each configuration through the real command, shortened."""
     config = CONFIGS / f"{recipe}.yaml"
     given = yaml.safe_load(config.read_text())
@@ -160,7 +161,7 @@ def test_recipes(recipe, pretrained, tmp_path):
         if given.get(name, "").startswith("finetune/"):
             shorter[name] = tmp_path / "frames.xyz"
     arguments = [f"--config={config}", *(f"--{name}={value}" for name, value in shorter.items())]
-    done = run_command(arguments, DATA.parent)
+    done = run_command(arguments, short_data)
     assert "Error-table" in done.stdout
     assert f"Hessian labels for {number} of {number} training structures" in done.stdout
     found = entries(tmp_path, "piwsl", f"{given['name']}_run-1")

@@ -18,6 +18,8 @@ from .test_trainer import entries, log, write_hdf5, write_lmdb
 
 ELEMENTS = {"E0s": "{1: -10.0, 6: -50.0, 8: -100.0}", "atomic_numbers": "[1, 6, 8]"}
 
+pytestmark = pytest.mark.slow
+
 
 class Unchanged:
     """In the place of MACE's AtomicData."""

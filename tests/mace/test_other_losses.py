@@ -95,6 +95,7 @@ def runs(tmp_path_factory):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HOOKED)
 def test_results_arguments_environment_and_log_are_those_of_mace(name, runs):
     stock, hooked = (calls[name] for calls in runs)

@@ -61,6 +61,7 @@ def test_steps_go_through_the_pool_in_the_order_of_the_core(one_step, monkeypatc
             assert torch.equal(output[KEY].pool_labels["positions"], expected)
 
 
+@pytest.mark.slow
 def test_a_supervised_pool_in_a_run(tmp_path, files, pool):
     options = {"piwsl_pool_file": pool, "piwsl_pool_per_batch": 3, "piwsl_pool_weight": 0.5}
     one = train(tmp_path / "one", files, **options, piwsl_pitc_weight=0)
@@ -81,6 +82,7 @@ def test_a_supervised_pool_in_a_run(tmp_path, files, pool):
         assert torch.equal(one.state_dict()[buffer], without.state_dict()[buffer]), buffer
 
 
+@pytest.mark.slow
 def test_without_any_weight_there_is_no_pool(tmp_path, files, pool):
     off = {"piwsl_pitc_weight": 0.0, "piwsl_pool_weight": 0.0}
     found = train(tmp_path / "off", files, piwsl_pool_file=pool, **off)
@@ -88,6 +90,7 @@ def test_without_any_weight_there_is_no_pool(tmp_path, files, pool):
     assert "pool of" not in log(tmp_path / "off")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("write", [write_hdf5, write_lmdb])
 def test_pools_that_are_read_structure_by_structure(write, tmp_path, files, pool):
     """The same run as with the file that was converted."""

@@ -140,6 +140,7 @@ def on_rank(rank):
     return entries[-1]["force_slope"]
 
 
+@pytest.mark.slow
 def test_all_ranks_see_one_slope(tmp_path):
     squares = [float(data.forces.square().sum()) for data in labelled_by(make_model())]
     first, second = sum(squares[:3]), sum(squares[3:])

@@ -45,6 +45,8 @@ STRONG = {"piwsl_pitc_weight": 30.0, "piwsl_pisc_weight": 10.0}
 OFF = {"piwsl_pitc_weight": 0.0, "piwsl_pisc_weight": 0.0}
 HESSIANS = {"piwsl_hessian_weight": 100.0}
 
+pytestmark = pytest.mark.slow
+
 
 def entries(folder, mode, name="run_run-1"):
     lines = (folder / "results" / f"{name}_train.txt").read_text().splitlines()

@@ -9,8 +9,13 @@ import torch.multiprocessing as multiprocessing
 
 
 def on_two_ranks(folder, work, *args):
-    """What ``work(rank, *args)`` gives on each rank; a function of a module's top level."""
-    multiprocessing.spawn(_run, args=(str(folder), work, args), nprocs=2)
+    """What ``work(rank, *args)`` gives on each rank; a function of a module's top level.
+
+    Ranks are forked by a process that has imported torch and the framework once.
+    """
+    multiprocessing.set_forkserver_preload([work.__module__])
+    given = (str(folder), work, args)
+    multiprocessing.start_processes(_run, args=given, nprocs=2, start_method="forkserver")
     return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
 
 

@@ -98,6 +98,7 @@ def config(model="nequip", loss="piwsl", **sections):
 def command_server():
     """Runs NequIP's commands; NequIP itself is not imported before."""
     packages = ("torch._dynamo", "lightning", "scipy.signal", "e3nn.io", "ase.io", "hydra")
+    packages += ("pytorch_lightning", "requests")  # which Lightning asks for late
     return CommandServer(*packages)
 
 

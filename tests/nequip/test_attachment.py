@@ -116,6 +116,7 @@ FORMS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 def test_our_loss_is_found_and_expanded_wherever_it_is_named(form, tmp_path):
     files, arguments = FORMS[form]
@@ -168,6 +169,7 @@ def test_what_the_text_of_a_config_says(text, expected, tmp_path, monkeypatch):
     assert may_be_ours(["-cn", "absent"])
 
 
+@pytest.mark.slow
 def test_logs_name_the_version_of_this_package():
     program = (
         "from nequip.utils import get_current_code_versions\n"

@@ -129,6 +129,7 @@ def test_importing_nequip_costs_little():
     assert min(times) < 0.020, times
 
 
+@pytest.mark.slow
 def test_importing_nequip_loads_neither_loss_nor_callback():
     program = (
         "import sys, nequip\n"

@@ -11,7 +11,16 @@ from nequip.data.dataset import NequIPLMDBDataset
 from piwsl_plugins.labels.hessian_labels import HESSIAN_KEY
 from piwsl_plugins.testing.hessians import springs
 
-from .command_line import checkpoint, config, metrics, same, train, weights
+from .command_line import (
+    checkpoint,
+    config,
+    metrics,
+    run,
+    same,
+    train,
+    weights,
+    write_config,
+)
 from .conftest import DATA
 
 pytestmark = pytest.mark.slow
@@ -104,18 +113,25 @@ def test_two_ranks_are_one_rank(pool, files, tmp_path):
     assert (difference / size).sqrt() < 1e-13
 
 
-def test_energies_alone_with_a_compiled_allegro(files, tmp_path, monkeypatch):
+#: stands in for ``nequip-train``: without the generation of machine code, as in ``test_step.py``
+COMPILED = """
+import functools, torch
+torch.compile = functools.partial(torch.compile, backend="aot_eager")
+from nequip.scripts.train import main
+main()
+"""
+
+
+def test_energies_alone_with_a_compiled_allegro(files, tmp_path):
     """No forces anywhere: not in the supervised loss, not in the terms, not in the pool's."""
     options = {"hessian_form": "energies", "coeffs": {"total_energy": 1.0}}
     made = config("allegro", loss=everything(files, **options))
     made["run"] = ["train"]
     made["training_module"]["model"]["compile_mode"] = "compile"
-    (tmp_path / "sitecustomize.py").write_text(
-        "import functools, torch\n"
-        "torch.compile = functools.partial(torch.compile, backend='aot_eager')\n"
-    )
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    log = train(tmp_path, made, "trainer.max_epochs=1", "+trainer.limit_val_batches=0")
+    write_config(tmp_path, made)
+    (tmp_path / "nequip-train.py").write_text(COMPILED)
+    words = ["nequip-train.py", "config.yaml", "hydra.run.dir=out", "trainer.max_epochs=1"]
+    log = run("python", *words, "+trainer.limit_val_batches=0", directory=tmp_path).stdout
     assert "consistency_form=symmetric" in log and "hessian_weight=100.0" in log
     columns = metrics(tmp_path / "out")
     for name in ("pool", "hessian", "pitc", "weighted_sum"):

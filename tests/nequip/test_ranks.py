@@ -41,6 +41,7 @@ LINES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("wrong", "where"),
     [("data", "both"), ("data", "0"), ("data", "1"), ("settings", "both"), ("other", "1")],

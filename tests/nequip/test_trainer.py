@@ -10,6 +10,7 @@ from nequip.train import NequIPLightningModule
 from piwsl_plugins.errors import SettingsError
 from piwsl_plugins.nequip.training import PIWSLCallback
 
+from .command_line import config, train
 from .conftest import MODELS
 from .test_step import E_F, training
 
@@ -29,6 +30,11 @@ def with_datamodule(trainer, module, data):
 def with_loaders(trainer, module, data):
     data.setup("fit")
     trainer.fit(module, data.train_dataloader(), data.val_dataloader())
+
+
+def test_a_line_where_nequip_validates(tmp_path):
+    log = train(tmp_path, config(loss="piwsl"), "+trainer.check_val_every_n_epoch=2", "run=[train]")
+    assert "PIWSL: epoch 1: base_loss=" in log and "PIWSL: epoch 0: " not in log
 
 
 def test_loaders_do_in_place_of_a_datamodule(ethanol):

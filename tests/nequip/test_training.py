@@ -83,11 +83,6 @@ def test_log(strong):
             assert len(values) == count and min(values) > 0
 
 
-def test_a_line_where_nequip_validates(tmp_path):
-    log = train(tmp_path, config(loss="piwsl"), "+trainer.check_val_every_n_epoch=2", "run=[train]")
-    assert "PIWSL: epoch 1: base_loss=" in log and "PIWSL: epoch 0: " not in log
-
-
 def test_statistics_validation_and_tests_see_the_original_frames_alone(strong, stock):
     def statistics(log):
         return [line.split(" - ")[1] for line in log.splitlines() if "stats_manager" in line]

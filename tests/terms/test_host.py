@@ -26,11 +26,17 @@ class TestPairPotential(HostConformance):
     def small_model(self):
         return PairFramework()
 """
+#: the conftest of that package: of each test the first case, as all of them run above
 HEADER = """
 import piwsl_plugins.testing
 
 def pytest_report_header():
     return f"suite: {piwsl_plugins.testing.__file__}"
+
+def pytest_collection_modifyitems(config, items):
+    first = {item.originalname: item for item in reversed(items)}
+    config.hook.pytest_deselected(items=[item for item in items if item not in first.values()])
+    items[:] = [item for item in items if item in first.values()]
 """
 
 
@@ -81,6 +87,6 @@ def test_a_package_of_its_own_passes_the_suite_of_an_installed_wheel(tmp_path):
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert f"suite: {installed / 'piwsl_plugins' / 'testing' / '__init__.py'}" in done.stdout
     suite = [name for name in dir(HostConformance) if name.startswith("test_")]
-    expected = sum(cases_of(getattr(HostConformance, name)) for name in suite)
+    n_left_out = sum(cases_of(getattr(HostConformance, name)) - 1 for name in suite)
     (summary,) = re.findall(r"=+ (.+) in [\d.:() ]+s.* =+$", done.stdout.strip())
-    assert summary == f"{expected} passed"
+    assert summary == f"{len(suite)} passed, {n_left_out} deselected"

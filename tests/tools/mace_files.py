@@ -6,6 +6,8 @@ from e3nn import o3
 from e3nn.util import jit
 from mace import modules
 
+from ..mace_models import build_once
+
 #: as --embedding_specs of mace_run_train
 EMBEDDINGS = {
     name: {"type": "categorical", "per": "graph", "num_classes": 9, "emb_dim": 4, "offset": 3}
@@ -18,7 +20,8 @@ def _saved(kind, path, elements, seed, irreps, **others):
     block = modules.interaction_classes["RealAgnosticResidualInteractionBlock"]
     with default_double():
         torch.manual_seed(seed)
-        model = kind(
+        model = build_once(
+            kind,
             r_max=4.0,
             num_bessel=4,
             num_polynomial_cutoff=5,

@@ -60,6 +60,7 @@ def test_xtb_takes_charge_and_multiplicity_from_the_frame(tblite, data, tmp_path
     assert len(read_labels(out)) == 2
 
 
+@pytest.mark.slow
 def test_a_report_takes_xtb_as_a_model(tblite, data, tmp_path):
     out = tmp_path / "out"
     given = ["report", "--model", "xtb=GFN1-xTB", "--data", data, "--out", str(out)]

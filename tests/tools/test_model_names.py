@@ -126,6 +126,7 @@ def test_select_takes_maces_names(cache, model, tmp_path, frames):
     assert out.is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("legacy", [False, True])
 def test_a_mace_file_of_any_name(legacy, tmp_path, model, expected):
     for name in ("20231203mace128L1_epoch199model", "mine.pt", "a.b"):
@@ -139,6 +140,7 @@ def test_a_mace_file_of_any_name(legacy, tmp_path, model, expected):
         assert np.allclose(forces(source), expected, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_compiled_models_serve(tmp_path, expected, frames, capsys):
     path = compiled_model(tmp_path / "tiny_compiled.model")
     renamed = shutil.copy(path, tmp_path / "tiny_compiled")

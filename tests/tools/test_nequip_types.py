@@ -64,6 +64,7 @@ def energy_by_nequip(path):
     return atoms.get_potential_energy()
 
 
+@pytest.mark.slow
 def test_elements_have_the_types_of_the_training(saved):
     found = load(CalculatorSource.parse(str(saved)), [1, 6, 8])
     energy = found.evaluate(molecule("CH3CH2OH"), "a frame").energy

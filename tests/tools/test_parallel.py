@@ -75,6 +75,7 @@ def test_a_worker_of_dask_that_dies_loses_its_frame_for_the_moment_only(cluster,
     assert (tmp_path / "died").exists()
 
 
+@pytest.mark.slow
 def test_a_frame_that_kills_every_worker_of_dask(cluster):
     with pytest.raises(RunError, match="workers of dask die again and again"):
         list(outcomes(Distance(deadly=1.8), frames(1.0, 1.9), executor=cluster))
@@ -129,6 +130,7 @@ def test_there_must_be_several_ranks(tmp_path, capsys):
     assert "there is one rank" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_ranks_of_an_mpi_job_give_the_same_labels(tmp_path):
     pytest.importorskip("mpi4py")
     mpiexec = Path(sys.executable).with_name("mpiexec")

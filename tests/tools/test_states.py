@@ -139,6 +139,7 @@ def test_every_verb_refuses_before_it_writes(verb, tmp_path, monkeypatch, capsys
 mace_only = pytest.mark.framework
 
 
+@pytest.mark.slow
 @mace_only
 def test_models_that_embed_charge_and_spin(tmp_path):
     """Errors of a report are those of the model on MACE's own data, as its table has them."""

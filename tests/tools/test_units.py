@@ -106,6 +106,7 @@ BONDED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BONDED)
 def test_positions_in_bohr_and_nanometres_are_told_from_bonds(name):
     require_angstrom(rattled(BONDED[name], 1.0))

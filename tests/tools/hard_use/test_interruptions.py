@@ -1,5 +1,6 @@
 """Runs that are killed, that meet another one, or that the disk has no room for."""
 
+import functools
 import json
 import os
 import resource
@@ -43,22 +44,41 @@ RUNS = {
 }  # fmt: skip
 
 
-@pytest.fixture(params=RUNS)
-def run(request, made_once, tmp_path, monkeypatch):
-    """A command, and the files it reads, alone in a folder; and what it writes undisturbed."""
-    monkeypatch.setattr("piwsl_plugins.tools.report.figures.draw", lambda *_: [])
-    command, outputs = RUNS[request.param]
-    before = []
-    for folder in (tmp_path / "whole", tmp_path / "here"):
-        folder.mkdir()
-        for name in ("train.xyz", "pool.xyz"):
-            shutil.copy(made_once / name, folder)
-        monkeypatch.chdir(folder)
-        if not before:
+@pytest.fixture(scope="module")
+def without_figures():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("piwsl_plugins.tools.report.figures.draw", lambda *_: [])
+        yield
+
+
+@pytest.fixture(scope="module")
+def undisturbed(made_once, without_figures, tmp_path_factory):
+    """What a verb's command writes undisturbed, and the seconds that it takes."""
+
+    @functools.cache
+    def measured(verb):
+        command, outputs = RUNS[verb]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(with_inputs(tmp_path_factory.mktemp("whole"), made_once))
             start = time.monotonic()
             assert finished(started(command)) == (0, "")
-            before = [results(Path(name)) for name in outputs], time.monotonic() - start
-    return command, outputs, *before
+            return [results(Path(name)) for name in outputs], time.monotonic() - start
+
+    return measured
+
+
+def with_inputs(folder, made_once):
+    for name in ("train.xyz", "pool.xyz"):
+        shutil.copy(made_once / name, folder)
+    return folder
+
+
+@pytest.fixture(params=RUNS)
+def run(request, made_once, undisturbed, tmp_path, monkeypatch):
+    """A command, and the files it reads, alone in a folder; and what it writes undisturbed."""
+    before = undisturbed(request.param)
+    monkeypatch.chdir(with_inputs(tmp_path, made_once))
+    return *RUNS[request.param], *before
 
 
 def started(command, limit=None):

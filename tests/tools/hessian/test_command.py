@@ -106,6 +106,7 @@ def test_forces_that_are_no_gradient_are_warned_of(labelled, tmp_path):
     assert "asymmetry before symmetrising: 6 eV/Å²" in printed and "WARNING" in printed
 
 
+@pytest.mark.slow
 def test_several_processes_give_the_bits_of_one(labelled, data, tmp_path):
     options = (*EMT, "--max_hessian_atoms", 9)
     labelled(data, *options, out="serial.npz")
@@ -121,6 +122,7 @@ def test_a_frame_does_not_depend_on_the_selection(labelled, data):
     assert np.array_equal(last[0].force_changes, every[3].force_changes)
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_equals_uninterrupted(labelled, data, tmp_path, count, monkeypatch):
     labelled(data, *COUNTING, out="whole.npz")
     total = count()
@@ -196,6 +198,7 @@ def test_another_calculator_does_not_mix_with_an_unfinished_run(
     labelled(data, *EMT, "--index", "1:3", "--overwrite")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_failures_are_listed_and_the_others_kept(
     refused, labelled, data, tmp_path, count, monkeypatch, workers
@@ -221,6 +224,7 @@ def test_when_all_frames_fail_nothing_is_written(refused, data, tmp_path, count,
     assert not (tmp_path / "labels.npz").exists()
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_is_reported(refused, data, count, monkeypatch):
     monkeypatch.setenv("DIE_AT", "60")
     error = refused(data, *COUNTING, "--workers", 2, exit_code=1)

@@ -40,6 +40,7 @@ def test_an_element_that_the_model_does_not_know(refused, tmp_path):
     assert "not trained on the element(s) N" in error
 
 
+@pytest.mark.slow
 @nequip_only
 def test_a_nequip_checkpoint(labelled, tmp_path):
     from nequip.integrations.ase import NequIPCalculator

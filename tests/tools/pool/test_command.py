@@ -199,6 +199,7 @@ def test_workers_do_not_change_a_byte(pool, data, tmp_path):
     assert (tmp_path / "one.xyz").read_bytes() == (tmp_path / "two.xyz").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_same_file(pool, data, tmp_path, monkeypatch):
     monkeypatch.setenv("COUNT_FILE", str(tmp_path / "count"))
     counted = tmp_path / "count"

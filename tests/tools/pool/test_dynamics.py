@@ -24,6 +24,7 @@ def copper():
     return bulk("Cu", a=3.72, cubic=True) * 2
 
 
+@pytest.mark.slow
 def test_temperature_and_energy_of_a_harmonic_molecule():
     """Both halves of 3N kT: 27 degrees of freedom, samples correlated for some 20 fs."""
     found = simulated(
@@ -46,6 +47,7 @@ def test_temperature_of_a_crystal_at_constant_volume():
     assert np.array_equal(found["cells"], np.broadcast_to(copper().cell.array, (40, 3, 3)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pressure", [0.0, 10.0])
 def test_pressure_temperature_and_volume_of_a_crystal(pressure):
     """Virial plus kinetic pressure is the one wanted; 10 GPa shrink the cell by a tenth.

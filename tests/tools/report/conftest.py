@@ -23,6 +23,19 @@ def importable_calculators():
 
 
 @pytest.fixture
+def small_figures(monkeypatch):
+    """Draws all figures, but as one small picture each, which takes a fifth of the time."""
+
+    def save(figure, folder, name):
+        figure.set_layout_engine("none")
+        folder.mkdir(parents=True, exist_ok=True)
+        figure.savefig(folder / f"{name}.png", dpi=30)
+        return folder / f"{name}.png"
+
+    monkeypatch.setattr("piwsl_plugins.tools.report.figures.save", save)
+
+
+@pytest.fixture
 def as_model():
     """A calculator as the report's model."""
 

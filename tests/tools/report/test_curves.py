@@ -92,6 +92,7 @@ def test_nequip_metrics_use_the_epoch_average(tmp_path):
     assert values(curves, "force_slope") == pytest.approx({1: 0.97, 2: 0.95})
 
 
+@pytest.mark.slow
 def test_runs_of_both_frameworks_are_overlaid(tmp_path, capsys):
     write_mace(tmp_path / "a" / "results" / "x_run-1_train.txt")
     write_mace(tmp_path / "b" / "results" / "x_run-1_train.txt", factor=2.0)

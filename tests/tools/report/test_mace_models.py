@@ -15,7 +15,11 @@ from piwsl_plugins.tools.command import main  # noqa: E402
 
 from ..mace_files import dipole_model, tiny_model  # noqa: E402
 
-pytestmark = pytest.mark.framework
+pytestmark = [
+    pytest.mark.framework,
+    pytest.mark.slow,
+    pytest.mark.usefixtures("small_figures"),
+]
 
 
 def test_quick_report_on_the_bundled_data(tmp_path, ethanol_test_file):

@@ -8,6 +8,7 @@ pytest.importorskip("nequip", reason="needs the nequip extra")
 pytestmark = pytest.mark.framework
 
 
+@pytest.mark.slow
 def test_stress_is_the_derivative_of_the_energy_by_strain(tmp_path, strained):
     from nequip.integrations.ase import NequIPCalculator
 

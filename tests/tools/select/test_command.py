@@ -59,6 +59,7 @@ def test_turned_shifted_and_permuted_structures_are_the_same_choice(
         assert after.info["select_gain"] == pytest.approx(before.info["select_gain"], rel=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["d_optimal", "fps", "random"])
 def test_order_chunks_and_workers_change_nothing(
     select, pool, frames, tmp_path, method, monkeypatch

@@ -198,6 +198,7 @@ def nequips_state():
         yield
 
 
+@pytest.mark.slow
 @nequip_only
 @pytest.mark.usefixtures("nequips_state")
 def test_nequip(tmp_path, select, refused, pool):

@@ -118,6 +118,7 @@ def test_structures_without_descriptors_end_the_run():
         computed([Frame(Atoms("H"), "frame 0")], fails)
 
 
+@pytest.mark.slow
 def test_memory():
     """10 000 structures of 20 atoms: their descriptors alone would be 763 MiB."""
     command = [sys.executable, "-m", "tests.tools.select.synthetic", "10000", "10"]

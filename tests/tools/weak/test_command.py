@@ -52,6 +52,7 @@ def test_weak_labels_are_cheap_ones_plus_the_mean_correction(weak):
     assert energies(found) == pytest.approx(energies(cheap) + 0.5 * 0.009 * hot + offset, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_neither_order_nor_workers_change_a_label(weak):
     given = ("--calculator", "known_methods:lennard_jones")
     given = (*given, "--corrections", "known_methods:weak", "known_methods:strong")

@@ -22,7 +22,7 @@ COMMANDS = {
     "mace": f"mace_run_train --config {ROOT}/configs/mace/correction.yaml --max_num_epochs=80 "
     "--num_channels=4 --r_max=3.5 --max_ell=2 --correlation=2 --num_interactions=1",
     "nequip": f"nequip-train {ROOT}/configs/nequip/correction.yaml epochs=80 r_max=3.0 "
-    "training_module.model.num_features=4",
+    "training_module.model.num_features=4 training_module.model.num_layers=1",
 }
 HOSTS = [
     pytest.param(

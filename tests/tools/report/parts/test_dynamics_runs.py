@@ -50,6 +50,7 @@ def test_drift_is_the_slope_of_the_energy_per_atom():
     assert analyse.fluctuation(run) == pytest.approx(0, abs=1e-9)
 
 
+@pytest.mark.slow
 def test_langevin_reaches_its_temperature(as_model, nothing):
     run = DynamicsRun("langevin", 400.0, 0, 1)
     found = simulated(

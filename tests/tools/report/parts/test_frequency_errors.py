@@ -157,6 +157,7 @@ def write_alloy_labels(path, alloy):
     return labels
 
 
+@pytest.mark.slow
 def test_the_part_in_the_report(alloy, alloy_file, tmp_path, capsys):
     write_alloy_labels(tmp_path / "hessians.npz", alloy)
     out = tmp_path / "report"

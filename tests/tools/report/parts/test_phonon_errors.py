@@ -238,6 +238,7 @@ def report(alloy_file, copper_file, tmp_path):
     return run
 
 
+@pytest.mark.slow
 def test_the_part_in_the_report(report, copper_file, tmp_path, capsys):
     unstable = tmp_path / "unstable.yaml"
     phonon_of(ordered_alloy(4.9), cells=(1, 1, 1)).save(unstable)
