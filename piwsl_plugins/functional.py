@@ -31,10 +31,11 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from .errors import InputError, SettingsError
+from .labels.hessian_checks import asymmetry_of
 from .labels.hessian_labels import HessianLabel, problem_of_parts
 from .labels.hessian_lookup import HessianLabels
 from .labels.hessian_matching import check_label
-from .options.settings import ADVERSARIAL, AUTO, Consistency, Hessian
+from .options.settings import ADVERSARIAL, AUTO, LARGEST_NOISE, Consistency, Hessian
 from .terms import displacements
 from .terms.displacements import Keys
 from .terms.hessian_targets import Targets, draw_targets
@@ -185,8 +186,8 @@ def hessian(
         positions: r, ``(n_atoms, 3)`` in Å.
         batch: ``(n_atoms,)``, the structure of each atom.
         hessians: for each structure its Hessian, ``(3 n, 3 n)`` in eV/Å², or a label from
-            ``piwsl_plugins.labels.hessian_labels.read_labels``, or None. Their shapes are
-            looked at; whose they are is your affair.
+            ``piwsl_plugins.labels.hessian_labels.read_labels``, or None. Their shapes and
+            symmetry are looked at; whose they are is your affair.
         displacement: δ, ``(n_atoms, 3)`` in Å; drawn if it is not given. That of structures
             without a label does not matter.
         form: as above.
@@ -202,7 +203,8 @@ def hessian(
 
     Raises:
         SettingsError: for an option that is not allowed, or that a label cannot be compared with.
-        InputError: for tensors and labels of other shapes.
+        InputError: for tensors and labels of other shapes, and Hessians that are not symmetric by
+            more than any noise.
     """
     options = Hessian(hessian_form=form, hessian_displacement=direction, hessian_step=step)
     sizes = sizes_of(batch)
@@ -222,6 +224,8 @@ def hessian(
         problem = problem_of_parts(label)
         if len(label.numbers) != sizes[number]:
             problem = f"it is of {len(label.numbers)} atoms, the structure has {sizes[number]}"
+        if problem is None and label.hessian is not None:
+            problem = asymmetry_of(label, LARGEST_NOISE)
         if problem:
             raise InputError(f"hessians: that of structure {number} (from 0): {problem}")
         check_label(options, number, label)

@@ -295,6 +295,9 @@ def test_wrong_tensors_are_named():
         InputError, match=r"structure 2 \(from 0\): its hessian have shape \(9, 9\)"
     ):
         hessian(model, r, BATCH, [right[0], None, right[1]])
+    one_sided = np.triu(right[2])
+    with pytest.raises(InputError, match=r"structure 2 \(from 0\): the Hessian is not symmetric"):
+        hessian(model, r, BATCH, [right[0], None, one_sided])
     for wrong in ("auto", "third"):
         with pytest.raises(SettingsError, match="form"):
             pitc(model, r, BATCH, delta, form=wrong)

@@ -112,6 +112,11 @@ def check(options: argparse.Namespace, settings: WeakSettings) -> None:
         raise InputError("--offsets goes with --models=0; corrections contain the offsets")
     if settings.models == 0 and options.until in ("correction", "train"):
         raise InputError(f"--models=0 has no stage '{options.until}'")
+    if options.corrections and options.until in ("correction", "train"):
+        raise InputError(
+            f"--until={options.until}: --corrections are trained already, so that there is no such "
+            "stage; leave one of the two out"
+        )
     trains = settings.models > 0 and options.until in (None, "train")
     if trains and not (options.train or options.corrections):
         raise InputError(

@@ -66,7 +66,9 @@ def label(options: argparse.Namespace, settings: WeakSettings, environment: dict
     if not pool:
         raise InputError(f"{options.pool}: no structure has a cheap label")
     run = _Labelling(options, settings, keys, stages, command, training, pool, cheap.labels, notes)
-    if options.offsets:
+    if options.until == "cheap" and settings.models == 0:
+        run.stop_at_cheap_labels()
+    elif options.offsets:
         run.shift()
     elif settings.models == 0:
         run.write([(frame, dict(cheap.labels[frame.key])) for frame in pool], [])
@@ -105,6 +107,11 @@ class _Labelling:
         self.command, self.training, self.pool, self.cheap = command, training, pool, cheap
         self.notes = notes
         self.elements = elements_of([*training, *pool])
+
+    def stop_at_cheap_labels(self) -> None:
+        """End after the first stage."""
+        self.stages.keep()
+        self._stop(f"cheap labels are in {self.stages.folder}")
 
     def shift(self) -> None:
         """The labels of the cheap method with the offsets, and nothing that is learned."""
@@ -148,10 +155,14 @@ class _Labelling:
         sizes = root_mean_squares(changes, self.training)
         wanted = {frame.key: carried(frame) for frame in self.training}
         if self.options.until == "cheap":
-            self.stages.keep()
-            return self._stop(f"cheap labels are in {self.stages.folder}")
+            return self.stop_at_cheap_labels()
         _require_more_than_offsets(len(self.training), offsets.rank, sizes)
         if vanish(changes):
+            if self.options.until is not None:
+                return self._stop(
+                    "the two methods agree on all training frames after offsets: there is no "
+                    f"correction for the stage '{self.options.until}'"
+                )
             self.notes.append(
                 "the two methods agree on all training frames after offsets: no correction is "
                 "trained, and the labels are those of the cheap method and the offsets"

@@ -224,6 +224,28 @@ def test_failures_and_frames_in_both_files_are_counted(weak):
     assert 0 < len(found) < 12
 
 
+@pytest.mark.parametrize("offsets", [(), ("--offsets",)])
+def test_without_corrections_too_the_first_stage_can_be_the_last(offsets, weak):
+    """Nothing is written beside the folder, and the next call goes on to the labels."""
+    given = ("--calculator", "known_methods:weak", "--models", 0, *offsets)
+    found, printed = weak(*given, "--until", "cheap")
+    assert found == [] and "cheap labels are in weak.stages" in printed
+    cheap = Path("weak.stages/cheap.xyz")
+    assert len(ase.io.read(cheap, ":")) == (22 if offsets else 12)
+    made = cheap.stat().st_mtime_ns
+    assert len(weak(*given)[0]) == 12 and cheap.stat().st_mtime_ns == made
+
+
+def test_a_stage_that_there_is_not_writes_no_labels(weak, refused):
+    """Of models that are given, and of two methods that agree."""
+    given = ("--corrections", "known_methods:weak", "--until", "train")
+    assert "--until=train: --corrections are trained already" in refused(*CHEAP, *given)
+    same = ("--cheap_labels", "train.xyz", "gfn2.xyz")
+    ase.io.write("gfn2.xyz", ase.io.read("pool.xyz", ":"))
+    found, printed = weak(*same, "--until", "correction")
+    assert found == [] and "there is no correction for the stage 'correction'" in printed
+
+
 def test_stages_one_by_one(weak):
     weak(*CHEAP, "--until", "cheap")
     found, printed = weak(*CHEAP, "--until", "correction", "--models", 2)
