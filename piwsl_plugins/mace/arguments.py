@@ -90,6 +90,11 @@ class MaceSettings(Settings):
             )
 
     @property
+    def has_pitc(self) -> bool:
+        """Whether PITC has a weight in either stage."""
+        return super().has_pitc or bool(self.mace.swa_pitc_weight)
+
+    @property
     def has_pisc(self) -> bool:
         """Whether PISC has a weight in either stage."""
         return super().has_pisc or bool(self.mace.swa_pisc_weight)
@@ -207,7 +212,7 @@ def resolve(args: Namespace) -> list[tuple[str, int]]:
     except SettingsError as error:
         refuse(error)
     _check_model(args, settings)
-    if getattr(args, "lbfgs", False) and settings.consistency.displacement == ADVERSARIAL:
+    if getattr(args, "lbfgs", False) and settings.is_adversarial:
         fail(
             f"{flag('displacement')}={ADVERSARIAL}: --lbfgs searches along a line, where every "
             "evaluation needs the same displacements, but these follow the gradient at each; "

@@ -23,7 +23,7 @@ def check_adversarial(module: Any, loss: PIWSLLoss) -> None:
     Raises:
         SettingsError: naming the reason and the remedy.
     """
-    if loss.settings.consistency.displacement != ADVERSARIAL:
+    if not loss.settings.is_adversarial:
         return
     if type(module).process_target is not NequIPLightningModule.process_target:
         raise SettingsError(

@@ -207,8 +207,8 @@ class TrainingLog:
         if not self._warned_of_unmoved:
             self._warned_of_unmoved = True
             self._warn(
-                f"PIWSL: {n} structures of a training step have no gradient of the supervised "
-                f"loss, as without a label that counts; {self.option('displacement')}=adversarial "
+                "PIWSL: structures of a training step without a gradient of the supervised loss, "
+                f"as without a label that counts: {n}; {self.option('displacement')}=adversarial "
                 "leaves their atoms where they are, so that PITC is 0 there. Remedy: "
                 f"{self.option('displacement')}=atom_norm"
             )

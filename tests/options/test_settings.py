@@ -60,6 +60,8 @@ def test_structures_of_a_pool_have_no_supervised_loss_to_be_displaced_along():
     with pytest.raises(SettingsError, match="leave pool_file out") as caught:
         Settings.create({**given, "pool_file": "pool.xyz"})
     assert (caught.value.name, caught.value.value) == ("displacement", "adversarial")
+    # nothing is displaced where no term has a weight
+    Settings.create({**given, "pool_file": "pool.xyz", "pitc_weight": 0})
 
 
 def test_an_unknown_option_suggests_the_right_one():
