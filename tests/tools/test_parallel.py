@@ -88,6 +88,7 @@ def test_there_must_be_a_scheduler(monkeypatch):
         list(outcomes(Distance(), frames(), executor="dask://127.0.0.1:9"))
 
 
+@pytest.mark.slow
 def test_that_there_is_no_worker_is_said_and_one_that_comes_works(monkeypatch, capsys):
     distributed = pytest.importorskip("distributed")
     monkeypatch.setattr("piwsl_plugins.tools.parallel._PATIENCE", 0.5)

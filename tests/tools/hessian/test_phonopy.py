@@ -16,6 +16,8 @@ phonopy = pytest.importorskip("phonopy", reason="its files are read through phon
 from phonopy.file_IO import write_FORCE_CONSTANTS, write_FORCE_SETS  # noqa: E402
 from phonopy.structure.atoms import PhonopyAtoms  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 
 def forces(cell, length=1.0):
     atoms = Atoms(cell.symbols, cell.positions * length, cell=cell.cell * length, pbc=True)

@@ -15,6 +15,8 @@ from phonopy.file_IO import write_FORCE_SETS
 
 from .test_phonopy import changes, copper, forces, perfect, phonon_of
 
+pytestmark = pytest.mark.slow
+
 
 def block(name):
     """A block of phonopy's YAML."""

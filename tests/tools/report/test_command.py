@@ -16,7 +16,7 @@ from piwsl_plugins.tools.command import main
 from .conftest import labelled_alloy
 from .known_calculators import ethanol
 
-pytestmark = pytest.mark.usefixtures("small_figures")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("small_figures")]
 
 SMALL = [
     *("--parts", "labels", "scans", "dynamics", "--md_length", "0.02", "--md_seeds", "1"),
@@ -58,7 +58,6 @@ def summary_of(folder):
     return json.loads((folder / "summary.json").read_text(encoding="utf-8"))
 
 
-@pytest.mark.slow
 def test_a_report_has_table_numbers_figures_and_page(finished):
     run, out = finished
     assert str(out / "report.html") in run.stdout
@@ -89,7 +88,6 @@ def test_a_report_has_table_numbers_figures_and_page(finished):
     assert not re.search(r'(src|href)="(?!data:)', page)
 
 
-@pytest.mark.slow
 def test_keys_of_the_summary_are_stable(finished):
     summary = summary_of(finished[1])
     assert set(summary) == {
@@ -116,7 +114,6 @@ def test_keys_of_the_summary_are_stable(finished):
     assert summary["models"]["exact"]["values"]["energy_rmse"].keys() == {"value", "low", "high"}
 
 
-@pytest.mark.slow
 def test_finished_parts_are_reused_and_changed_ones_computed(report, capsys, without_pages):
     _, out = report()
     first = summary_of(out)
@@ -172,7 +169,6 @@ def test_a_changed_factory_is_computed_again(report, tmp_path, monkeypatch, caps
     assert "finished parts" in capsys.readouterr().out
 
 
-@pytest.mark.slow
 def test_merged_reports_equal_one_made_together(report, tmp_path, finished, without_pages):
     together = finished[1]
     _, first = report(models=MODELS[:2], out="first")
@@ -186,7 +182,6 @@ def test_merged_reports_equal_one_made_together(report, tmp_path, finished, with
     assert (joint / "report.html").is_file()
 
 
-@pytest.mark.slow
 def test_reports_that_do_not_fit_are_not_merged(report, tmp_path, capsys, without_pages):
     _, first = report(models=MODELS[:2], out="first")
     _, same_name = report(models=MODELS[:2], out="same")
@@ -220,7 +215,6 @@ def test_isolated_atoms_are_left_out(alloy_file, tmp_path, without_pages):
     assert data["config_types"] == ["long", "short"]
 
 
-@pytest.mark.slow
 def test_user_paths_are_scanned(alloy, tmp_path, report):
     structures = []
     for shift in (0.0, 0.1, 0.2, 0.3):
@@ -352,7 +346,6 @@ def test_help_needs_no_heavy_import():
     assert "--quick" in found.stdout and "merge" in found.stdout
 
 
-@pytest.mark.slow
 def test_parts_that_do_without_torch_need_none(alloy_file, tmp_path):
     code = (
         "import sys\n"

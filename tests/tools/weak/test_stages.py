@@ -15,6 +15,8 @@ from ase.calculators.lj import LennardJones
 
 from .conftest import bundled
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 CHEAP = ("--cheap_labels", "cheap.xyz")
 

@@ -26,6 +26,8 @@ from piwsl_plugins.tools.report.parts.phonon_errors.reference import read_crysta
 
 from ..known_calculators import Changed, lennard_jones, soft_emt  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 MODELS = ["--model", "exact=known_calculators:emt", "--model", "soft=known_calculators:soft_emt"]
 
 
@@ -238,7 +240,6 @@ def report(alloy_file, copper_file, tmp_path):
     return run
 
 
-@pytest.mark.slow
 def test_the_part_in_the_report(report, copper_file, tmp_path, capsys):
     unstable = tmp_path / "unstable.yaml"
     phonon_of(ordered_alloy(4.9), cells=(1, 1, 1)).save(unstable)
