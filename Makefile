@@ -14,7 +14,8 @@ export PYTHONWARNINGS := ignore
 
 .PHONY: quickstart quickstart-mace mace-begin mace-baseline mace-hessians mace-weak quickstart-nequip
 .PHONY: nequip-begin nequip-baseline nequip-hessians nequip-weak test test-mace test-nequip test-alone test-tools
-.PHONY: test-fast test-fast-mace test-fast-nequip test-fast-alone host-tests host-tests-mace host-tests-nequip
+.PHONY: test-fast test-fast-mace test-fast-nequip test-fast-tools test-fast-alone
+.PHONY: host-tests host-tests-mace host-tests-nequip
 .PHONY: lint docs environments clean
 
 # two trainings side by side: each takes one core
@@ -33,7 +34,7 @@ test: environments
 
 # all but what is slow, for every change
 test-fast: environments
-	@$(MAKE) --no-print-directory -j 2 test-fast-mace test-fast-nequip test-fast-alone
+	@$(MAKE) --no-print-directory -j 2 test-fast-mace test-fast-nequip test-fast-tools test-fast-alone
 
 environments: $(MACE)/ready $(NEQUIP)/ready
 
@@ -131,8 +132,11 @@ test-fast-mace: $(MACE)/ready
 test-fast-nequip: $(NEQUIP)/ready
 	$(NEQUIP)/bin/python -m pytest -q tests/nequip tests/tools -m "framework and not slow"
 
+test-fast-tools: $(MACE)/ready
+	$(MACE)/bin/python -m pytest -q tests/tools -m "not framework and not slow"
+
 test-fast-alone: $(MACE)/ready
-	$(MACE)/bin/python -m pytest -q tests/frames tests/house tests/labels tests/options tests/terms tests/tools -m "not framework and not slow"
+	$(MACE)/bin/python -m pytest -q tests/frames tests/house tests/labels tests/options tests/terms -m "not framework and not slow"
 
 # MACE's and NequIP's own tests without and with this package (hours): the package index has MACE's, of
 # NequIP a checkout is needed. HOST_TESTS="tests/test_cg.py" runs some of them.

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 STARTUP_FILES = ("piwsl_plugins.pth", "piwsl_plugins.start")
 IS_INSTALLED = """

@@ -20,6 +20,8 @@ from .test_trainer import entries as entries_of
 from .test_trainer import log
 from .two_ranks import on_two_ranks
 
+pytestmark = pytest.mark.slow
+
 HEADS = ["pt_head", "Default"]
 
 
@@ -140,7 +142,6 @@ def on_rank(rank):
     return entries[-1]["force_slope"]
 
 
-@pytest.mark.slow
 def test_all_ranks_see_one_slope(tmp_path):
     squares = [float(data.forces.square().sum()) for data in labelled_by(make_model())]
     first, second = sum(squares[:3]), sum(squares[3:])

@@ -18,7 +18,7 @@ from piwsl_plugins.tools.select.soap import Soap
 from .conftest import rattled
 from .test_command import TURN
 
-pytestmark = pytest.mark.framework
+pytestmark = [pytest.mark.framework, pytest.mark.slow]
 
 mace_only = pytest.mark.skipif(find_spec("mace") is None, reason="needs the mace extra")
 nequip_only = pytest.mark.skipif(find_spec("nequip") is None, reason="needs the nequip extra")
@@ -198,7 +198,6 @@ def nequips_state():
         yield
 
 
-@pytest.mark.slow
 @nequip_only
 @pytest.mark.usefixtures("nequips_state")
 def test_nequip(tmp_path, select, refused, pool):
@@ -221,7 +220,6 @@ def test_nequip(tmp_path, select, refused, pool):
 
 @nequip_only
 @pytest.mark.skipif(find_spec("allegro") is None, reason="needs nequip-allegro")
-@pytest.mark.slow
 @pytest.mark.usefixtures("nequips_state")
 def test_allegro(tmp_path):
     """What its energies are made of: they are the same function of what was described."""
@@ -247,7 +245,6 @@ def test_allegro(tmp_path):
 
 @nequip_only
 @pytest.mark.skipif(find_spec("allegro") is None, reason="needs nequip-allegro")
-@pytest.mark.slow
 @pytest.mark.usefixtures("nequips_state")
 def test_allegro_features_are_smooth_at_the_cutoff(tmp_path):
     path = saved_nequip(tmp_path, "allegro")
