@@ -88,6 +88,13 @@ PUBLISHED = tuple(
         *((1.2, step) for step in (0.02, 0.1, 0.2)),
     )
 )
+#: the published k = ½ along the gradient of the supervised loss
+_ALONG = published("½", pisc=0.01)
+ALONG_THE_GRADIENT = Variant(
+    "k=½ adversarial",
+    {**_ALONG.arguments, "piwsl_displacement": "adversarial"},
+    weights=_ALONG.weights,
+)
 #: other uses of cheap labels: pretraining, at two learning rates, and as level of theory
 CHEAP_RIVALS = (
     *(
@@ -163,7 +170,7 @@ VARIANTS: Mapping[str, tuple[Variant, ...]] = {
         *NEW_FRAMES,
         *COPIES,
     ),
-    "7-paper": (BASE, SAFE, PAPER, PAPER_FIRST_ORDER, *PUBLISHED),
+    "7-paper": (BASE, SAFE, PAPER, PAPER_FIRST_ORDER, *PUBLISHED, ALONG_THE_GRADIENT),
     "8-dynamics": (
         BASE,
         *(published(k, pisc=pisc) for k in ("0", "½") for pisc in (0, 0.01)),

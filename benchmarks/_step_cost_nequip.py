@@ -120,8 +120,9 @@ class Training:
             )
             loss.begin(training)
             host = NequIPHost(self.model)
+            reads = loss.base_uses_forces
             calls = TrainingCalls(
-                host, training, lambda: Moment(now, now, now), loss.base_uses_forces
+                host, training, lambda: Moment(now, now, now), reads, loss.supervised_loss, reads
             )
         else:
             loss = EnergyOnlyLoss() if energies_alone else EnergyForceLoss()

@@ -42,6 +42,7 @@ from typing import Any
 import ase.io
 import numpy as np
 import pandas as pd
+import torch
 from _step_cost_worker import Worker
 from ase.build import bulk
 
@@ -82,6 +83,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "PITC+PISC": {"pitc_weight": 0.01, "pisc_weight": 0.01},
     "PITC, trapezoid": {"pitc_weight": 0.01, **TRAPEZOID},
     "PITC+PISC, trapezoid": {"pitc_weight": 0.01, "pisc_weight": 0.01, **TRAPEZOID},
+    "PITC, adversarial": {"pitc_weight": 0.01, "displacement": "adversarial"},
     "Hessian": HESSIAN,
     "Hessian, symmetric": {**HESSIAN, "hessian_form": "symmetric"},
     "Hessian, interval 4": {**HESSIAN, "interval": STEPS_IN_A_ROW},
@@ -91,6 +93,12 @@ ENERGY: dict[str, Any] = {"base_loss": "energy"}
 ENERGY_VARIANTS: dict[str, dict[str, Any]] = {
     "base": {**ENERGY, "pitc_weight": 0.0},
     "PITC, symmetric": {**ENERGY, "pitc_weight": 0.01, "consistency_form": "symmetric"},
+    "PITC, symmetric, adversarial": {
+        **ENERGY,
+        "pitc_weight": 0.01,
+        "consistency_form": "symmetric",
+        "displacement": "adversarial",
+    },
     "PITC, first order": {**ENERGY, "pitc_weight": 0.01, "consistency_form": "first_order"},
     "Hessian, energies": {**ENERGY, **HESSIAN, "hessian_form": "energies"},
     "Hessian": {**ENERGY, **HESSIAN},
@@ -185,9 +193,12 @@ def without_model(
     host.evaluate = lambda batch, forces: host.read(zeros(batch))
     describe = Describing(lambda _: loaded, host.description, host.lists, terms)
 
+    def gradient() -> torch.Tensor:
+        return host.read(zeros(on_device)).forces + 1.0
+
     def step(epoch: int) -> None:
         batch = {**on_device, STRUCTURES: describe([])[STRUCTURES]}
-        acting = Step(host, terms, batch, None, 0, epoch, True)
+        acting = Step(host, terms, batch, None, 0, epoch, True, loss_gradient=gradient)
         acting.finish(zeros(acting.inputs))
 
     return step

@@ -34,14 +34,14 @@ from .errors import InputError, SettingsError
 from .labels.hessian_labels import HessianLabel, problem_of_parts
 from .labels.hessian_lookup import HessianLabels
 from .labels.hessian_matching import check_label
-from .options.settings import AUTO, Consistency, Hessian
+from .options.settings import ADVERSARIAL, AUTO, Consistency, Hessian
 from .terms import displacements
 from .terms.displacements import Keys
 from .terms.hessian_targets import Targets, draw_targets
 from .terms.hessian_terms import HessianDisplacements, HessianEnergies, HessianForces
 from .terms.penalties import Penalty
 from .terms.points import CalledPoints, Evaluate, Origin, Some, check_shape, sizes_of
-from .terms.terms import PISC, PITC, RandomDisplacements, Residual
+from .terms.terms import PISC, PITC, ConsistencyDisplacements, Residual
 
 __all__ = ["Evaluate", "Origin", "Residual", "draw", "hessian", "pisc", "pitc"]
 
@@ -68,6 +68,13 @@ def draw(
         SettingsError: for a size or a way of drawing that is not allowed.
     """
     options = Consistency(max_displacement=max_displacement, displacement=displacement)
+    if displacement == ADVERSARIAL:
+        raise SettingsError(
+            "displacement",
+            displacement,
+            "these are not drawn; give pitc ε g/‖g‖, g being the gradient of your loss by the "
+            "positions",
+        )
     sizes = sizes_of(batch)
     field = displacements.draw(options, "displaced", _keys(len(sizes), generator), sizes)
     return field.to(batch.device)
@@ -109,7 +116,7 @@ def pitc(
     fields = {"displaced": displacement}
     if form == "symmetric":
         fields["mirrored"] = -displacement
-    term = PITC(RandomDisplacements(options))
+    term = PITC(ConsistencyDisplacements(options))
     return term.residual(CalledPoints(evaluate, positions, batch, fields, origin))
 
 
@@ -148,7 +155,7 @@ def pisc(
         raise SettingsError("form", form, "PISC follows forces; choose first_order or trapezoid")
     options = Consistency(consistency_form=_form(form), normalization=normalization)
     fields = {"displaced": displacement, "waypoint": waypoint}
-    term = PISC(RandomDisplacements(options))
+    term = PISC(ConsistencyDisplacements(options))
     return term.residual(CalledPoints(evaluate, positions, batch, fields))
 
 

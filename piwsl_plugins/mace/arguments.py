@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 from ..errors import SettingsError
 from ..options.option import Group, option
-from ..options.settings import GONE, Settings, default_text
+from ..options.settings import ADVERSARIAL, GONE, Settings, default_text
 from . import process
 from .process import fail
 
@@ -207,6 +207,12 @@ def resolve(args: Namespace) -> list[tuple[str, int]]:
     except SettingsError as error:
         refuse(error)
     _check_model(args, settings)
+    if getattr(args, "lbfgs", False) and settings.consistency.displacement == ADVERSARIAL:
+        fail(
+            f"{flag('displacement')}={ADVERSARIAL}: --lbfgs searches along a line, where every "
+            "evaluation needs the same displacements, but these follow the gradient at each; "
+            f"choose {flag('displacement')}=atom_norm, or leave --lbfgs out"
+        )
     heads = ast.literal_eval(args.heads) if args.heads else {}
     _check_heads(args, settings.mace.heads, list(heads))
     from .labels import read_by

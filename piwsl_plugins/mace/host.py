@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from mace.tools.torch_geometric.batch import Batch as LabelledBatch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..terms.host import STRUCTURES, Evaluated, Structures
+from ..terms.host import STRUCTURES, Evaluated, Structures, plain
+from ..terms.loss_gradient import gradient_by_positions
 from ..terms.neighbours import Edges, NeighbourLists
 from . import structures
 from .structures import Batch
 
+#: of a batch of MACE's and the model's output for it, a scalar
+SupervisedLoss = Callable[[Any, dict[str, Any]], Tensor]
 REPLAY_HEAD = "pt_head"
 #: up to so many edges, calls on a CPU that need energies alone are shared
 SHARED_EDGES = 3000
@@ -134,6 +138,29 @@ class MACEHost:
             compute_stress=False,
         )
         return self.read(output)
+
+    def loss_gradient(
+        self, batch: Batch, loss: SupervisedLoss, *args: Any, **keywords: Any
+    ) -> Tensor:
+        """The gradient of a loss by the positions of a batch, past the trainer's hooks.
+
+        Args:
+            batch: with its labels.
+            loss: of the batch and the model's output.
+            args: of the model's call, beside the batch.
+            keywords: likewise.
+
+        Returns:
+            ``(n_atoms, 3)`` in units of the loss per Å.
+        """
+        inputs = plain(batch)
+        labels = LabelledBatch(**inputs)
+
+        def of_positions(positions: Tensor) -> Tensor:
+            moved = {**inputs, "positions": positions}
+            return loss(labels, self.model.forward(moved, *args, **keywords))
+
+        return gradient_by_positions(of_positions, batch["positions"])
 
     def energies_alone(self, batch: Batch) -> Batch:
         """A batch with positions that take no part in the gradient.

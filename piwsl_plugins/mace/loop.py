@@ -175,7 +175,8 @@ class PIWSL(Loop):
         """
         moments = iter([self.moment(epoch, step)])
         given = {"training": True, "compute_force": self._uses_forces, **keywords}
-        with TrainingCalls(self._host, self.training, moments, self._uses_forces):
+        loss = self._loss.supervised
+        with TrainingCalls(self._host, self.training, moments, self._uses_forces, loss):
             output: dict[str, Any] = self._model(batch.to_dict(), **given)
         self._unused.add(output.get(KEY))
         return output

@@ -158,6 +158,11 @@ class PIWSLLoss(torch.nn.Module):
             return Huber(self.base_loss.huber_delta)
         return Norms() if isinstance(self.base_loss, WeightedEnergyForcesL1L2Loss) else Squares()
 
+    def supervised(self, ref: Any, pred: dict[str, Any], ddp: bool | None = None) -> Tensor:
+        """The base loss of a batch, a scalar; arguments as of :meth:`forward`."""
+        base: Tensor = self.base_loss(ref=ref, pred=where_labelled(ref, pred), ddp=ddp)
+        return base
+
     def forward(self, ref: Any, pred: dict[str, Any], ddp: bool | None = None) -> Tensor:
         """The loss of a batch, a scalar.
 
@@ -166,7 +171,7 @@ class PIWSLLoss(torch.nn.Module):
             pred: the model's output.
             ddp: as in MACE's losses: whether to reduce over ranks, by default if there are any.
         """
-        base: Tensor = self.base_loss(ref=ref, pred=where_labelled(ref, pred), ddp=ddp)
+        base = self.supervised(ref, pred, ddp)
         found: Found | None = pred.get(KEY)
         if found is None or not found.weights:
             return base

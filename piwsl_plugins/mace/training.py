@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from ..terms.training import Moment, Training
 from ..terms.validation import ValidationWatch
 from .companions import companions_of
 from .first_energies import check_first_energies
-from .host import MACEHost
+from .host import MACEHost, SupervisedLoss
 from .loss import PIWSLLoss
 from .missing_labels import has_label
 from .reporting import Reporting
@@ -40,6 +41,7 @@ class TrainingCalls:
         training: Training,
         moments: Iterator[Moment],
         base_uses_forces: bool = True,
+        supervised: SupervisedLoss | None = None,
     ) -> None:
         """
         Args:
@@ -47,9 +49,10 @@ class TrainingCalls:
             training: begins and ends the steps.
             moments: of the calls, one after the other.
             base_uses_forces: whether the base loss needs forces.
+            supervised: the base loss, for displacements along its gradient.
         """
         self._host, self._training, self._moments = host, training, moments
-        self._base_uses_forces = base_uses_forces
+        self._base_uses_forces, self._supervised = base_uses_forces, supervised
         self._has_begun = False
 
     def __enter__(self) -> TrainingCalls:
@@ -71,7 +74,14 @@ class TrainingCalls:
         if not self._has_begun:
             return None
         moment = next(self._moments)
-        call = self._training.begin(self._host, args[0], moment, self._base_uses_forces)
+        gradient = None
+        if self._supervised is not None:
+            needed = {"compute_force": True} if self._base_uses_forces else _NO_FORCES
+            gradient = partial(
+                self._host.loss_gradient, args[0], self._supervised, *args[1:], **keywords | needed
+            )
+        uses_forces = self._base_uses_forces
+        call = self._training.begin(self._host, args[0], moment, uses_forces, gradient)
         if call.forces:  # also with --compute_forces=False, where a term needs them
             return (call.inputs, *args[1:]), keywords | {"compute_force": True}
         return (self._host.energies_alone(call.inputs), *args[1:]), keywords | _NO_FORCES
@@ -114,7 +124,7 @@ def train_one_epoch(run: Callable[[], None], arguments: dict[str, Any]) -> None:
     one_step = isinstance(arguments["optimizer"], LBFGS)
     moments = moments_of(epoch, epoch if one_step else epoch * len(loader), one_step)
     host = MACEHost(arguments["model"], loss.settings.mace.heads, companions.lists)
-    calls = TrainingCalls(host, training, moments, loss.uses_forces)
+    calls = TrainingCalls(host, training, moments, loss.uses_forces, loss.supervised)
     loaders = [loader, *([] if training.pool is None else [training.pool])]
     with calls, describing(loaders, host.description, host.lists, training.terms):
         run()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,11 +11,14 @@ from nequip.data import AtomicDataDict
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..terms.host import STRUCTURES, Evaluated, Structures
+from ..terms.host import STRUCTURES, Evaluated, Structures, plain
+from ..terms.loss_gradient import gradient_by_positions
 from ..terms.neighbours import Edges, NeighbourLists
 from . import structures
 from .levels import Chosen, carrying
 
+#: of the model's output and a batch, a scalar
+SupervisedLoss = Callable[[AtomicDataDict.Type, AtomicDataDict.Type], Tensor]
 #: batches of up to so many edges share calls with displaced structures on a CPU, too
 JOIN_EDGES = 3000
 
@@ -140,6 +143,35 @@ class NequIPHost:
         """
         small = AtomicDataDict.num_edges(batch) <= JOIN_EDGES
         return not forces or small or batch[AtomicDataDict.POSITIONS_KEY].device.type != "cpu"
+
+    def loss_gradient(
+        self, batch: AtomicDataDict.Type, loss: SupervisedLoss, forces: bool
+    ) -> Tensor:
+        """The gradient of a loss by the positions of a batch, past the training module's hooks.
+
+        The model within NequIP 0.19's ``CompileGraphModel`` (``nequip/nn/compile.py``) is called
+        as it is, as for a single structure: in its compiled graphs positions are inputs without a
+        gradient.
+
+        Args:
+            batch: with its labels.
+            loss: of the model's output and the batch.
+            forces: whether the loss reads forces.
+
+        Returns:
+            ``(n_atoms, 3)`` in units of the loss per Å.
+        """
+        inputs, labels = self.without_labels(batch), plain(batch)
+
+        def of_positions(positions: Tensor) -> Tensor:
+            moved = {**inputs, AtomicDataDict.POSITIONS_KEY: positions}
+            with contextlib.nullcontext() if forces else self.energies_alone():
+                output = self.model.model(moved)
+            if forces:
+                self.check_forces(output, batch)
+            return loss(output, labels)
+
+        return gradient_by_positions(of_positions, batch[AtomicDataDict.POSITIONS_KEY])
 
     def check_forces(self, output: AtomicDataDict.Type, batch: AtomicDataDict.Type) -> None:
         """Stop if the model computes no forces.

@@ -195,6 +195,13 @@ class PIWSL(Loop):
         read = {*_LABELS, *self._read}
         return PoolFrames(path, frames, self._host.model, read, transforms)
 
+    def _supervised(self, output: AtomicDataDict.Type, batch: AtomicDataDict.Type) -> Tensor:
+        """The supervised loss of a batch alone."""
+        if self._stock is not None:
+            return self._stock.supervised_loss(output, batch)
+        assert self._function is not None
+        return self._function(batch, output)
+
     @property
     def _read(self) -> frozenset[str]:
         """The labels that the loss reads."""
@@ -245,7 +252,10 @@ class PIWSL(Loop):
         if not self._model.training:
             raise RuntimeError("PIWSL: the model is in evaluation mode; call model.train() before")
         moment = self.moment(epoch, step)
-        calls = TrainingCalls(self._host, self.training, lambda: moment, self._uses_forces)
+        reads = self._uses_forces
+        calls = TrainingCalls(
+            self._host, self.training, lambda: moment, reads, self._supervised, reads
+        )
         try:
             output: AtomicDataDict.Type = self._model(batch)
         finally:

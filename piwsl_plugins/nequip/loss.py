@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from nequip.utils import RankedLogger
 from torch import Tensor
 
 from ..errors import SettingsError
+from ..options.settings import ADVERSARIAL
 from ..terms.found import KEY, POOL, Found
 from ..terms.term_table import supervises_pool, weights_of
 from ..terms.training import Training
@@ -104,11 +106,15 @@ class PIWSLLoss(MetricsManager):
         of_energy = sum(coeff for field, coeff in given if field in _ENERGIES)
         self.settings = settings.decided(self.base_uses_forces, of_forces or 100.0 * of_energy)
         self._terms = weights_of(self.settings)
+        adversarial = self.settings.consistency.displacement == ADVERSARIAL
+        apart = copy.deepcopy(entries) if adversarial else []
         terms = [
             {"name": term, "coeff": weight, "metric": TermMean(term)}
             for term, weight in self._terms.items()
         ]
         super().__init__([*entries, *terms], type_names)
+        # in a list, so that it is no metric of this loss, and in no checkpoint
+        self._apart = [MetricsManager(apart, type_names)] if apart else []
         self.engine: Training | None = None
         self._factor_sum, self._n_steps = 0.0, 0
         if supervises_pool(self.settings):
@@ -251,6 +257,21 @@ class PIWSLLoss(MetricsManager):
         parts = torch.stack([coeff * value.detach() for coeff, value in weighted if coeff])
         nothing = parts.isnan().all()
         return torch.where(nothing, torch.nan, parts.nansum())
+
+    def supervised_loss(self, preds: AtomicDataDict.Type, target: AtomicDataDict.Type) -> Tensor:
+        """The supervised terms' weighted sum for a batch, a scalar, at the present coefficients.
+
+        By metrics of its own: those of the training are not told, and log nothing.
+        """
+        (stock,) = self._apart
+        stock.to(preds[AtomicDataDict.TOTAL_ENERGY_KEY].device)
+        for name, metric in stock.items():
+            stock.entries[name].coeff = self._coeffs[name]
+            # set for the metrics of the loss by NequIP's training module
+            metric.dist_sync_on_step = getattr(self[name], "dist_sync_on_step", False)
+        total: Tensor = stock(preds, target)["weighted_sum"]
+        stock.reset()
+        return total
 
     def compute(self, prefix: str = "", suffix: str = "") -> dict[str, Tensor]:
         """The epoch's means; the weighted sum has the mean of the schedule's factor."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import lightning
@@ -16,9 +17,10 @@ from ..disk import full_disk
 from ..terms.host import plain
 from ..terms.training import Moment, Training
 from ..terms.validation import ValidationWatch
+from .adversarial import check_adversarial
 from .derivatives import check_derivatives
 from .epoch_log import EpochLog, log_options, training_log
-from .host import NequIPHost
+from .host import NequIPHost, SupervisedLoss
 from .loading import described
 from .ranks import all_or_none
 from .restart import take_files_of_config, warn_of_another_loss
@@ -41,6 +43,8 @@ class TrainingCalls:
         training: Training,
         moment: Callable[[], Moment | None],
         base_uses_forces: bool,
+        supervised: SupervisedLoss | None = None,
+        supervised_uses_forces: bool = True,
     ) -> None:
         """
         Args:
@@ -49,9 +53,12 @@ class TrainingCalls:
             moment: gives the moment, or None outside training.
             base_uses_forces: whether the training call must give forces for other reasons than the
                 terms.
+            supervised: the supervised loss, for displacements along its gradient.
+            supervised_uses_forces: whether it reads forces.
         """
         self.host, self.moment = host, moment
         self._training, self._base_uses_forces = training, base_uses_forces
+        self._supervised, self._supervised_uses_forces = supervised, supervised_uses_forces
         self._without_forces = contextlib.ExitStack()
         self._needs_forces: bool | None = None
         self._handles = [
@@ -71,7 +78,11 @@ class TrainingCalls:
         now = self.moment() if model.training else None
         if now is None:
             return (plain(args[0]),)
-        call = self._training.begin(self.host, args[0], now, self._base_uses_forces)
+        gradient = None
+        if self._supervised is not None:
+            forces = self._supervised_uses_forces
+            gradient = partial(self.host.loss_gradient, args[0], self._supervised, forces)
+        call = self._training.begin(self.host, args[0], now, self._base_uses_forces, gradient)
         self._needs_forces = call.forces
         if call.forces:
             return (call.inputs,)
@@ -125,6 +136,8 @@ class PIWSLCallback(Callback):
         from .preparation import prepare
 
         take_files_of_config(loss)
+        if loss.is_on:
+            check_adversarial(pl_module, loss)
         settings, datamodule = loss.settings, trainer.datamodule
         check_datamodule(settings, datamodule)
         datasets = datasets_of(datamodule, splits_read(pl_module, datamodule))
@@ -157,7 +170,12 @@ class PIWSLCallback(Callback):
         base_uses_forces = loss.base_uses_forces or (metrics is not None and uses_forces(metrics))
         self._calls = [
             TrainingCalls(
-                NequIPHost(model, levels), training, lambda: _moment(trainer), base_uses_forces
+                NequIPHost(model, levels),
+                training,
+                lambda: _moment(trainer),
+                base_uses_forces,
+                loss.supervised_loss,
+                loss.base_uses_forces,
             )
             for model in models.values()
         ]

@@ -16,6 +16,8 @@ from .option import Group, Groups, option
 
 #: the word by which an option's value is found by us
 AUTO = "auto"
+#: displacements along the gradient of the supervised loss
+ADVERSARIAL = "adversarial"
 #: PITC's default weight: little enough to do no harm in the forms that are the default
 #: (docs/accuracy.md), which stay so until 'trapezoid' has been measured at the published weight
 SAFE_WEIGHT = 0.001
@@ -90,13 +92,14 @@ class Consistency(Group):
             "atom_norm": "ε g/‖g‖ with the norm over each atom, g Gaussian: every atom moves by ε",
             "structure_norm": "the same with the norm over the structure: of N atoms, one moves by "
             "some ε/√N",
+            ADVERSARIAL: "as atom_norm, but g is the gradient of the supervised loss by the "
+            "positions, for one more evaluation of this loss in each step; δ' of PISC stays "
+            "Gaussian",
         },
         refused={
             "fixed_length": "this is called atom_norm now",
             "one_sided": "this is gone, as nothing says that the paper has it; choose uniform "
             "or atom_norm",
-            "adversarial": "this is gone: F − F_ref is not the gradient of the supervised loss, "
-            "which the paper has; choose uniform or atom_norm",
         },
     )
     normalization: str = option(
@@ -279,6 +282,14 @@ class Settings(Groups):
                 "symmetric",
                 "PISC follows the forces along its path; choose 'first_order' or 'trapezoid', or "
                 "leave pisc_weight out",
+            )
+        if consistency.displacement == ADVERSARIAL and self.pool.pool_file is not None:
+            raise SettingsError(
+                "displacement",
+                ADVERSARIAL,
+                "structures of a pool carry terms and may have no labels, so that there is no "
+                "supervised loss along whose gradient they could be displaced; choose atom_norm, "
+                "or leave pool_file out",
             )
 
     @property

@@ -4,7 +4,8 @@ A structure's displacement depends on nothing but the seed, the epoch, the strea
 the point) and its own positions: not on its place in the batch, the number of loader workers,
 the number of ranks or what was drawn before. So a restarted run repeats an uninterrupted one,
 two ranks repeat one, and within an epoch a line search (LBFGS) sees the same displacements at
-every evaluation.
+every evaluation. Those along the gradient of the supervised loss follow from the model as it is,
+and from the batch.
 
 Random numbers are those of a counter: a component's is a hash of the structure's key and of the
 component's number (SplitMix64, Steele, Lea and Flood, OOPSLA 2014), so that those of a whole batch
@@ -25,7 +26,7 @@ from torch import Tensor
 
 from ..frames.distances import shortest_distance
 from ..frames.structure import Structure
-from ..options.settings import Consistency
+from ..options.settings import ADVERSARIAL, Consistency
 
 #: part of a bond length above which a displacement is long (arXiv 2408.05215)
 BOND_SHARE = 0.3
@@ -92,7 +93,7 @@ def uniform(keys: Keys, stream: str, sizes: Sequence[int], limit: float) -> Tens
 
 
 def draw(options: Consistency, stream: str, keys: Keys, sizes: Sequence[int]) -> Tensor:
-    """Random displacements of a batch.
+    """Random displacements of a batch; those of ``adversarial`` are drawn as of ``atom_norm``.
 
     Args:
         options: ``displacement`` and ``max_displacement`` are used.
@@ -106,11 +107,26 @@ def draw(options: Consistency, stream: str, keys: Keys, sizes: Sequence[int]) ->
     if options.displacement == "uniform":
         return uniform(keys, stream, sizes, options.max_displacement)
     vectors = normal(keys, stream, sizes)
-    if options.displacement == "atom_norm":
+    if options.displacement in ("atom_norm", ADVERSARIAL):
         return torch.nn.functional.normalize(vectors, dim=-1) * options.max_displacement
     norms = torch.stack([block.norm() for block in vectors.split(list(sizes))])
     lengths = torch.repeat_interleave(norms, torch.as_tensor(sizes)).unsqueeze(-1)
     return vectors / lengths * options.max_displacement
+
+
+def along(gradient: Tensor, length: float) -> Tensor:
+    """Displacements along a gradient, for each atom by itself.
+
+    Args:
+        gradient: ``(n_atoms, 3)``, in any unit.
+        length: ε, the way of each atom, in Å; one without a gradient does not move.
+
+    Returns:
+        ``(n_atoms, 3)`` in Å, float64; NaN where the gradient is.
+    """
+    gradient = gradient.double()
+    norm = torch.linalg.vector_norm(gradient, dim=-1, keepdim=True)
+    return length * gradient / torch.where(norm == 0.0, 1.0, norm)
 
 
 def longest(options: Consistency) -> float:

@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ..labels.hessian_lookup import HessianLabels
 from ..options.settings import Hessian
@@ -23,6 +24,8 @@ HESSIAN_LENGTH = 0.05
 
 class HessianDisplacements:
     """δ of Hessian labels, of the structures that have one."""
+
+    needs_gradient = False
 
     def __init__(self, options: Hessian, labels: HessianLabels) -> None:
         self.options = options
@@ -43,7 +46,7 @@ class HessianDisplacements:
         assert structures.labels is not None
         return structures.labels >= 0
 
-    def draw(self, structures: Structures, keys: Keys) -> Drawn:
+    def draw(self, structures: Structures, keys: Keys, gradient: Tensor | None) -> Drawn:
         """δ ("probe"), and −δ ("mirrored_probe") where the form needs it."""
         assert structures.labels is not None
         labels = [self.labels[number] for number in structures.labels.tolist()]

@@ -15,10 +15,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..options.settings import ADVERSARIAL
 from .displacements import epoch_keys
 from .found import Found
 from .hessian_targets import Targets
 from .host import Batch, Evaluated, Host, Output, Structures
+from .loss_gradient import LossGradient
 from .neighbours import DisplacedEdges
 from .terms import Displacer, Residual, Term
 
@@ -45,6 +47,7 @@ class Step:
         epoch: int,
         base_uses_forces: bool,
         join: bool | None = None,
+        loss_gradient: LossGradient | None = None,
     ) -> None:
         """
         Args:
@@ -57,6 +60,10 @@ class Step:
             base_uses_forces: whether the trainer needs forces in this call.
             join: whether displaced structures share calls with the batch and one another; the
                 result is the same. By default what the host finds faster.
+            loss_gradient: gives that of the supervised loss; called at most once.
+
+        Raises:
+            RuntimeError: if a displacer needs this gradient, and it is not given.
         """
         self._host = host
         self._terms = terms
@@ -66,10 +73,17 @@ class Step:
         if terms:
             structures = Structures.joined(list(map(host.describe, self._batches)))
             weight = host.weight(whole)
-            for displacer in dict.fromkeys(term.displacer for term in terms):
+            displacers = dict.fromkeys(term.displacer for term in terms)
+            gradient = None
+            if any(displacer.needs_gradient for displacer in displacers):
+                gradient = _on_cpu(loss_gradient)
+            for displacer in displacers:
                 shared = [term for term in terms if term.displacer is displacer]
+                given = gradient if displacer.needs_gradient else None
                 self._selections.append(
-                    Selection(host, displacer, shared, whole, structures, weight, seed, epoch)
+                    Selection(
+                        host, displacer, shared, whole, structures, weight, seed, epoch, given
+                    )
                 )
         self.forces = base_uses_forces or any(
             "origin" in selection.forces_at for selection in self._selections
@@ -84,6 +98,11 @@ class Step:
         self._batches += displaced
         self._n_undisplaced = len(self._batches) - len(displaced)
         self.inputs = host.join([whole, *displaced]) if displaced else whole
+
+    @property
+    def unmoved(self) -> int:
+        """How many structures have terms, and no gradient of the loss to be displaced along."""
+        return sum(selection.unmoved for selection in self._selections)
 
     def finish(self, output: Output) -> Found:
         """The output for the batch alone and that for the pool, with what the terms found."""
@@ -126,6 +145,7 @@ class Selection:
         forces_at: points, and "origin", at which one of the terms needs forces.
         shares_calls: whether points that need the same are evaluated in one call.
         targets: what labels say along the displacements, if there are labels.
+        unmoved: how many of them have a gradient of the loss that is 0 at every atom.
     """
 
     def __init__(
@@ -138,6 +158,7 @@ class Selection:
         weight: Tensor,
         seed: int,
         epoch: int,
+        gradient: Tensor | None = None,
     ) -> None:
         """
         Args:
@@ -149,8 +170,10 @@ class Selection:
             weight: of all these structures.
             seed: of the displacements.
             epoch: current epoch.
+            gradient: of the supervised loss by the positions of this batch, ``(n_atoms, 3)`` on
+                the CPU, if the displacer needs it.
         """
-        self._host, self._terms = host, terms
+        self._host, self._terms, self.unmoved = host, terms, 0
         self.weight, self.shares_calls = weight, False
         self.forces_at = frozenset().union(*(term.forces_at for term in terms))
         self.targets: Targets | None = None
@@ -171,7 +194,12 @@ class Selection:
         sizes = np.asarray(self.structures.sizes)
         self.n_atoms = self._to_device(sizes)
         self.structure_index = self._to_device(np.repeat(np.arange(len(sizes)), sizes))
-        drawn = displacer.draw(self.structures, epoch_keys(self.structures.keys, seed, epoch))
+        if gradient is not None:
+            gradient = gradient[np.repeat(keep, structures.sizes)]
+            blocks = gradient.split(self.structures.sizes)
+            self.unmoved = sum(not block.any() for block in blocks)
+        keys = epoch_keys(self.structures.keys, seed, epoch)
+        drawn = displacer.draw(self.structures, keys, gradient)
         self.targets = drawn.targets
         self._displace(drawn.fields, displacer.reach)
 
@@ -258,6 +286,15 @@ class Selection:
         here = Evaluated(self.of_structures(origin.energy), forces)
         self.know("origin", here)
         return [(term, term.residual(self)) for term in self._terms]
+
+
+def _on_cpu(loss_gradient: LossGradient | None) -> Tensor:
+    if loss_gradient is None:
+        raise RuntimeError(
+            f"PIWSL: displacement={ADVERSARIAL} needs the gradient of the supervised loss by the "
+            "positions; give Training.begin a loss_gradient, or choose atom_norm"
+        )
+    return loss_gradient().detach().cpu()
 
 
 def _longest(field: Tensor) -> float:

@@ -6,7 +6,7 @@ from ..labels.hessian_lookup import HessianLabels
 from ..options.settings import Hessian, Settings
 from .hessian_terms import HessianDisplacements, HessianEnergies, HessianForces
 from .penalties import Penalty
-from .terms import PISC, PITC, RandomDisplacements, Term
+from .terms import PISC, PITC, ConsistencyDisplacements, Term
 
 
 def terms_of(
@@ -20,11 +20,11 @@ def terms_of(
         penalty: of their errors, by default squares.
     """
     terms: list[Term] = []
-    random = RandomDisplacements(settings.consistency)
+    displacer = ConsistencyDisplacements(settings.consistency)
     if settings.consistency.pitc_weight:
-        terms.append(PITC(random))
+        terms.append(PITC(displacer))
     if settings.consistency.pisc_weight:
-        terms.append(PISC(random))
+        terms.append(PISC(displacer))
     if settings.hessian.hessian_weight and labels is not None:
         terms.append(hessian_term(settings.hessian, labels, penalty))
     return terms

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..options.settings import Consistency
+from ..options.settings import ADVERSARIAL, Consistency
 from . import displacements
 from .consistency import pisc_residual, pitc_residual, symmetric_residual
 from .displacements import Keys
@@ -84,9 +84,11 @@ class Displacer(Protocol):
 
     Attributes:
         reach: how far it will move an atom, in Å; neighbour lists are made for that at once.
+        needs_gradient: whether it goes along the gradient of the supervised loss.
     """
 
     reach: float
+    needs_gradient: bool
 
     def look_up(self, structures: Structures) -> Structures:
         """With what it knows of them; asked for where they are loaded."""
@@ -94,12 +96,14 @@ class Displacer(Protocol):
     def choose(self, structures: Structures) -> NDArray[np.bool_]:
         """``(n_structures,)``, of all that the model is called with, looked up."""
 
-    def draw(self, structures: Structures, keys: Keys) -> Drawn:
+    def draw(self, structures: Structures, keys: Keys, gradient: Tensor | None) -> Drawn:
         """Displacements of the chosen structures.
 
         Args:
             structures: the chosen ones.
             keys: random keys, one per structure.
+            gradient: of the supervised loss by their positions, ``(n_atoms, 3)`` on the CPU, if it
+                needs it.
         """
 
 
@@ -127,12 +131,13 @@ class Term(abc.ABC):
         """The term's residuals and penalties."""
 
 
-class RandomDisplacements:
+class ConsistencyDisplacements:
     """δ and δ' of PITC and PISC, of all structures that may carry terms."""
 
     def __init__(self, options: Consistency) -> None:
         self.options = options
         self.reach = 3.0**0.5 * options.max_displacement
+        self.needs_gradient = options.displacement == ADVERSARIAL
 
     def look_up(self, structures: Structures) -> Structures:
         """Nothing is known of them."""
@@ -142,13 +147,15 @@ class RandomDisplacements:
         """All."""
         return np.ones(len(structures), dtype=bool)
 
-    def draw(self, structures: Structures, keys: Keys) -> Drawn:
+    def draw(self, structures: Structures, keys: Keys, gradient: Tensor | None) -> Drawn:
         """δ ("displaced"), −δ ("mirrored") and δ' ("waypoint"), those that are needed."""
         streams = ["displaced", *(["waypoint"] if self.options.pisc_weight > 0 else [])]
         fields = {
             stream: displacements.draw(self.options, stream, keys, structures.sizes)
             for stream in streams
         }
+        if gradient is not None:
+            fields["displaced"] = displacements.along(gradient, self.options.max_displacement)
         if self.options.consistency_form == "symmetric":
             fields["mirrored"] = -fields["displaced"]
         return Drawn(fields)
@@ -159,7 +166,7 @@ class _Consistency(Term):
 
     unit = "eV/atom"
 
-    def __init__(self, displacer: RandomDisplacements) -> None:
+    def __init__(self, displacer: ConsistencyDisplacements) -> None:
         self.displacer: Displacer = displacer
         self.options = displacer.options
 
@@ -189,7 +196,7 @@ class PITC(_Consistency):
     name = "pitc"
     flattens = True
 
-    def __init__(self, displacer: RandomDisplacements) -> None:
+    def __init__(self, displacer: ConsistencyDisplacements) -> None:
         super().__init__(displacer)
         self.forces_at = self._ends("origin")
         self.points = ("displaced",) if self.forces_at else ("displaced", "mirrored")
@@ -216,7 +223,7 @@ class PISC(_Consistency):
     name = "pisc"
     points = ("displaced", "waypoint")
 
-    def __init__(self, displacer: RandomDisplacements) -> None:
+    def __init__(self, displacer: ConsistencyDisplacements) -> None:
         super().__init__(displacer)
         self.forces_at = self._ends("waypoint")
 

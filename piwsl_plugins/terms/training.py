@@ -14,6 +14,7 @@ from ..labels.hessian_lookup import HessianLabels
 from ..options.settings import Settings
 from .found import POOL, Found
 from .host import Batch, Host, Output, plain
+from .loss_gradient import LossGradient
 from .penalties import Penalty
 from .pool import Pool
 from .schedule import weight_factor
@@ -120,7 +121,14 @@ class Training:
             weights[POOL] = self.settings.pool.pool_weight
         return weights
 
-    def begin(self, host: Host, batch: Batch, moment: Moment, base_uses_forces: bool) -> Call:
+    def begin(
+        self,
+        host: Host,
+        batch: Batch,
+        moment: Moment,
+        base_uses_forces: bool,
+        loss_gradient: LossGradient | None = None,
+    ) -> Call:
         """Before the trainer's call of the model: what it is to be called with.
 
         Args:
@@ -128,9 +136,14 @@ class Training:
             batch: of the trainer.
             moment: where training stands.
             base_uses_forces: whether the trainer needs forces in this call.
+            loss_gradient: gives the gradient of the trainer's loss for this batch; called where
+                displacements go along it, on every rank in the same steps.
 
         Returns:
             the batch, with the structures of the pool and displaced ones, if there are any.
+
+        Raises:
+            RuntimeError: if displacements go along this gradient, and it is not given.
         """
         factor = weight_factor(self.settings.schedule, moment.epoch, moment.step)
         weights = self._weights()
@@ -149,8 +162,18 @@ class Training:
         if not terms and pool is None:
             return Call(plain(batch), base_uses_forces)
         self._step = Step(
-            host, terms, batch, pool, self.seed, moment.epoch, base_uses_forces, self._join
+            host,
+            terms,
+            batch,
+            pool,
+            self.seed,
+            moment.epoch,
+            base_uses_forces,
+            self._join,
+            loss_gradient,
         )
+        if self._step.unmoved:
+            self.log.warn_of_unmoved(self._step.unmoved)
         return Call(plain(self._step.inputs), self._step.forces)
 
     def end(self, output: Output) -> Found:

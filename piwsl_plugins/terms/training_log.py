@@ -172,7 +172,7 @@ class TrainingLog:
         self.statistics, self.option = EpochStatistics(), option
         self._inform, self._warn, self._scale = inform, warn, scale
         self._weights: dict[str, float] = {}
-        self._reported = self._warned = False
+        self._reported = self._warned = self._warned_of_unmoved = False
 
     def add_step(
         self, found: Found, losses: Mapping[str, Tensor], energy_error: Tensor | None = None
@@ -197,6 +197,21 @@ class TrainingLog:
             means = self.statistics.means()
             self._inform(f"PIWSL: first training step: {describe_first_step(means, found.terms)}")
             self.judge(means, self._weights, found.terms)
+
+    def warn_of_unmoved(self, n: int) -> None:
+        """Warn, once, of structures that adversarial displacements leave where they are.
+
+        Args:
+            n: number of them in a step.
+        """
+        if not self._warned_of_unmoved:
+            self._warned_of_unmoved = True
+            self._warn(
+                f"PIWSL: {n} structures of a training step have no gradient of the supervised "
+                f"loss, as without a label that counts; {self.option('displacement')}=adversarial "
+                "leaves their atoms where they are, so that PITC is 0 there. Remedy: "
+                f"{self.option('displacement')}=atom_norm"
+            )
 
     def take(self, reduce: bool) -> tuple[dict[str, float], dict[str, float]]:
         """Means and weights since the last time, as of :class:`EpochMeans`; then start anew.

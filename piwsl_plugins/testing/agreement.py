@@ -30,6 +30,8 @@ CASES: dict[str, dict[str, Any]] = {
     "paper": {"preset": "paper"},
     "total": {"pitc_weight": 1.0, "normalization": "total"},
     "norm over the structure": {**BOTH, "displacement": "structure_norm"},
+    "along a gradient": {**BOTH, **TRAPEZOID, "displacement": "adversarial"},
+    "symmetric, along a gradient": {"consistency_form": "symmetric", "displacement": "adversarial"},
 }
 #: with a step at which differences along δ lose few digits
 HESSIAN_CASES: dict[str, dict[str, Any]] = {

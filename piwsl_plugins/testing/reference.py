@@ -18,7 +18,7 @@ from ..labels.hessian_labels import HessianLabel
 from ..options.settings import Settings
 from ..terms import displacements
 from .framework import Framework
-from .structures import moved
+from .structures import moved, some_gradient
 
 SEED, EPOCH = 4, 2
 #: of the Hessian term, in Å
@@ -53,10 +53,13 @@ class Reference:
         """Residuals of PITC and PISC in eV."""
         options, n, keys = self.settings.consistency, len(atoms), self._keys(atoms)
         energy, forces = self.at(atoms, torch.zeros(n, 3))
-        delta, waypoint = (
-            _rounded(atoms, displacements.draw(options, stream, keys, [n]))
-            for stream in ("displaced", "waypoint")
+        drawn, waypoint = (
+            displacements.draw(options, stream, keys, [n]) for stream in ("displaced", "waypoint")
         )
+        if options.displacement == "adversarial":
+            gradient = some_gradient(atoms)
+            drawn = options.max_displacement * gradient / gradient.norm(dim=-1, keepdim=True)
+        delta, waypoint = _rounded(atoms, drawn), _rounded(atoms, waypoint)
         there, there_forces = self.at(atoms, delta)
         if options.consistency_form == "symmetric":
             return {"pitc": 0.5 * (there + self.at(atoms, -delta)[0]) - energy}

@@ -17,6 +17,7 @@ from ..terms.pool import Pool
 from ..terms.training import Moment, Training
 from .framework import Framework
 from .reference import EPOCH, SEED
+from .structures import some_gradient
 
 
 class OneBatch(Pool):
@@ -48,11 +49,18 @@ def run_step(
     base_uses_forces: bool = True,
     join: bool | None = None,
 ) -> Found:
-    """One training step's model call, with a pool of which the batch gets all."""
+    """One training step's model call, with a pool of which the batch gets all.
+
+    Its supervised loss has the gradient :func:`~.structures.some_gradient`.
+    """
     beside = OneBatch(framework.pooled(pool)) if pool else None
     training = Training(settings, HessianLabels(labels), beside, seed=SEED, join=join)
     batch, moment = framework.batch(structures), Moment(EPOCH, 0, 0)
-    call = training.begin(framework.host, batch, moment, base_uses_forces)
+
+    def gradient() -> Tensor:
+        return torch.cat([some_gradient(atoms) for atoms in structures])
+
+    call = training.begin(framework.host, batch, moment, base_uses_forces, gradient)
     return training.end(framework.call(call.inputs, call.forces))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ase
 import numpy as np
+import torch
 from ase.build import molecule
 from numpy.typing import NDArray
 from torch import Tensor
@@ -73,6 +74,11 @@ def moved(atoms: ase.Atoms, displacement: Tensor) -> ase.Atoms:
     found: ase.Atoms = atoms.copy()
     found.positions = atoms.positions + displacement.detach().numpy()
     return found
+
+
+def some_gradient(atoms: ase.Atoms) -> Tensor:
+    """What stands for the gradient of a supervised loss, ``(n_atoms, 3)``; none is 0."""
+    return torch.from_numpy(np.cos(7.0 * atoms.positions) + np.array([0.0, 0.0, 2.0]))
 
 
 def _labelled(atoms: ase.Atoms, random: np.random.Generator) -> ase.Atoms:

@@ -29,6 +29,7 @@ CASES = {
     "unequal numbers": ["Default", "Default", "pt_head", "Default"],
     "none on one rank": ["Default", "Default", "pt_head", "pt_head"],
     "none at all": ["pt_head"] * 4,
+    "adversarial": ["Default", "Default", "pt_head", "pt_head"],
     "pool": ["Default", "Default", "pt_head", "pt_head"],
     "hessian": ["Default"] * 4,
     "hessian and pool": ["Default", "Default", "pt_head", "Default"],
@@ -36,6 +37,7 @@ CASES = {
 HESSIAN = {"hessian_file": "given", "hessian_weight": 5.0}
 #: settings of the cases that have others than ``TERMS``
 SETTINGS = {
+    "adversarial": {"pisc_weight": 15.0, "displacement": "adversarial"},
     "pool": {"pisc_weight": 15.0, "pool_file": "given"},
     "hessian": {"hessian_form": "energies", "base_loss": "energy", **HESSIAN},
     "hessian and pool": {"pool_file": "given", "pool_weight": 0.5, **HESSIAN},

@@ -46,6 +46,14 @@ TOGETHER = {
     "an unknown loss": ({"loss": "piwls"}, "'piwsl'"),
     "an unknown option": ({"piwsl_pitc_wieght": 1}, "--piwsl_pitc_wieght"),
     "an option of earlier versions": ({"piwsl_pitc_form": "first_order"}, "consistency_form now"),
+    "adversarial displacements in a pool": (
+        {"piwsl_displacement": "adversarial", "piwsl_pool_file": __file__},
+        "--piwsl_displacement=adversarial: structures of a pool",
+    ),
+    "adversarial displacements in a line search": (
+        {"piwsl_displacement": "adversarial", "lbfgs": True, "batch_size": 6},
+        "--piwsl_displacement=adversarial: --lbfgs",
+    ),
     "PISC without forces": (
         {"piwsl_consistency_form": "symmetric", "swa_piwsl_pisc_weight": 1},
         "PISC follows the forces",

@@ -270,12 +270,14 @@ def test_a_restarted_run_depends_on_the_checkpoint_alone(tmp_path, files):
     assert_same_weights(*finished)
 
 
-def test_epochs_share_no_state():
+@pytest.mark.parametrize("displacement", ["uniform", "adversarial"])
+def test_epochs_share_no_state(displacement):
     """Epochs 0 to 3 in one go, and with everything but weights and optimiser made anew."""
 
     def run(model, optimizer, epochs):
         options = {"pitc_weight": 30.0, "pisc_weight": 10.0, "ramp_epochs": 3, "interval": 2}
-        settings = MaceSettings.create({"seed": 5, **options}).decided(True, 10.0)
+        options |= {"seed": 5, "displacement": displacement}
+        settings = MaceSettings.create(options).decided(True, 10.0)
         loss_fn = PIWSLLoss(modules.WeightedEnergyForcesLoss(1.0, 10.0), settings)
         structures = [atomic_data(atoms) for atoms in frames("ethanol_gfn2_train", 6)]
         for epoch in epochs:
@@ -298,6 +300,7 @@ def test_epochs_share_no_state():
         ("periodic_gfn2", {"piwsl_base_loss": "virials", "virials_key": "REF_virials"}),
         ("ethanol_gfn2", {"piwsl_base_loss": "l1l2energyforces", "model": "MACE"}),
         ("ethanol_gfn2", {"ema": True, "default_dtype": "float32", "amsgrad": True}),
+        ("ethanol_gfn2", {"piwsl_displacement": "adversarial", "piwsl_base_loss": "huber"}),
         ("ethanol_gfn2", {"pair_repulsion": True, "distance_transform": "Agnesi"}),
         ("ethanol_gfn2", {"optimizer": "schedulefree"}),
         ("ethanol_gfn2", {"plot": True, "plot_frequency": 1, "error_table": "TotalMAE"}),

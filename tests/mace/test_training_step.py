@@ -54,7 +54,8 @@ def companions(labels=None, pool=None):
 def training_calls(model, loss_fn, beside=None, moments=None):
     """The hooks of an epoch, on the model inside the context."""
     host, training = MACEHost(model, loss_fn.settings.mace.heads), loss_fn.begin(beside or NOTHING)
-    return TrainingCalls(host, training, moments or moments_of(EPOCH, 0), loss_fn.uses_forces)
+    moments = moments or moments_of(EPOCH, 0)
+    return TrainingCalls(host, training, moments, loss_fn.uses_forces, loss_fn.supervised)
 
 
 def step(model, structures, settings, base=None, beside=None, join=None):

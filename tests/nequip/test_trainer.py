@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
+from nequip.train import NequIPLightningModule
 
 from piwsl_plugins.errors import SettingsError
 from piwsl_plugins.nequip.training import PIWSLCallback
@@ -41,6 +42,27 @@ def test_files_need_a_datamodule(option, ethanol):
     with pytest.raises(SettingsError, match=r"datamodule=…") as caught:
         trained({option: "train.xyz"}, with_loaders)
     assert caught.value.name == option
+
+
+class OwnLabels(NequIPLightningModule):
+    """A training module whose labels are not those of the batch."""
+
+    def process_target(self, batch, *arguments):
+        return batch.copy()
+
+
+@pytest.mark.parametrize("reason", ["process_target", "another optimizer"])
+def test_where_the_gradient_of_the_loss_is_not_that_of_the_call(reason, ethanol):
+    def fit(trainer, module, data):
+        if reason == "process_target":
+            module.__class__ = OwnLabels
+        else:
+            module.optimizer_config = {"_target_": "torch.optim.LBFGS"}
+        with_datamodule(trainer, module, data)
+
+    with pytest.raises(SettingsError, match=reason) as caught:
+        trained({"displacement": "adversarial"}, fit)
+    assert caught.value.name == "displacement" and "choose atom_norm" in str(caught.value)
 
 
 def test_a_second_callback_does_nothing(ethanol):

@@ -149,10 +149,13 @@ def test_restart_repeats_an_uninterrupted_run(tmp_path):
     assert state["coeff_dict"]["pitc"] == 25.0
 
 
-@pytest.mark.parametrize("strategy", ["nequip.train.SimpleDDPStrategy", "ddp"])
-def test_two_ranks_are_one_rank(strategy, tmp_path):
+@pytest.mark.parametrize(
+    ("strategy", "displacement"),
+    [("nequip.train.SimpleDDPStrategy", "uniform"), ("ddp", "adversarial")],
+)
+def test_two_ranks_are_one_rank(strategy, displacement, tmp_path):
     """One SGD step on four frames, of which the first is an isolated atom, which has no terms."""
-    made = config(loss=STRONG)
+    made = config(loss={**STRONG, "displacement": displacement})
     made["run"] = ["train"]
     made["training_module"]["_target_"] = "nequip.train.NequIPLightningModule"
     made["training_module"]["optimizer"] = {"_target_": "torch.optim.SGD", "lr": 1e-3}
@@ -194,6 +197,8 @@ def test_what_nequip_offers_beside(case, tmp_path):
     write_labels(tmp_path / "labels.npz", list(map(springs, labelled)), "springs")
     loss["hessian_file"] = str(tmp_path / "labels.npz")
     made = config("allegro" if case == "allegro" else "nequip", loss)
+    if case in ("allegro", "config"):
+        loss["displacement"] = "adversarial"
     if case == "float32":
         made["training_module"]["model"]["model_dtype"] = "float32"
     elif case == "stress":

@@ -25,9 +25,8 @@ from piwsl_plugins.terms.training_log import describe_options
         ("pitc_weight", True, "a number"),
         ("max_displacement", 0.0, "above 0"),
         ("max_displacement", 0.51, "at most 0.5 Å"),
-        ("displacement", "random", "one of uniform, atom_norm, structure_norm"),
+        ("displacement", "random", "one of uniform, atom_norm, structure_norm, adversarial"),
         ("displacement", "fixed_length", "atom_norm now"),
-        ("displacement", "adversarial", "not the gradient of the supervised loss"),
         ("pitc_form", "first_order", "called consistency_form now"),
         ("metric", "mse", "leave it out"),
         ("normalization", "none", "per_atom"),
@@ -53,6 +52,14 @@ def test_a_wrong_value_is_refused_with_name_value_and_remedy(name, value, words)
     assert f"'{name}'" in text
     assert repr(value) in text
     assert words in text
+
+
+def test_structures_of_a_pool_have_no_supervised_loss_to_be_displaced_along():
+    given = {"displacement": "adversarial", "max_displacement": 0.03}
+    Settings.create(given)
+    with pytest.raises(SettingsError, match="leave pool_file out") as caught:
+        Settings.create({**given, "pool_file": "pool.xyz"})
+    assert (caught.value.name, caught.value.value) == ("displacement", "adversarial")
 
 
 def test_an_unknown_option_suggests_the_right_one():

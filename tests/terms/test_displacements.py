@@ -8,6 +8,7 @@ from scipy.stats import kstest
 from piwsl_plugins.frames.structure import Structure
 from piwsl_plugins.options.settings import Consistency
 from piwsl_plugins.terms.displacements import (
+    along,
     bond_warning,
     draw,
     epoch_keys,
@@ -15,6 +16,7 @@ from piwsl_plugins.terms.displacements import (
     normal,
     unit,
 )
+from piwsl_plugins.terms.loss_gradient import gradient_by_positions
 
 KINDS = ("uniform", "atom_norm", "structure_norm")
 EPSILON = 0.07
@@ -114,6 +116,35 @@ def test_numbers_are_random_from_structure_to_structure_and_within_one(sizes):
 def test_waypoint_and_displaced_point_are_uncorrelated():
     first, second = (draw(settings(), s, ONE, [MANY]) for s in ("displaced", "waypoint"))
     assert abs(torch.corrcoef(torch.stack([first.flatten(), second.flatten()]))[0, 1]) < 0.02
+
+
+def test_along_a_gradient_every_atom_moves_as_far():
+    """Whatever its size; one without a gradient stays, and what is no number is not hidden."""
+    gradient = torch.tensor([[3.0, 0.0, 4.0], [0.0, -1e-30, 0.0], [0.0] * 3, [1.0, torch.nan, 0.0]])
+    found = along(gradient, EPSILON) / EPSILON
+    expected = torch.tensor([[0.6, 0.0, 0.8], [0.0, -1.0, 0.0], [0.0, 0.0, 0.0]]).double()
+    torch.testing.assert_close(found[:3], expected, rtol=0, atol=1e-7)
+    assert found[3].isnan().all()
+
+
+def test_gradient_of_a_loss_in_the_middle_of_a_step():
+    """That of a function that draws random numbers, which are not missed afterwards."""
+    stiffness = torch.tensor(3.0, requires_grad=True)
+    positions = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
+
+    def loss(at):
+        return stiffness * (at[0] ** 2).sum() * (1.0 + 0.0 * torch.rand(()))
+
+    torch.manual_seed(1)
+    expected = torch.rand(3)
+    torch.manual_seed(1)
+    with torch.no_grad():
+        found = gradient_by_positions(loss, positions)
+    assert torch.equal(torch.rand(3), expected)
+    assert torch.equal(found, torch.tensor([[6.0, 12.0, 18.0], [0.0, 0.0, 0.0]]))
+    assert stiffness.grad is None and not found.requires_grad and not positions.requires_grad
+    for nothing in (lambda at: torch.tensor(1.0), lambda at: 2.0 * stiffness):
+        assert torch.equal(gradient_by_positions(nothing, positions), torch.zeros(2, 3))
 
 
 @pytest.mark.parametrize(("kind", "reach"), [("uniform", 3**0.5), ("atom_norm", 1.0)])

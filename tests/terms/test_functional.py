@@ -219,6 +219,8 @@ def test_displacements_are_drawn_by_a_generator():
     )
     assert torch.equal(first, second) and not torch.equal(first, other)
     assert 0.05 < float(first.abs().max()) <= 0.1
+    with pytest.raises(SettingsError, match="give pitc"):
+        draw(BATCH, 0.1, "adversarial")
     by_atom = draw(BATCH, 0.1, "atom_norm")
     assert_close(by_atom.norm(dim=-1), torch.full((6,), 0.1, dtype=torch.float64))
     structures = [field.norm() for field in draw(BATCH, 0.1, "structure_norm").split(SIZES)]

@@ -63,6 +63,29 @@ def squared_energies(output):
     return output["energy"].square().mean()
 
 
+def test_the_gradient_of_the_loss_is_asked_for_where_terms_go_along_it(framework, structures):
+    """Once in a step in which PITC or PISC acts, and in no other."""
+    batch, asked = framework.batch(structures), []
+
+    def gradient():
+        asked.append(True)
+        return torch.ones(27, 3)
+
+    def begin(training, epoch):
+        training.begin(framework.host, batch, Moment(epoch, 0, 0), True, gradient)
+        return len(asked)
+
+    for kind, expected in (("atom_norm", [0, 0]), ("adversarial", [0, 1])):
+        settings = settings_of(displacement=kind, pisc_weight=1.0, start_epoch=1)
+        training = Training(settings)
+        assert [begin(training, epoch) for epoch in (0, 1)] == expected
+    label, off = springs(structures[0]), {"hessian_file": "given", "hessian_weight": 1.0}
+    labels = Training(settings_of(displacement="adversarial", **off), HessianLabels([label]))
+    assert begin(labels, 1) == 1
+    with pytest.raises(RuntimeError, match="give Training"):
+        training.begin(framework.host, batch, Moment(1, 0, 0), True)
+
+
 def test_the_loss_is_base_pool_and_terms_with_their_weights(framework, structures):
     """Against the equations written out, and so are its gradients."""
     settings, label = settings_of(**EVERYTHING), springs(structures[0])
