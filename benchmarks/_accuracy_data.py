@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import ase.io
 import numpy as np
-from _accuracy_cells import DATASETS, VALIDATION_FRAMES, Cell
+from _accuracy_cells import DATASETS, MADE_BY, VALIDATION_FRAMES, Cell
 
 #: data files of the repository
 BUNDLED = Path(__file__).parents[1] / "data"
@@ -54,11 +55,30 @@ class Sources:
         own, stem = DATASETS[dataset].hessians, DATASETS[dataset].train
         if own is not None:
             return self.frames_file(own)
+        made = self.cheap / f"{stem}.hessian.npz"
+        if made.is_file():
+            return made
         files = sorted(self.hessians.glob(f"{stem}*.npz")) if self.hessians else []
         if len(files) > 1:
             names = ", ".join(path.name for path in files)
             raise DataError(f"--hessians {self.hessians}: several files of {stem}: {names}")
         return files[0] if files else None
+
+    def make(self, dataset: str) -> None:
+        """Make the files of a data set that is not in the data folder, unless they are there."""
+        with contextlib.suppress(DataError):
+            self.frames_file(DATASETS[dataset].train)
+            self.frames_file(DATASETS[dataset].test)
+            return
+        if dataset not in MADE_BY:
+            return
+        script = Path(__file__).with_name(MADE_BY[dataset])
+        command = [self.python, str(script), str(self.data), str(self.cheap)]
+        if subprocess.run(command).returncode:
+            raise DataError(
+                f"{' '.join(command)} failed; name a Python that has what {script.name} needs "
+                "with --cheap-python"
+            )
 
     def prepare(self, cell: Cell) -> None:
         """Make the labels that a cell needs beside those of its files, unless they are there."""

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import ase
 import numpy as np
-import torch
 from ase.vibrations import VibrationsData
 
+from piwsl_plugins.frames.reading import structure_of
 from piwsl_plugins.labels.hessian_labels import read_labels, write_labels
 from piwsl_plugins.labels.hessian_lookup import HessianLabels
 
@@ -37,7 +37,7 @@ def write_probes(
     labels, random = HessianLabels(read_labels(source)), np.random.default_rng(seed)
     found = []
     for atoms in frames:
-        label = labels.find(torch.tensor(atoms.numbers), torch.tensor(atoms.positions))
+        label = labels.find(structure_of(atoms))
         assert label is not None and label.hessian is not None
         fields = random.normal(scale=PROBE_DISPLACEMENT, size=(n_probes, len(atoms), 3))
         changes = -(fields.reshape(n_probes, -1) @ label.hessian).reshape(fields.shape)
@@ -84,7 +84,7 @@ def hessian_errors(
     elements, modes = [], []
     for number in numbers:
         atoms = frames[number]
-        label = labels.find(torch.tensor(atoms.numbers), torch.tensor(atoms.positions))
+        label = labels.find(structure_of(atoms))
         if label is None or label.hessian is None or len(elements) == n:
             continue
         hessian = model_hessian(forces, atoms)

@@ -177,6 +177,14 @@ VARIANTS: Mapping[str, tuple[Variant, ...]] = {
         hessian(),
     ),
     "6-hessians-stationary": (BASE, hessian(), hessian(0.1)),
+    "6-hessians-solids": (
+        BASE,
+        *(base(f"base lr={lr:g}", {"lr": lr}) for lr in (0.003, 0.01)),
+        hessian(),
+        hessian(0.1),
+        *PROBES,
+        *(base(f"new frames ×{1 + n}", new=n) for n in (1, 2, 32)),
+    ),
     "6-hessians-finetune": (
         BASE,
         base("base lr=0.001", {"lr": 0.001}),

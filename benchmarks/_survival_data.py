@@ -1,10 +1,10 @@
 """Aspirin with energies and forces of GFN2-xTB, for ``survival.py``.
 
-    python benchmarks/_survival_data.py FOLDER
+    python benchmarks/_survival_data.py DATA FOLDER
 
-Needs ASE and tblite alone. Langevin dynamics at 500 K from the minimum, whose trajectories are
-independent of each other; those of the test file give no training frames. Written are
-``aspirin_gfn2_train.xyz`` (300 frames) and ``aspirin_gfn2_test.xyz`` (100).
+Needs ASE and tblite alone, and nothing of DATA. Langevin dynamics at 500 K from the minimum, whose
+trajectories are independent of each other; those of the test file give no training frames. Written
+are ``aspirin_gfn2_train.xyz`` (300 frames) and ``aspirin_gfn2_test.xyz`` (100).
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def trajectory(seed: int) -> list[ase.Atoms]:
 
 def main() -> None:
     """Write both files, each when it is whole."""
-    folder = Path(sys.argv[1])
+    folder = Path(sys.argv[2])
     folder.mkdir(parents=True, exist_ok=True)
     for part, seeds in TRAJECTORIES.items():
         unfinished = folder / f"aspirin_gfn2_{part}.unfinished"

@@ -129,12 +129,12 @@ def survival(
         kinetic = (p**2 / (2 * mass)).sum((1, 2))
         holds = ((distance < upper) & (distance > lower)).all(-1).all(-1)
         holds &= (kinetic < hottest) & torch.isfinite(energy)
-        times[alive[~holds]] = number * settings.timestep / 1000
+        times[alive[~holds].numpy()] = number * settings.timestep / 1000
         alive, x, p, force, energy, kinetic, start = (
             part[holds] for part in (alive, x, p, force, energy, kinetic, start)
         )
         if not len(alive):
             break
     if len(alive):
-        change[alive] = (energy + kinetic - start).numpy()
+        change[alive.numpy()] = (energy + kinetic - start).numpy()
     return times, change

@@ -19,7 +19,8 @@ for each cell, and ``--kept DIR`` names another folder. A changed package is not
 folder, and another for ``--kept``. Where the data folder has no Hessians, they are
 ``TRAIN_FILE*.npz`` in ``--hessians``, made by ``piwsl hessian``; energies and forces of the cheap
 methods, for the rivals, come from a Python that has tblite, and matscipy for silicon
-(``_accuracy_cheap.py``).
+(``_accuracy_cheap.py``); data that is made here, from one that has what its script needs
+(``_survival_data.py``, ``_solids_data.py``).
 """
 
 from __future__ import annotations
@@ -80,7 +81,11 @@ def command_line(description: str | None) -> argparse.ArgumentParser:
     add("--kept", type=Path, default=KEPT, help="folder with finished runs, a file for each cell")
     add("--keep", action="store_true", help="write the runs of this call there")
     add("--workers", type=int, default=os.cpu_count(), help="processes")
-    add("--cheap-python", default=sys.executable, help="a Python that has tblite and matscipy")
+    add(
+        "--cheap-python",
+        default=sys.executable,
+        help="a Python that has the methods",
+    )
     add("--list", action="store_true", help="print what would run, and stop")
     add("--summarise", action="store_true", help="use finished runs only")
     return parser
@@ -120,6 +125,9 @@ def select(options: argparse.Namespace, sources: Sources) -> list[Job]:
         for variant in variants(cell)
         if matches(variant.name, options.variants)
     ]
+    if not options.list:
+        for dataset in dict.fromkeys(job.cell.dataset for job in jobs):
+            sources.make(dataset)
     missing = {
         job.cell.dataset
         for job in jobs

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -63,18 +62,6 @@ def options_of_call() -> argparse.Namespace:
         help="also a model trained otherwise, as on weak labels; its row has the name",
     )
     return read_options(parser)
-
-
-def make_data(sources: Sources) -> None:
-    """Label aspirin, unless it is there."""
-    try:
-        sources.frames_file("aspirin_gfn2_train")
-        sources.frames_file("aspirin_gfn2_test")
-    except DataError:
-        script = Path(__file__).with_name("_survival_data.py")
-        command = [sources.python, str(script), str(sources.cheap)]
-        if subprocess.run(command).returncode:
-            sys.exit(f"{' '.join(command)} failed; name a Python that has ASE and tblite")
 
 
 def dynamics(
@@ -171,7 +158,6 @@ def main() -> None:
         if options.list:
             print("\n".join(job.name for job in jobs))
             return
-        make_data(sources)
         done = complete(jobs)
         if options.equal_time:
             complete(equal_time_jobs(done))
