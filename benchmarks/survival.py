@@ -114,7 +114,7 @@ class Table:
         """Write all rows, without a file into that of the repository."""
         file = file or self._kept
         file.parent.mkdir(parents=True, exist_ok=True)
-        rows = self._rows.drop_duplicates(["digest", *RUN])
+        rows = self._rows.infer_objects().drop_duplicates(["digest", *RUN])
         rows.sort_values([*FACTS[:6], "seed"]).to_csv(file, index=False, float_format="%.5g")
 
 
