@@ -14,7 +14,6 @@ from nequip.utils import RankedLogger
 from torch import Tensor
 
 from ..errors import SettingsError
-from ..options.settings import ADVERSARIAL
 from ..terms.found import KEY, POOL, Found
 from ..terms.term_table import supervises_pool, weights_of
 from ..terms.training import Training
@@ -106,8 +105,7 @@ class PIWSLLoss(MetricsManager):
         of_energy = sum(coeff for field, coeff in given if field in _ENERGIES)
         self.settings = settings.decided(self.base_uses_forces, of_forces or 100.0 * of_energy)
         self._terms = weights_of(self.settings)
-        adversarial = self.settings.consistency.displacement == ADVERSARIAL
-        apart = copy.deepcopy(entries) if adversarial else []
+        apart = copy.deepcopy(entries) if self.settings.is_adversarial else []
         terms = [
             {"name": term, "coeff": weight, "metric": TermMean(term)}
             for term, weight in self._terms.items()

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import torch
 
+from ..terms.distributed import n_ranks
 from ._errors import user_error
 from .config import DataError
 
@@ -49,8 +50,8 @@ def _gathered(own: Exception | None) -> list[str | None]:
     if own is not None:
         of_user = user_error(own)
         words = f"{type(own).__name__}: {own}" if of_user is None else str(of_user)
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+    if n_ranks() == 1:
         return [words]
-    problems: list[str | None] = [None] * torch.distributed.get_world_size()
+    problems: list[str | None] = [None] * n_ranks()
     torch.distributed.all_gather_object(problems, words)
     return problems

@@ -19,7 +19,7 @@ AUTO = "auto"
 #: displacements along the gradient of the supervised loss
 ADVERSARIAL = "adversarial"
 #: PITC's default weight: little enough to do no harm in the forms that are the default
-#: (docs/accuracy.md), which stay so until 'trapezoid' has been measured at the published weight
+#: (docs/accuracy.md); 'trapezoid' does none at the published weight, gains nothing and costs more
 SAFE_WEIGHT = 0.001
 #: of Hessians, relative to their largest element: beyond, no noise explains it
 LARGEST_NOISE = 0.2

@@ -149,13 +149,14 @@ class ConsistencyDisplacements:
 
     def draw(self, structures: Structures, keys: Keys, gradient: Tensor | None) -> Drawn:
         """δ ("displaced"), −δ ("mirrored") and δ' ("waypoint"), those that are needed."""
-        streams = ["displaced", *(["waypoint"] if self.options.pisc_weight > 0 else [])]
-        fields = {
-            stream: displacements.draw(self.options, stream, keys, structures.sizes)
-            for stream in streams
-        }
-        if gradient is not None:
-            fields["displaced"] = displacements.along(gradient, self.options.max_displacement)
+        if gradient is None:
+            delta = displacements.draw(self.options, "displaced", keys, structures.sizes)
+        else:
+            delta = displacements.along(gradient, self.options.max_displacement)
+        fields = {"displaced": delta}
+        if self.options.pisc_weight > 0:
+            waypoint = displacements.draw(self.options, "waypoint", keys, structures.sizes)
+            fields["waypoint"] = waypoint
         if self.options.consistency_form == "symmetric":
             fields["mirrored"] = -fields["displaced"]
         return Drawn(fields)
