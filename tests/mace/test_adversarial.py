@@ -1,5 +1,7 @@
 """Displacements along the gradient of the supervised loss, from MACE's own losses."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -8,9 +10,9 @@ from mace import modules
 from piwsl_plugins.mace import PIWSL
 from piwsl_plugins.mace.loss import EnergyLoss, PIWSLLoss
 from piwsl_plugins.terms.found import KEY
-from piwsl_plugins.terms.step import Selection
 from piwsl_plugins.testing.structures import mixed_structures, moved
 
+from ..adversarial import direction, displacements_seen
 from .conftest import atomic_data, batch_of, make_model
 from .test_training_step import gradients, settings_for, step, training_calls
 
@@ -40,16 +42,8 @@ def adversarial(base, **options):
 
 def call(model, loss, structures):
     """The trainer's call, and δ of the structures that carry terms, ``(n_atoms, 3)``."""
-    seen = []
-    original = Selection.residuals
-
-    def residuals(self, origin):
-        seen.append(self.displacement("displaced"))
-        return original(self, origin)
-
     batch = batch_of([atomic_data(atoms) for atoms in structures])
-    with pytest.MonkeyPatch.context() as patch, training_calls(model, loss):
-        patch.setattr(Selection, "residuals", residuals)
+    with displacements_seen() as seen, training_calls(model, loss):
         output = model(batch.to_dict(), training=True, **asked(loss.base_loss))
     (field,) = seen
     return batch, output, field
@@ -82,19 +76,8 @@ def test_every_atom_moves_by_epsilon_along_the_gradient_of_the_base_loss(name, m
     _, _, field = call(model, adversarial(base), structures)
     torch.testing.assert_close(field.norm(dim=-1), torch.full((len(field),), EPSILON))
     sizes = [len(atoms) for atoms in structures]
-    step = 1e-4
     for number, atom in ((0, 3), (1, 5), (3, 0)):
-        differences = []
-        for axis in range(3):
-            ends = []
-            for sign in (-1.0, 1.0):
-                shift = torch.zeros(sizes[number], 3, dtype=torch.float64)
-                shift[atom, axis] = sign * step
-                shifted = list(structures)
-                shifted[number] = moved(structures[number], shift)
-                ends.append(loss_of(model, base, shifted))
-            differences.append((ends[1] - ends[0]) / (2 * step))
-        expected = EPSILON * np.array(differences) / np.linalg.norm(differences)
+        expected = EPSILON * direction(partial(loss_of, model, base), structures, number, atom)
         found = field.split(sizes)[number][atom].numpy()
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * EPSILON)
     ways = zip(structures, field.split(sizes))

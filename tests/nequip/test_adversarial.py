@@ -15,10 +15,10 @@ from piwsl_plugins.nequip import PIWSL, PIWSLLoss
 from piwsl_plugins.nequip.host import NequIPHost
 from piwsl_plugins.nequip.training import TrainingCalls
 from piwsl_plugins.terms.found import KEY
-from piwsl_plugins.terms.step import Selection
 from piwsl_plugins.terms.training import Moment, Training
 from piwsl_plugins.testing.structures import mixed_structures, moved
 
+from ..adversarial import direction, displacements_seen
 from . import reference
 from .conftest import MODELS, TYPE_NAMES
 
@@ -60,16 +60,8 @@ def attached(model, loss):
 
 def call(model, loss, batch):
     """The training module's call, and δ of all structures, ``(n_atoms, 3)``."""
-    seen = []
-    original = Selection.residuals
-
-    def residuals(self, origin):
-        seen.append(self.displacement("displaced"))
-        return original(self, origin)
-
     calls = attached(model, loss)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Selection, "residuals", residuals)
+    with displacements_seen() as seen:
         output = model(batch)
     calls.remove()
     (field,) = seen
@@ -98,19 +90,9 @@ def test_every_atom_moves_by_epsilon_along_the_gradient_of_the_loss(case):
         batch = batch_of(some)
         return stock(plain(batch), batch)["weighted_sum"].item()
 
-    sizes, step = [len(atoms) for atoms in structures], 1e-4
+    sizes = [len(atoms) for atoms in structures]
     for number, atom in ((0, 3), (1, 5)):
-        differences = []
-        for axis in range(3):
-            ends = []
-            for sign in (-1.0, 1.0):
-                shift = torch.zeros(sizes[number], 3, dtype=torch.float64)
-                shift[atom, axis] = sign * step
-                shifted = list(structures)
-                shifted[number] = moved(structures[number], shift)
-                ends.append(loss_of(shifted))
-            differences.append((ends[1] - ends[0]) / (2 * step))
-        expected = EPSILON * np.array(differences) / np.linalg.norm(differences)
+        expected = EPSILON * direction(loss_of, structures, number, atom)
         found = field.split(sizes)[number][atom].numpy()
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-3 * EPSILON)
     there = [moved(atoms, 0.05 * way) for atoms, way in zip(structures, field.split(sizes))]
