@@ -90,7 +90,7 @@ def run_all(
             break
     if not done.collection.structures:
         run.end()  # what is in it would stand in the way of other settings
-        raise RunError(_nothing(source, done, n_runs))
+        raise RunError(_nothing(source, done, n_runs, settings.relax))
     return done
 
 
@@ -115,7 +115,7 @@ def _run(
             done.seconds.append(outcome.seconds)
 
 
-def _nothing(source: CalculatorSource, done: Trajectories, n_runs: int) -> str:
+def _nothing(source: CalculatorSource, done: Trajectories, n_runs: int, relaxed: bool) -> str:
     """Why there is no structure at all."""
     parts = []
     if done.failures:
@@ -125,9 +125,10 @@ def _nothing(source: CalculatorSource, done: Trajectories, n_runs: int) -> str:
     if done.cut:
         reasons = collections.Counter(reason for _, reason in done.cut)
         words = ", ".join(f"{reason} ({count})" for reason, count in reasons.most_common())
+        relaxation = "" if relaxed else "--relax, "
         parts.append(
-            f"{len(done.cut)} of {n_runs} runs ended before their first structure: {words}; try a "
-            "shorter --timestep, lower --temperatures, or --relax"
+            f"{len(done.cut)} of {n_runs} runs ended before their first structure: {words}; try "
+            f"{relaxation}a shorter --timestep or lower --temperatures"
         )
     if done.collection.n_left_out:
         parts.append(f"{done.collection.n_left_out} structures repeat given or excluded frames")

@@ -79,7 +79,8 @@ POOL_CALLS = table(
 ) + table(
     POOL,
     """
-    too long a time step | --timestep 15 --spacing 150 --n 3 --equilibration 0 | shorter --timestep
+    too long a time step | --timestep 15 --spacing 150 --n 3 --equilibration 0 | try --relax
+    relaxed before       | --timestep 15 --spacing 150 --n 3 --equilibration 0 --relax | try a short
     """,
     exit_code=1,
 )
