@@ -93,6 +93,18 @@ class StructureIndex:
         number = self.find(structure)
         return (self.add(structure), True) if number is None else (number, False)
 
+    def copies(self, number: int) -> list[int]:
+        """Numbers of the other entries that are one of them, as it stands."""
+        structure = self._structures[number]
+        near = self._placed[structure.numbers.tobytes()].near(structure)
+        return [
+            other
+            for other in near
+            if other != number
+            and self._distance(structure, other) <= EXACT
+            and not structure.difference(self._structures[other])
+        ]
+
     def near_misses(self, structure: Structure) -> dict[int, str]:
         """Structures with the same atoms at the same positions that are others, and why."""
         elements = structure.numbers.tobytes()

@@ -20,6 +20,8 @@ LEEWAY = 3.0
 UNITS = {"hartree/bohr²": 97.1736, "kcal/mol/Å²": 0.0433641}
 #: H, B, C, N, O, F, Si, P, S, Cl, Se, Br, I: bonds between two of them are covalent
 _COVALENT = (1, 5, 6, 7, 8, 9, 14, 15, 16, 17, 34, 35, 53)
+#: two labels of one structure are one if they differ by less, relative to the largest number
+ONE_LABEL = 1e-3
 #: labels of a file whose units are looked at
 LOOKED_AT = 10
 
@@ -50,6 +52,20 @@ def _has_covalent_bond(label: HessianLabel) -> bool:
     first, second, _ = bonds(Atoms(label.numbers, label.positions, cell=label.cell, pbc=label.pbc))
     chosen = np.isin(label.numbers, _COVALENT) & np.isin(np.arange(len(label.numbers)), label.rows)
     return bool((chosen[first] & chosen[second]).any())
+
+
+def difference_of(label: HessianLabel, other: HessianLabel) -> str | None:
+    """What is different in two labels of one structure, or None if they are copies."""
+    for name in ("hessian", "displacements", "force_changes", "curvatures"):
+        one, two = getattr(label, name), getattr(other, name)
+        if one is None and two is None:
+            continue
+        if one is None or two is None or one.shape != two.shape:
+            return "one has other probes, or rows of other atoms, than the other"
+        apart = float(np.abs(one - two).max() / np.abs(one).max())
+        if not apart < ONE_LABEL:
+            return f"they differ by {100 * apart:.2g} % of the largest number"
+    return None
 
 
 def translational_residue(label: HessianLabel) -> float | None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..frames.identity import StructureIndex
 from ..frames.structure import Structure
+from .hessian_checks import difference_of
 from .hessian_hdf5 import LabelFile
 from .hessian_labels import HessianLabel
 
@@ -49,6 +50,14 @@ class HessianLabels:
         """The label of a structure, or None."""
         number = self.index.find(structure)
         return None if number is None else self._labels[number]
+
+    def contradiction(self, number: int) -> tuple[int, str] | None:
+        """The first other label of the same structure that is not a copy, and what differs."""
+        for other in self.index.copies(number):
+            reason = difference_of(self._labels[number], self._labels[other])
+            if reason is not None:
+                return other, reason
+        return None
 
     def numbers_of(self, structures: Structures) -> list[int]:
         """Numbers of the labels of a batch's structures, −1 where there is none.

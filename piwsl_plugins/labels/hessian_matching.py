@@ -71,9 +71,19 @@ def matched_labels(
             "the model is given, the same cell, charge and spin)"
             f"{matches.near_misses(split)}; make labels for the {split} data with 'piwsl hessian'",
         )
+    for number in matches.used:
+        contradiction = labels.contradiction(number)
+        if contradiction is not None:
+            other, reason = contradiction
+            raise SettingsError(
+                option,
+                path,
+                f"labels {number} and {other} (from 0) are of one structure, and {reason}; leave "
+                "out the one that is not of the method of your training data",
+            )
     of_pool = f", and for {n_found_pool} of {n_pool} of the pool" if n_pool else ""
     found = f"PIWSL: Hessian labels for {n_found} of {n} {split} structures{of_pool}"
-    return labels, f"{found}; {matches.used}{matches.near_misses(split)}"
+    return labels, f"{found}; {matches.summary}{matches.near_misses(split)}"
 
 
 class _Matches:
@@ -94,6 +104,8 @@ class _Matches:
                 self._unmatched.append(structure)
             else:
                 self._used[number] += 1
+                if self._used[number] == 1:
+                    self._used |= dict.fromkeys(self._index.copies(number), 1)
                 n_found += 1
             n += 1
         return n_found, n
@@ -107,7 +119,12 @@ class _Matches:
                 self._of_others.setdefault(number, f"another level of theory{level}")
 
     @property
-    def used(self) -> str:
+    def used(self) -> list[int]:
+        """Numbers of the labels that belong to a structure, copies too."""
+        return sorted(self._used)
+
+    @property
+    def summary(self) -> str:
         """How many labels are used, in words."""
         n, n_used = len(self._index), len(self._used)
         words = f"{n_used} of {n} labels are used, {n - n_used} belong to none of them"

@@ -88,6 +88,36 @@ def test_a_label_of_several_structures_is_pointed_out(tmp_path):
     assert "WARNING: 1 of them belong to several structures each" in text
 
 
+@pytest.mark.parametrize("periodic", [False, True])
+def test_two_labels_of_one_structure_must_be_one(tmp_path, periodic):
+    """A file of two methods: which of them is trained on would be nobody's choice."""
+    atoms = CRYSTALS if periodic else MOLECULES
+    labels = labels_of(atoms[:3])
+    stiffer = dataclasses.replace(labels[1], hessian=1.01 * labels[1].hessian)
+    with pytest.raises(SettingsError, match=r"labels 1 and 3 .from 0. are of one structure.* 1 %"):
+        match(tmp_path, [*labels, stiffer], atoms[:2])
+    # of a structure that is not in the data, it is nobody's business
+    assert "1 of 4 labels are used" in match(tmp_path, [*labels, stiffer], atoms[:1])
+    probes = dataclasses.replace(
+        labels[1],
+        hessian=None,
+        displacements=np.ones((1, len(atoms[1]), 3)),
+        force_changes=np.ones((1, len(atoms[1]), 3)),
+    )
+    with pytest.raises(SettingsError, match=r"labels 1 and 3 .* other probes"):
+        match(tmp_path, [*labels, probes], atoms[:2])
+    copy = dataclasses.replace(labels[1], hessian=(1 + 1e-5) * labels[1].hessian)
+    assert match(tmp_path, [*labels, copy], atoms[:3]).endswith("all 4 labels are used")
+
+
+def test_frames_that_are_almost_the_same_have_labels_of_their_own(tmp_path):
+    near = MOLECULES[0].copy()
+    near.positions += 2e-4
+    labels = labels_of([MOLECULES[0], near])
+    assert labels[0].hessian.max() != labels[1].hessian.max()
+    assert match(tmp_path, labels, [MOLECULES[0], near]).endswith("all 2 labels are used")
+
+
 def test_another_spin_and_another_level_are_near_misses(tmp_path):
     triplets = state(MOLECULES[:2], spin=3)
     text = match(tmp_path, labels_of(MOLECULES), [MOLECULES[4], *triplets], others=MOLECULES[2:4])

@@ -81,10 +81,11 @@ def build_parser() -> argparse.ArgumentParser:
     source.add_argument(
         "--from_phonopy",
         type=Path,
+        nargs="+",
         metavar="FOLDER",
-        help="folder with phonopy's files, or phonopy_disp.yaml, phonopy_params.yaml, "
-        "phonopy.yaml or phono3py_params.yaml itself, with FORCE_SETS or FORCE_CONSTANTS in it or "
-        "beside it",
+        help="folders with phonopy's files, one for each crystal, or phonopy_disp.yaml, "
+        "phonopy_params.yaml, phonopy.yaml or phono3py_params.yaml itself, with FORCE_SETS or "
+        "FORCE_CONSTANTS in it or beside it",
     )
     source.add_argument(
         "--from_vibrations",
@@ -193,7 +194,7 @@ def check(options: argparse.Namespace) -> None:
             "--from_phonons needs --delta, the displacement in Å that Phonons was given (ASE's "
             "default is 0.01); the folder does not hold it"
         )
-    inputs = [options.data, options.from_phonopy, *(options.from_output or ())]
+    inputs = [options.data, *(options.from_output or ()), *(options.from_phonopy or ())]
     inputs += [*(options.from_vibrations or ()), *(options.geometry or ())]
     outputs = outputs_of(options)
     for path in outputs:

@@ -13,6 +13,7 @@ from ...errors import InputError
 from ...frames.reading import atoms_of, read_frames, structure_of
 from ...labels.hessian_checks import problem_of, unit_problem_of, units_problem_of
 from ...labels.hessian_labels import HessianLabel
+from ...labels.hessian_lookup import HessianLabels
 from ...options.settings import Hessian
 from .label_file import read
 from .sanity import malformed
@@ -66,6 +67,15 @@ class Converted:
             if problem is not None:
                 raise InputError(f"{where}: {problem}")
             found.append(label if label.hessian is None else _symmetrised(label))
+        known = HessianLabels(found)
+        for number, where in enumerate(self.where):
+            contradiction = known.contradiction(number)
+            if contradiction is not None:
+                other, reason = contradiction
+                raise InputError(
+                    f"{where} and {self.where[other]} hold labels of one structure, and {reason}; "
+                    "convert those of one method, that of your training data"
+                )
         in_other_units = units_problem_of(self.labels) if self.one_file else None
         if in_other_units is not None:
             raise InputError(f"{self.where[in_other_units[0]]}: {in_other_units[1]}")

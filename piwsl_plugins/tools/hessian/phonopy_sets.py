@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,8 +31,8 @@ _OPTION = "--from_phonopy"
 LARGEST_PROBE = 0.1
 
 
-def from_phonopy(path: Path, labels: bool = True) -> Converted:
-    """The labels of the supercells of a ``phonopy.yaml``-like file, or of a folder with one.
+def from_phonopy(paths: Sequence[Path], labels: bool = True) -> Converted:
+    """The labels of the supercells of ``phonopy.yaml``-like files, or of folders with one.
 
     Force constants give rows of the Hessian, those of the atoms of the primitive cell, of which
     the others are translations; displacements with forces give probes, if there are no force
@@ -40,8 +41,8 @@ def from_phonopy(path: Path, labels: bool = True) -> Converted:
     also give the displaced supercells with their energies and forces.
 
     Args:
-        path: ``phonopy_disp.yaml``, ``phonopy_params.yaml``, ``phonopy.yaml`` or the like,
-            ``phono3py_params.yaml``, or the folder of one.
+        paths: ``phonopy_disp.yaml``, ``phonopy_params.yaml``, ``phonopy.yaml`` or the like,
+            ``phono3py_params.yaml``, or the folder of one; one for each crystal.
         labels: whether labels are wanted, not the displaced supercells alone.
 
     Raises:
@@ -49,17 +50,21 @@ def from_phonopy(path: Path, labels: bool = True) -> Converted:
             labels from displacements that are no small ones.
     """
     require_phonopy(_OPTION)
-    file, phonons = _loaded(candidates(path))
-    made = [_converted(file, phonon, labels) for phonon in phonons]
-    notes = [note for one in made for note in one.notes]
-    if file != path:
-        notes.insert(0, f"read from {file}")
-    if units_are_assumed(file):
-        notes.append(f"{file.name} names no units: taken as eV and Å")
+    made, notes = [], []
+    for path in paths:
+        file, phonons = _loaded(candidates(path))
+        found = [_converted(file, phonon, labels) for phonon in phonons]
+        about = [note for one in found for note in one.notes]
+        if file != path:
+            about.insert(0, f"read from {file}")
+        if units_are_assumed(file):
+            about.append(f"{file.name} names no units: taken as eV and Å")
+        notes += about if len(paths) == 1 else [f"{path}: {'; '.join(about)}"]
+        made += found
     return Converted(
         [label for one in made for label in one.labels],
-        [str(file)] * len(made),
-        f"phonopy: {file.name}",
+        [place for one in made for place in one.where],
+        f"phonopy: {', '.join(path.resolve().name for path in paths)}",
         [atoms for one in made for atoms in one.frames],
         notes,
         [atoms for one in made for atoms in one.displaced],

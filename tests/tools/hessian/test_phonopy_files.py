@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.io import read
 
@@ -111,6 +112,33 @@ def test_a_folder(labelled, refused, tmp_path):
     assert f"--piwsl_pool_file={tmp_path / 'crystal.xyz'}" in last and "pool_file: " in last
     last = labelled("--from_phonopy", folder, "--overwrite")[1].splitlines()[-1]
     assert "--frames" in last and "pool" in last
+
+
+def test_several_crystals(labelled, refused, tmp_path):
+    """Folders of several crystals give the labels of each, in one file, and one file of frames."""
+    one, gold = tmp_path / "copper", tmp_path / "gold"
+    for folder, atoms in ((one, copper()), (gold, bulk("Au", cubic=True))):
+        folder.mkdir()
+        phonon_of(atoms).save(folder / "phonopy_params.yaml")
+    frames = ("--frames", tmp_path / "crystals.xyz")
+    labels, printed = labelled("--from_phonopy", one, gold, *frames)
+    assert [set(label.numbers) for label in labels] == [{29}, {79}]
+    for label in labels:
+        assert np.abs(label.force_changes - changes(label)).max() < 1e-8
+    assert len(read(tmp_path / "crystals.xyz", ":")) == 2
+    for folder in (one, gold):
+        assert f"{folder}: read from {folder / 'phonopy_params.yaml'}; 1 displacements" in printed
+
+    softer = tmp_path / "softer"
+    softer.mkdir()
+    phonon = phonon_of(copper())
+    phonon.forces = 0.9 * phonon.forces
+    phonon.save(softer / "phonopy_params.yaml")
+    error = refused("--from_phonopy", one, softer, out="both.npz")
+    assert "copper" in error and "softer" in error and "of one structure" in error
+    assert not (tmp_path / "both.npz").exists()
+    labels, _ = labelled("--from_phonopy", one, one, out="twice.npz")
+    assert len(labels) == 2
 
 
 def test_a_folder_with_files_of_other_names(labelled, refused, tmp_path):
