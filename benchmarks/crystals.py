@@ -1,0 +1,248 @@
+"""Phonon fine-tuning over many crystals, after arXiv 2601.07742, with phonopy sets as labels.
+
+    python benchmarks/crystals.py --out RESULTS_DIR --cheap-python PYTHON [--seeds 0 1 2 3 4]
+        [--runs Hessians 'rattled 2' …] [--rate 0.003]
+
+A small MACE is pretrained on energies and forces of SevenNet-0, of small strained cells of 22
+crystals of nine elements, and fine-tuned to SevenNet-l3i5 on supercells of 15 of them, drawn by
+the seed; the others are held out (``_crystals_data.py``, which needs a Python that has sevenn).
+Every fine-tuning has the perfect supercells with energies and forces, and beside them, of each
+crystal: the displaced supercells of its phonopy set as training frames; as many supercells in
+which all atoms are moved, or one, or five; the phonopy set as Hessian labels of the perfect
+supercell, made by ``piwsl hessian --from_phonopy``; both; and frames of the pretraining
+("replay"). Runs with "×2" or "×3" have so many times the steps.
+
+Written is ``crystals.csv``, one row per run: errors of frequencies on a mesh over the Brillouin
+zone of held-out crystals (cm⁻¹) and their sum relative to the reference's ("soft"), of forces of
+their rattled supercells, and of small strained cells of all crystals, as those of the pretraining
+but with the reference's labels ("elsewhere"); validation errors are those of rattled supercells of
+training crystals. Finished runs are kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import ase
+import ase.io
+import numpy as np
+import pandas as pd
+import phonopy
+from _accuracy_cells import ENERGIES_AND_FORCES, FINETUNED, MODEL, OPTIMISER, schedule
+from _accuracy_test import errors, load, predict
+from _accuracy_training import initialise_worker, train
+
+from piwsl_plugins.tools.command import main as piwsl
+
+#: crystals that are not trained on
+HELD_OUT = 7
+PRETRAINING = {**MODEL, "num_channels": 32, "r_max": 5.0, "E0s": "average", "lr": 0.01}
+PRETRAINING_STEPS, PRETRAINING_BATCH = 3000, 8
+#: of fine-tuning: steps, structures in a batch, learning rate
+STEPS, BATCH, RATE = 300, 2, 0.003
+#: frames of the pretraining that are replayed; of rattled supercells, those for validation
+REPLAYED, VALIDATION = 60, 3
+MESH = (8, 8, 8)
+#: cm⁻¹ per THz
+WAVENUMBERS = 33.35641
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What a fine-tuning has beside the perfect supercells.
+
+    Attributes:
+        rattled: supercells of each crystal in which all atoms are moved.
+        displaced: whether it has those of the phonopy sets as training frames.
+        hessians: whether it has these sets as labels.
+        replay: whether it has frames of the pretraining.
+        times: multiple of the steps.
+    """
+
+    rattled: int = 0
+    displaced: bool = False
+    hessians: bool = False
+    replay: bool = False
+    times: int = 1
+
+
+RUNS = {
+    "foundation": None,
+    "displaced": Run(displaced=True),
+    "displaced ×2": Run(displaced=True, times=2),
+    "rattled 1": Run(1),
+    "rattled 2": Run(2),
+    "rattled 2 ×2": Run(2, times=2),
+    "rattled 5": Run(5),
+    "rattled 5 ×3": Run(5, times=3),
+    "Hessians": Run(hessians=True),
+    "Hessians, rattled 2": Run(2, hessians=True),
+    "rattled 2, replay": Run(2, replay=True),
+    "Hessians, replay": Run(hessians=True, replay=True),
+}
+
+
+def split(data: Path, seed: int) -> tuple[list[str], list[str]]:
+    """Crystals to train on, which have all elements, and those that are held out."""
+    names = sorted(path.parent.name for path in data.glob("*/phonopy_params.yaml"))
+    elements = {name: set(ase.io.read(data / name / "unit.xyz").symbols) for name in names}
+    random = np.random.default_rng([seed, 7])
+    while True:
+        held_out = sorted(random.choice(names, HELD_OUT, replace=False).tolist())
+        training = [name for name in names if name not in held_out]
+        if set.union(*(elements[n] for n in training)) == set.union(*elements.values()):
+            return training, held_out
+
+
+def supercells(data: Path, name: str) -> list[ase.Atoms]:
+    """The perfect supercell of a crystal, and those in which all atoms are moved."""
+    return ase.io.read(data / name / "rattled.xyz", ":")
+
+
+def frequencies(data: Path, name: str, model: Any = None) -> np.ndarray:
+    """On a mesh in cm⁻¹, imaginary ones negative; the reference's without a model."""
+    found = phonopy.load(data / name / "phonopy_params.yaml", produce_fc=False, log_level=0)
+    if model is not None:
+        displaced = ase.io.read(data / name / "displaced.xyz", ":")
+        found.forces = predict(model, displaced)[1]
+    found.produce_force_constants()
+    found.run_mesh(MESH, is_mesh_symmetry=False)
+    return found.get_mesh_dict()["frequencies"] * WAVENUMBERS
+
+
+def errors_of(model: Any, frames: list[ase.Atoms]) -> dict[str, float]:
+    """Of energies and forces of labelled frames."""
+    energies = np.array([atoms.info["REF_energy"] for atoms in frames])
+    return errors(
+        frames, *predict(model, frames), energies, [a.arrays["REF_forces"] for a in frames]
+    )
+
+
+def test(model: Any, data: Path, training: list[str], held_out: list[str]) -> dict[str, float]:
+    """The numbers of a row."""
+    valid = [atoms for name in training for atoms in supercells(data, name)[-VALIDATION:]]
+    hot = [atoms for name in held_out for atoms in supercells(data, name)[1:]]
+    reference = np.concatenate([frequencies(data, name).ravel() for name in held_out])
+    found = np.concatenate([frequencies(data, name, model).ravel() for name in held_out])
+    rattled = errors_of(model, hot)
+    elsewhere = errors_of(model, ase.io.read(data / "elsewhere.xyz", ":"))
+    return {
+        "freq_mae": float(np.abs(found - reference).mean()),
+        "soft": float(found.sum() / reference.sum()),
+        "F_rmse": rattled["F_rmse"],
+        "slope": rattled["slope"],
+        "elsewhere_F": elsewhere["F_rmse"],
+        "elsewhere_E": elsewhere["E_rmse"],
+        "valid_F": errors_of(model, valid)["F_rmse"],
+    }
+
+
+def foundation(data: Path, folder: Path) -> Path:
+    """The pretrained model."""
+    model = folder / "model.model"
+    if not model.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        frames = ase.io.read(data / "pretraining.xyz", ":")
+        order = np.random.default_rng(0).permutation(len(frames))
+        ase.io.write(folder / "valid.xyz", [frames[n] for n in order[:50]])
+        ase.io.write(folder / "train.xyz", [frames[n] for n in order[50:]])
+        arguments = {**ENERGIES_AND_FORCES, **PRETRAINING, "seed": 0}
+        run_training(arguments, folder, len(order) - 50, PRETRAINING_STEPS, PRETRAINING_BATCH)
+    return model
+
+
+def run_training(
+    arguments: dict[str, Any], folder: Path, n: int, steps: int, batch: int
+) -> dict[str, float]:
+    """MACE's trainer on ``train.xyz`` and ``valid.xyz`` of a folder."""
+    files = {"train_file": folder / "train.xyz", "valid_file": folder / "valid.xyz"}
+    shape = {"batch_size": batch, "valid_batch_size": batch, **schedule(round(steps * batch / n))}
+    base = {"loss": "piwsl", "piwsl_pitc_weight": 0}
+    return train({**OPTIMISER, **base, **arguments, **shape, **files}, folder)[1]
+
+
+def fine_tune(
+    run: Run,
+    data: Path,
+    folder: Path,
+    pretrained: Path,
+    training: list[str],
+    seed: int,
+    rate: float,
+) -> dict[str, float]:
+    """Train; gives steps and CPU time."""
+    folder.mkdir(parents=True, exist_ok=True)
+    frames, valid = [], []
+    for name in training:
+        cells = supercells(data, name)
+        frames += cells[: 1 + run.rattled]
+        valid += cells[-VALIDATION:]
+        if run.displaced:
+            frames += ase.io.read(data / name / "displaced.xyz", ":")
+    if run.replay:
+        old = ase.io.read(data / "pretraining.xyz", ":")
+        random = np.random.default_rng([seed, 8])
+        frames += [old[n] for n in random.choice(len(old), REPLAYED, replace=False)]
+    ase.io.write(folder / "train.xyz", frames)
+    ase.io.write(folder / "valid.xyz", valid)
+    arguments = {**ENERGIES_AND_FORCES, **FINETUNED, "foundation_model": pretrained}
+    arguments |= {"lr": rate, "seed": seed}
+    if run.hessians:
+        sets = [data / name / "phonopy_params.yaml" for name in training]
+        labels = folder / "labels.npz"
+        words = ["hessian", "--from_phonopy", *sets, "--out", labels, "--overwrite"]
+        if piwsl([str(word) for word in words]):
+            sys.exit(f"{folder}: no labels")
+        arguments["piwsl_hessian_file"] = labels
+    return run_training(arguments, folder, len(frames), STEPS * run.times, BATCH)
+
+
+def main() -> None:
+    """Run what is not in the table yet."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--cheap-python", default=sys.executable)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--runs", nargs="+", choices=RUNS, default=list(RUNS), metavar="RUN")
+    parser.add_argument("--rate", type=float, default=RATE, help="learning rate")
+    options = parser.parse_args()
+    out, table = options.out.resolve(), options.out / "crystals.csv"
+    data = out / "data"
+    script = Path(__file__).with_name("_crystals_data.py")
+    subprocess.run([options.cheap_python, str(script), str(data)], check=True)
+    rows = pd.read_csv(table).to_dict("records") if table.exists() else []
+    done = {(row["run"], row["seed"], row["rate"]) for row in rows}
+    initialise_worker()
+    pretrained = foundation(data, out / "foundation")
+    for seed in options.seeds:
+        training, held_out = split(data, seed)
+        for name in options.runs:
+            run, facts = RUNS[name], (name, seed, options.rate)
+            if facts in done:
+                continue
+            cost: dict[str, float] = {}
+            file = pretrained
+            if run is not None:
+                folder = out / f"{name.replace(' ', '_')}-{seed}-{options.rate:g}"
+                cost = fine_tune(run, data, folder, pretrained, training, seed, options.rate)
+                file = folder / "model.model"
+            rows.append(
+                dict(zip(("run", "seed", "rate"), facts, strict=True))
+                | test(load(file), data, training, held_out)
+                | cost
+            )
+            print(rows[-1], flush=True)
+            pd.DataFrame(rows).to_csv(table, index=False, float_format="%.5g")
+    means = pd.DataFrame(rows).groupby(["run", "rate"], sort=False).agg(["mean", "std"])
+    print(means.drop(columns="seed", level=0).round(3).to_string())
+
+
+if __name__ == "__main__":
+    main()
