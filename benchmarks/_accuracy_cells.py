@@ -242,7 +242,7 @@ def _cells() -> tuple[Cell, ...]:
     cells += [dataclasses.replace(cell, regime="7-paper") for cell in paper]
     cells += [
         Cell("8-dynamics", "aspirin_gfn2", "E+F", n, 800, ENERGIES_AND_FORCES, leading=150)
-        for n in (30, 100)
+        for n in (10, 30, 100)
     ]
     return tuple(cells)
 
