@@ -67,6 +67,9 @@ class Converted:
             if problem is not None:
                 raise InputError(f"{where}: {problem}")
             found.append(label if label.hessian is None else _symmetrised(label))
+        in_other_units = units_problem_of(self.labels) if self.one_file else None
+        if in_other_units is not None:
+            raise InputError(f"{self.where[in_other_units[0]]}: {in_other_units[1]}")
         known = HessianLabels(found)
         for number, where in enumerate(self.where):
             contradiction = known.contradiction(number)
@@ -76,9 +79,6 @@ class Converted:
                     f"{where} and {self.where[other]} hold labels of one structure, and {reason}; "
                     "convert those of one method, that of your training data"
                 )
-        in_other_units = units_problem_of(self.labels) if self.one_file else None
-        if in_other_units is not None:
-            raise InputError(f"{self.where[in_other_units[0]]}: {in_other_units[1]}")
         return found
 
 

@@ -70,8 +70,9 @@ def test_folders_and_files_keep_their_order(labelled, ethanol, tmp_path):
     write(tmp_path / "both.traj", [ethanol, small])
     for name, atoms in (("a", ethanol), ("b", small)):
         Vibrations(atoms, name=str(tmp_path / name), delta=0.02).run()
-    data = VibrationsData.from_2d(ethanol, 2 * known_hessian())
-    data.write(tmp_path / "data.json")
+    elsewhere = ethanol.copy()
+    elsewhere.positions += 1.0
+    VibrationsData.from_2d(elsewhere, 2 * known_hessian()).write(tmp_path / "data.json")
     paths = [tmp_path / name for name in ("a", "data.json", "b")]
     labels, _ = labelled(tmp_path / "both.traj", "--from_vibrations", *paths, "--delta", 0.02)
     assert np.abs(labels[0].hessian - known_hessian()).max() < 1e-8

@@ -167,6 +167,7 @@ def test_units_are_those_of_a_file(labelled, refused, tmp_path):
     """One strange Hessian of several passes with a warning, as it does in training."""
     frames = [rattled_ethanol(0) for _ in range(3)]
     for number, factor in enumerate((1, 97.1736, 1)):
+        frames[number].positions += number
         frames[number].info["REF_hessian"] = known_hessian() / factor
     write(tmp_path / "data.xyz", frames, format="extxyz")
     assert "WARNING, 1 structures" in labelled(tmp_path / "data.xyz", "--from_frames")[1]
