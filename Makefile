@@ -33,7 +33,7 @@ test: environments
 
 # all but what is slow, for every change
 test-fast: environments
-	@$(MAKE) --no-print-directory -j 2 BUT_SLOW=" and not slow" test-mace test-nequip test-tools test-alone
+	@$(MAKE) --no-print-directory -j 2 BUT_SLOW="and not slow" test-mace test-nequip test-tools test-alone
 
 environments: $(MACE)/ready $(NEQUIP)/ready
 
@@ -112,18 +112,18 @@ nequip-weak: nequip-begin
 	    +training_module.loss.pool_per_batch=8
 
 test-mace: $(MACE)/ready
-	$(MACE)/bin/python -m pytest tests/mace tests/tools -m "framework$(BUT_SLOW)"
+	$(MACE)/bin/python -m pytest tests/mace tests/tools -m "framework $(BUT_SLOW)"
 
 test-nequip: $(NEQUIP)/ready
-	$(NEQUIP)/bin/python -m pytest tests/nequip tests/tools -m "framework$(BUT_SLOW)"
+	$(NEQUIP)/bin/python -m pytest tests/nequip tests/tools -m "framework $(BUT_SLOW)"
 
 # what no framework takes part in is the same in both environments; in two halves, for two cores
 test-tools: $(MACE)/ready
-	$(MACE)/bin/python -m pytest tests/tools/report tests/tools/hard_use -m "not framework$(BUT_SLOW)"
+	$(MACE)/bin/python -m pytest tests/tools/report tests/tools/hard_use -m "not framework $(BUT_SLOW)"
 
 test-alone: $(MACE)/ready
 	$(MACE)/bin/python -m pytest tests/frames tests/house tests/labels tests/options tests/terms tests/tools \
-	    -m "not framework$(BUT_SLOW)" --ignore=tests/tools/report --ignore=tests/tools/hard_use
+	    -m "not framework $(BUT_SLOW)" --ignore=tests/tools/report --ignore=tests/tools/hard_use
 
 # MACE's and NequIP's own tests without and with this package (hours): the package index has MACE's, of
 # NequIP a checkout is needed. HOST_TESTS="tests/test_cg.py" runs some of them.

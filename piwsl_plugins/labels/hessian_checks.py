@@ -56,13 +56,16 @@ def _has_covalent_bond(label: HessianLabel) -> bool:
 
 def difference_of(label: HessianLabel, other: HessianLabel) -> str | None:
     """What is different in two labels of one structure, or None if they are copies."""
+    if not np.array_equal(label.rows, other.rows):
+        return "they have rows of other atoms"
     for name in ("hessian", "displacements", "force_changes", "curvatures"):
         one, two = getattr(label, name), getattr(other, name)
         if one is None and two is None:
             continue
         if one is None or two is None or one.shape != two.shape:
-            return "one has other probes, or rows of other atoms, than the other"
-        apart = float(np.abs(one - two).max() / np.abs(one).max())
+            return "one has other probes, or columns of other atoms, than the other"
+        largest = max(float(np.abs(one).max()), float(np.abs(two).max()))
+        apart = float(np.abs(one - two).max() / largest) if largest else 0.0
         if not apart < ONE_LABEL:
             return f"they differ by {100 * apart:.2g} % of the largest number"
     return None

@@ -19,8 +19,8 @@ AUTO = "auto"
 #: displacements along the gradient of the supervised loss
 ADVERSARIAL = "adversarial"
 #: PITC's default weight: little enough to do no harm in the forms that are the default
-#: (docs/accuracy.md); 'trapezoid' at the published one gains nothing and costs three to six times
-#: a step, and the preset made one of two fine-tuned models worse
+#: (docs/accuracy.md); 'trapezoid' at the published one gains nothing and costs three to nine
+#: times a step, and the preset made one of two fine-tuned models worse
 SAFE_WEIGHT = 0.001
 #: of Hessians, relative to their largest element: beyond, no noise explains it
 LARGEST_NOISE = 0.2
