@@ -94,7 +94,8 @@ def test_two_labels_of_one_structure_must_be_one(tmp_path, periodic):
     atoms = CRYSTALS if periodic else MOLECULES
     labels = labels_of(atoms[:3])
     stiffer = dataclasses.replace(labels[1], hessian=1.01 * labels[1].hessian)
-    with pytest.raises(SettingsError, match=r"labels 1 and 3 .from 0. are of one structure.* 0.99 %"):
+    refusal = r"labels 1 and 3 .from 0. are of one structure.* 0.99 %"
+    with pytest.raises(SettingsError, match=refusal):
         match(tmp_path, [*labels, stiffer], atoms[:2])
     # of a structure that is not in the data, it is nobody's business
     assert "1 of 4 labels are used" in match(tmp_path, [*labels, stiffer], atoms[:1])
