@@ -71,7 +71,7 @@ def matched_labels(
             "the model is given, the same cell, charge and spin)"
             f"{matches.near_misses(split)}; make labels for the {split} data with 'piwsl hessian'",
         )
-    for number in matches.used:
+    for number in matches.repeated:
         contradiction = labels.contradiction(number)
         if contradiction is not None:
             other, reason = contradiction
@@ -87,11 +87,16 @@ def matched_labels(
 
 
 class _Matches:
-    """Which labels have been found, and which almost."""
+    """Which labels have been found, and which almost.
+
+    Attributes:
+        repeated: numbers of found labels whose structure other labels have as well.
+    """
 
     def __init__(self, labels: HessianLabels) -> None:
         self._index = labels.index
         self._used: Counter[int] = Counter()
+        self.repeated: list[int] = []
         self._unmatched: list[Structure] = []
         self._of_others: dict[int, str] = {}
 
@@ -104,8 +109,10 @@ class _Matches:
                 self._unmatched.append(structure)
             else:
                 self._used[number] += 1
-                if self._used[number] == 1:
-                    self._used |= dict.fromkeys(self._index.copies(number), 1)
+                copies = self._index.copies(number) if self._used[number] == 1 else []
+                if copies:
+                    self._used |= dict.fromkeys(copies, 1)
+                    self.repeated.append(number)
                 n_found += 1
             n += 1
         return n_found, n
@@ -117,11 +124,6 @@ class _Matches:
             if number is not None:
                 level = f" ({structure.level})" if structure.level else ""
                 self._of_others.setdefault(number, f"another level of theory{level}")
-
-    @property
-    def used(self) -> list[int]:
-        """Numbers of the labels that belong to a structure, copies too."""
-        return sorted(self._used)
 
     @property
     def summary(self) -> str:
