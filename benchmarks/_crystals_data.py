@@ -12,13 +12,13 @@ their forces, and ``NAME/rattled.xyz``, the perfect supercell and some in which 
 from __future__ import annotations
 
 import dataclasses
-import os
 import sys
 from pathlib import Path
 
 import ase
 import ase.io
 import numpy as np
+from _labelled_frames import labelled, write
 from ase.build import bulk
 from ase.calculators.calculator import Calculator
 from ase.constraints import FixSymmetry
@@ -107,16 +107,6 @@ def as_atoms(cell: PhonopyAtoms) -> ase.Atoms:
     return ase.Atoms(cell.symbols, cell.positions, cell=cell.cell, pbc=True)
 
 
-def labelled(atoms: ase.Atoms, calculator: Calculator) -> ase.Atoms:
-    """A copy with energy and forces."""
-    found = ase.Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=True)
-    found.calc = calculator
-    found.info["REF_energy"] = found.get_potential_energy()
-    found.arrays["REF_forces"] = found.get_forces()
-    found.calc = None
-    return found
-
-
 def small_cells(unit: ase.Atoms, n: int, random: np.random.Generator) -> list[ase.Atoms]:
     """Strained and rattled copies of the conventional cell, twice as large if it is tiny."""
     found = []
@@ -130,13 +120,6 @@ def small_cells(unit: ase.Atoms, n: int, random: np.random.Generator) -> list[as
         atoms.positions += random.normal(scale=size, size=atoms.positions.shape)
         found.append(atoms)
     return found
-
-
-def write(path: Path, frames: list[ase.Atoms]) -> None:
-    """Write a file when it is whole."""
-    unfinished = path.with_suffix(".unfinished")
-    ase.io.write(unfinished, frames, format="extxyz")
-    os.replace(unfinished, path)
 
 
 def make_crystal(name: str, folder: Path, reference: Calculator) -> None:

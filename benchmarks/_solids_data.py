@@ -10,12 +10,11 @@ their Hessians, ``tio2_sevenn_train.hessian.npz``; and ``tio2_sevenn_test.xyz``.
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
-import ase
 import ase.io
+from _labelled_frames import labelled, write
 from sevenn.calculator import SevenNetCalculator
 
 from piwsl_plugins.tools.command import main as piwsl
@@ -26,37 +25,23 @@ CELLS, SMALL, LARGE = 24, 6, 24
 STEP = 0.01
 
 
-def labelled(frames: list[ase.Atoms], target: Path) -> None:
-    """Write frames with labels of SevenNet-0, when all are done."""
-    calculator = SevenNetCalculator("7net-0")
-    found = []
-    for source in frames:
-        atoms = ase.Atoms(source.numbers, source.positions, cell=source.cell, pbc=source.pbc)
-        atoms.calc = calculator
-        atoms.info["REF_energy"] = atoms.get_potential_energy()
-        atoms.arrays["REF_forces"] = atoms.get_forces()
-        atoms.calc = None
-        found.append(atoms)
-    unfinished = target.with_suffix(".unfinished")
-    ase.io.write(unfinished, found, format="extxyz")
-    os.replace(unfinished, target)
-
-
 def main() -> None:
     """Write the three files."""
     data, folder = map(Path, sys.argv[1:])
     folder.mkdir(parents=True, exist_ok=True)
+    source = folder / "tio2_sevenn_train.xyz"
     frames = ase.io.read(data / "tio2_train.xyz", ":")
     small = [atoms for atoms in frames if len(atoms) == SMALL][:CELLS]
     others = [atoms for atoms in frames if SMALL < len(atoms) <= LARGE]
-    labelled(small + others, folder / "tio2_sevenn_train.xyz")
+    calculator = SevenNetCalculator("7net-0")
+    write(source, [labelled(atoms, calculator) for atoms in small + others])
     test = ase.io.read(data / "tio2_test.xyz", ":")
     test = [atoms for atoms in test if len(atoms) <= LARGE]
-    labelled(test, folder / "tio2_sevenn_test.xyz")
-    source, calculator = folder / "tio2_sevenn_train.xyz", "sevenn.calculator:SevenNetCalculator"
+    write(folder / "tio2_sevenn_test.xyz", [labelled(atoms, calculator) for atoms in test])
+    spelled = "sevenn.calculator:SevenNetCalculator"
     out = source.with_suffix(".hessian.npz")
     options = ["--index", f"0:{CELLS}", "--step", str(STEP), "--workers", "1", "--out", str(out)]
-    code = piwsl(["hessian", str(source), "--calculator", calculator, *options])
+    code = piwsl(["hessian", str(source), "--calculator", spelled, *options])
     if code:
         sys.exit(code)
 

@@ -9,13 +9,12 @@ are ``aspirin_gfn2_train.xyz`` (300 frames) and ``aspirin_gfn2_test.xyz`` (100).
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
 import ase
-import ase.io
 import numpy as np
+from _labelled_frames import labelled, write
 from ase import units
 from ase.md.langevin import Langevin
 from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
@@ -55,11 +54,7 @@ def trajectory(seed: int) -> list[ase.Atoms]:
     for _ in range(FRAMES):
         dynamics.run(SPACING)
         frame = ase.Atoms(atoms.numbers, atoms.positions.round(6))
-        frame.calc = TBLite(method="GFN2-xTB", accuracy=0.01, verbosity=0)
-        frame.info["REF_energy"] = frame.get_potential_energy()
-        frame.arrays["REF_forces"] = frame.get_forces()
-        frame.calc = None
-        frames.append(frame)
+        frames.append(labelled(frame, TBLite(method="GFN2-xTB", accuracy=0.01, verbosity=0)))
     return frames
 
 
@@ -68,10 +63,8 @@ def main() -> None:
     folder = Path(sys.argv[2])
     folder.mkdir(parents=True, exist_ok=True)
     for part, seeds in TRAJECTORIES.items():
-        unfinished = folder / f"aspirin_gfn2_{part}.unfinished"
         frames = [frame for seed in seeds for frame in trajectory(seed)]
-        ase.io.write(unfinished, frames, format="extxyz")
-        os.replace(unfinished, folder / f"aspirin_gfn2_{part}.xyz")
+        write(folder / f"aspirin_gfn2_{part}.xyz", frames)
 
 
 if __name__ == "__main__":
