@@ -1,8 +1,9 @@
-"""NVE dynamics of many replicas of a molecule at once, with a MACE model, until they fail."""
+"""NVE dynamics of many replicas of a molecule or cell, with a MACE model, until they fail."""
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from typing import Any
 
 import ase
@@ -36,34 +37,60 @@ class Dynamics:
 
 
 class Replicas:
-    """The energies and forces of ``n`` replicas of one molecule, without a neighbour search."""
+    """The energies and forces of ``n`` replicas of one structure, without a neighbour list.
 
-    def __init__(self, model: Any, molecule: ase.Atoms) -> None:
-        """Prepare a model in single precision; ``molecule`` gives the elements."""
+    Attributes:
+        pairs: ordered pairs of atoms and images that may become neighbours, ``(2, n_pairs)``.
+    """
+
+    def __init__(self, model: Any, structure: ase.Atoms) -> None:
+        """Prepare a model in single precision; ``structure`` gives elements and cell."""
         self._model = model.to(torch.float32).eval()
         for parameter in self._model.parameters():
             parameter.requires_grad_(False)
         known = [int(z) for z in model.atomic_numbers]
-        index = torch.tensor([known.index(z) for z in molecule.numbers])
+        index = torch.tensor([known.index(z) for z in structure.numbers])
         self._attributes = torch.nn.functional.one_hot(index, len(known)).to(torch.float32)
-        n = self._n_atoms = len(molecule)
-        self._pairs = torch.nonzero(~torch.eye(n, dtype=torch.bool)).T
+        n = self._n_atoms = len(structure)
         self._cutoff = float(model.r_max)
+        self._periodic = torch.as_tensor(structure.pbc)
+        self._cell = torch.as_tensor(structure.cell.complete().array)
+        self._inverse = torch.linalg.inv(self._cell)
+        # of atoms inside the cell: those of one row of the inverse are 1 / height apart
+        reach = torch.ceil(self._cutoff * self._inverse.norm(dim=0)).long() * self._periodic
+        images = [
+            torch.tensor(image, dtype=torch.float64)
+            for image in itertools.product(*(range(-m, m + 1) for m in reach.tolist()))
+        ]
+        away = ~torch.eye(n, dtype=torch.bool)
+        found = [torch.nonzero(away if not image.any() else away | True).T for image in images]
+        self.pairs = torch.cat(found, dim=1)
+        counts = torch.tensor([pairs.shape[1] for pairs in found])
+        self._images = torch.stack(images).repeat_interleave(counts, dim=0)
+        self._shifts = self._images @ self._cell
+
+    def _inside(self, positions: torch.Tensor) -> torch.Tensor:
+        cells = torch.floor(positions @ self._inverse) * self._periodic
+        return positions - cells @ self._cell
+
+    def distances(self, positions: torch.Tensor) -> torch.Tensor:
+        """Distances of the pairs in Å, ``(n, n_pairs)``; ``positions`` are ``(n, n_atoms, 3)``."""
+        x = self._inside(positions)
+        first, second = self.pairs
+        return (x[:, second] + self._shifts - x[:, first]).norm(dim=-1)
 
     def __call__(self, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Energies ``(n,)`` in eV and forces like ``positions``, ``(n, n_atoms, 3)`` in Å."""
         n, n_atoms = positions.shape[:2]
-        first, second = self._pairs
-        near = (positions[:, first] - positions[:, second]).norm(dim=-1) < self._cutoff
-        replica, pair = torch.nonzero(near, as_tuple=True)
-        edges = self._pairs[:, pair] + n_atoms * replica
+        replica, pair = torch.nonzero(self.distances(positions) < self._cutoff, as_tuple=True)
+        single = torch.float32
         batch = {
-            "positions": positions.reshape(-1, 3).to(torch.float32),
+            "positions": self._inside(positions).reshape(-1, 3).to(single),
             "node_attrs": self._attributes.repeat(n, 1),
-            "edge_index": edges,
-            "shifts": torch.zeros(edges.shape[1], 3),
-            "unit_shifts": torch.zeros(edges.shape[1], 3),
-            "cell": torch.zeros(3 * n, 3),
+            "edge_index": self.pairs[:, pair] + n_atoms * replica,
+            "shifts": self._shifts[pair].to(single),
+            "unit_shifts": self._images[pair].to(single),
+            "cell": (self._cell * self._periodic[:, None]).repeat(n, 1).to(single),
             "batch": torch.arange(n).repeat_interleave(n_atoms),
             "ptr": torch.arange(n + 1) * n_atoms,
             "head": torch.zeros(n, dtype=torch.long),
@@ -72,33 +99,45 @@ class Replicas:
         return found["energy"].detach().double(), found["forces"].view_as(positions).double()
 
 
-def survival(
-    model: Any, starts: list[ase.Atoms], settings: Dynamics, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
+@dataclasses.dataclass(frozen=True)
+class Survival:
+    """What became of the replicas.
+
+    Attributes:
+        times: in ps, the length of the dynamics for those that hold.
+        change: of the total energy over the run in eV; NaN of those that failed.
+        last: the structures at the end of those that hold.
+    """
+
+    times: np.ndarray
+    change: np.ndarray
+    last: list[ase.Atoms]
+
+
+def survival(model: Any, starts: list[ase.Atoms], settings: Dynamics, seed: int) -> Survival:
     """How long each replica holds.
 
-    The criteria are those of ``piwsl report``: a bond of the start beyond its limit, atoms that
-    collapsed, a temperature that ran away, numbers that are not finite.
+    The criteria are those of ``piwsl report``: a bond of the start beyond its limit (in molecules),
+    atoms that collapsed, a temperature that ran away, numbers that are not finite.
 
     Args:
         model: a MACE model; it is changed to single precision.
-        starts: frames of one molecule, one per replica.
+        starts: frames of one molecule or of one cell, one per replica.
         settings: of the dynamics.
         seed: draws the velocities.
-
-    Returns:
-        times in ps, ``settings.length`` for those that hold, and for these the change of the total
-        energy over the run in eV (NaN for the others).
     """
     torch.set_default_dtype(torch.float32)
     molecule, random = starts[0], np.random.default_rng([seed, 300])
-    first, second, _ = bonds(molecule)
+    evaluate = Replicas(model, molecule)
+    near, far = evaluate.pairs
     radii = torch.as_tensor(covalent_radii[molecule.numbers])
     bonded = torch.zeros(len(molecule), len(molecule), dtype=torch.bool)
-    bonded[first, second] = True
-    upper = torch.where(bonded, settings.bond_factor * (radii[:, None] + radii), torch.inf)
-    lower = COLLAPSE_FACTOR * (radii[:, None] + radii)
-    lower.fill_diagonal_(-1.0)
+    if not molecule.pbc.any():
+        first, second, _ = bonds(molecule)
+        bonded[first, second] = True
+    upper = torch.where(bonded[near, far], settings.bond_factor, torch.inf)
+    upper = upper * (radii[near] + radii[far])
+    lower = COLLAPSE_FACTOR * (radii[near] + radii[far])
     hottest = RUNAWAY_FACTOR * settings.temperature * 1.5 * len(molecule) * units.kB
 
     momenta = []
@@ -111,7 +150,6 @@ def survival(
     mass = torch.as_tensor(molecule.get_masses())[:, None]
     step = settings.timestep * units.fs
 
-    evaluate = Replicas(model, molecule)
     energy, force = evaluate(x)
     start = energy + (p**2 / (2 * mass)).sum((1, 2))
     alive = torch.arange(len(starts))
@@ -125,9 +163,9 @@ def survival(
         p = p + 0.5 * step * force
         if number % CHECKED_EVERY and number != n_steps:
             continue
-        distance = torch.linalg.vector_norm(x[:, :, None] - x[:, None], dim=-1)
+        distance = evaluate.distances(x)
         kinetic = (p**2 / (2 * mass)).sum((1, 2))
-        holds = ((distance < upper) & (distance > lower)).all(-1).all(-1)
+        holds = ((distance < upper) & (distance > lower)).all(-1)
         holds &= (kinetic < hottest) & torch.isfinite(energy)
         times[alive[~holds].numpy()] = number * settings.timestep / 1000
         alive, x, p, force, energy, kinetic, start = (
@@ -137,4 +175,8 @@ def survival(
             break
     if len(alive):
         change[alive.numpy()] = (energy + kinetic - start).numpy()
-    return times, change
+    last = [
+        ase.Atoms(molecule.numbers, positions.numpy(), cell=molecule.cell, pbc=molecule.pbc)
+        for positions in x
+    ]
+    return Survival(times, change, last)

@@ -71,14 +71,14 @@ def dynamics(
     frames = molecules(sources, "aspirin_gfn2_test")
     starts = frames[:: len(frames) // n][:n]
     begin = time.process_time()
-    times, change = survival(load(model_file), starts, settings, seed)
-    held = times >= settings.length
+    found = survival(load(model_file), starts, settings, seed)
+    times, held = found.times, found.times >= settings.length
     atoms = len(frames[0])
     return {
         "survival_ps": times.mean(),
         "median_ps": float(np.median(times)),
         "failed": int((~held).sum()),
-        "drift_meV_atom": 1e3 * np.abs(change[held]).mean() / atoms if held.any() else np.nan,
+        "drift_meV_atom": 1e3 * np.abs(found.change[held]).mean() / atoms if held.any() else np.nan,
         "dynamics_cpu_s": time.process_time() - begin,
         "times_ps": " ".join(f"{value:g}" for value in times),
     }

@@ -1,7 +1,8 @@
 """Every configuration that we ship trains, shortened, through the real command.
 
 Those of fine-tuning do so in ``test_fine_tuning.py`` and ``test_hessian_fine_tuning.py``, those of
-energies with a cheap method in ``test_energies_recipe.py``.
+energies with a cheap method in ``test_energies_recipe.py``, those of students in
+``test_student.py``.
 """
 
 import re
@@ -18,7 +19,8 @@ ROOT = Path(__file__).parents[2]
 CONFIGS = sorted(
     path
     for path in (ROOT / "configs" / "mace").glob("*.yaml")
-    if not path.stem.startswith(("finetune", "soften", "energies_")) or path.stem == "energies_only"
+    if not path.stem.startswith(("finetune", "soften", "energies_", "student"))
+    or path.stem == "energies_only"
 )
 
 pytestmark = pytest.mark.slow
@@ -76,6 +78,7 @@ def test_what_a_config_needs_is_there_or_made_by_the_commands_in_its_comment(pat
         "energies/cheap.xyz": "--out energies/cheap.xyz",
         "energies/train.xyz": "energies_pretrain.yaml",
         "energies/pretrained.model": "energies_pretrain.yaml",
+        "student/train.xyz": "--out student/train.xyz",
     }
     for option, file in settings.items():
         if option.endswith("_file") or option == "foundation_model":

@@ -1,7 +1,7 @@
 """The configs of this repository run as they are, but for their length.
 
 Those of fine-tuning do so in ``test_fine_tuning.py``, those of energies with a cheap method in
-``test_energies_recipe.py``.
+``test_energies_recipe.py``, those of students in ``test_student.py``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ CONFIGS = ROOT / "configs/nequip"
 NAMES = sorted(
     path.stem
     for path in CONFIGS.glob("*.yaml")
-    if not path.stem.startswith(("finetune", "soften", "energies_")) or path.stem == "energies_only"
+    if not path.stem.startswith(("finetune", "soften", "energies_", "student"))
+    or path.stem == "energies_only"
 )
 TERMS = ("pitc", "hessian", "pool")
 SHORT = ["trainer.max_epochs=1", "+trainer.limit_train_batches=3"]

@@ -1,0 +1,306 @@
+"""A fast student of a foundation model: a small MACE of rutile, with SevenNet-0 as the teacher.
+
+    python benchmarks/student.py --out RESULTS_DIR --teacher-python PYTHON [--seeds 0 1 2]
+        [--length 50] [--no-dynamics]
+
+The commands are those of docs/student.md; those of the teacher run with a Python that has sevenn.
+12 atoms, a pool by the teacher's dynamics at 300, 700 and 1100 K with its labels, of which 30
+frames are trained on (by seed) and 6 validate. Beside 10 or 30 frames: probes of them; or 30
+structures of dynamics with the student of 30 at 700, 1100 and 1500 K, chosen or drawn; or as many
+of the teacher's own dynamics at these temperatures. All trainings have as many steps. Test frames
+are of other trajectories of the teacher, at 700 and 1500 K.
+
+``student.csv`` has one row per model: errors at 700 K and 1500 K (E without its mean, meV/atom; F,
+meV/Å), teacher's calls for labels and for dynamics, and of NVE dynamics from ``--replicas`` frames
+of 1500 K how long they hold, the change of the total energy, and the force error at their ends,
+which the teacher labels. ``speed.csv`` has the CPU time of a step. Finished pieces are kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import ase
+import ase.io
+import numpy as np
+import pandas as pd
+import torch
+from _accuracy_cells import ENERGIES_AND_FORCES, MODEL, OPTIMISER, schedule
+from _accuracy_test import errors, load, predict
+from _accuracy_training import initialise_worker, train
+from _labelled_frames import write
+from _survival_dynamics import Dynamics, survival
+from ase.spacegroup import crystal
+
+ROOT = Path(__file__).resolve().parents[1]
+TEACHER = "sevenn.calculator:SevenNetCalculator"
+STUDENT = {
+    **MODEL,
+    **OPTIMISER,
+    **ENERGIES_AND_FORCES,
+    "r_max": 4.0,
+    "default_dtype": "float32",
+    "E0s": "average",
+    "loss": "piwsl",
+    "piwsl_pitc_weight": 0,
+}
+STEPS, BATCH = 1200, 2
+#: of the frames of the teacher's pool, those that validate
+VALIDATION = 6
+#: of all dynamics: the options of ``piwsl pool``
+DYNAMICS = [
+    *("--timestep", "2", "--friction", "0.02"),
+    *("--equilibration", "300", "--spacing", "40"),
+]
+#: the teacher's pools: temperatures in K, structures, and steps of the dynamics
+POOLS = {
+    "teacher": ([300, 700, 1100], 36, 12, 0),
+    "test": ([700, 1500], 30, 15, 2),
+    "more": ([700, 1100, 1500], 30, 10, 1),
+}
+#: structures of the student's dynamics, and those of a trajectory
+SECOND, SECOND_PER_RUN, SECOND_TEMPERATURES = 120, 20, [700, 1100, 1500]
+#: of them, those that the teacher labels
+CHOSEN = 30
+HOT = 1500
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What a student is trained on.
+
+    Attributes:
+        frames: of the teacher's pool.
+        probes: of each of them.
+        second: how structures of the first student's dynamics are chosen.
+        more: whether there are frames of more dynamics of the teacher.
+    """
+
+    frames: int
+    probes: int = 0
+    second: str | None = None
+    more: bool = False
+
+    @property
+    def label_calls(self) -> int:
+        """The teacher's force calls for labels; F(r) of a probe is that of its frame."""
+        return self.frames * (1 + self.probes) + CHOSEN * (self.second is not None or self.more)
+
+    @property
+    def dynamics_calls(self) -> int:
+        """Those of its dynamics."""
+        return steps_of("teacher") + (steps_of("more") if self.more else 0)
+
+
+RUNS = {
+    "10": Run(10),
+    "10, two probes": Run(10, probes=2),
+    "30": Run(30),
+    "30, one probe": Run(30, probes=1),
+    "30, second round chosen": Run(30, second="d_optimal"),
+    "30, second round random": Run(30, second="random"),
+    "30, more of the teacher": Run(30, more=True),
+}
+
+
+def steps_of(pool: str) -> int:
+    """Steps of the dynamics of a pool of the teacher."""
+    _, n, per_run, _ = POOLS[pool]
+    return n // per_run * (150 + 20 * per_run)
+
+
+def piwsl(python: str, *words: Any) -> None:
+    """A command, in an environment."""
+    command = [python, "-m", "piwsl_plugins", *map(str, words)]
+    subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """Where files are, and which Python has the teacher."""
+
+    out: Path
+    teacher: str
+
+    @property
+    def start(self) -> Path:
+        """Two cells of rutile, 4.7 × 4.7 × 5.9 Å."""
+        return self.out / "data" / "start.xyz"
+
+    def pool(self, name: str) -> Path:
+        """A pool of the teacher's dynamics, with its labels."""
+        file = self.out / "data" / f"{name}.xyz"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if not self.start.exists():
+            lengths = [4.65, 4.65, 2.97, 90, 90, 90]
+            places = [(0, 0, 0), (0.305, 0.305, 0)]
+            unit = crystal(["Ti", "O"], places, spacegroup=136, cellpar=lengths)
+            write(self.start, [unit * (1, 1, 2)])
+        if not file.exists():
+            temperatures, n, per_run, seed = POOLS[name]
+            words = ["--temperatures", *temperatures, "--n", n, "--per_run", per_run, "--labels"]
+            words += ["--calculator", TEACHER, *DYNAMICS, "--seed", seed, "--out", file]
+            piwsl(self.teacher, "pool", self.start, *words)
+        return file
+
+    def test_frames(self, temperature: int) -> list[ase.Atoms]:
+        """Those of a temperature."""
+        frames = ase.io.read(self.pool("test"), ":")
+        return [atoms for atoms in frames if atoms.info["pool_temperature"] == temperature]
+
+    def labelled(self, file: Path) -> list[ase.Atoms]:
+        """Structures of a file with the teacher's labels."""
+        found = file.with_suffix(".labelled.xyz")
+        if not found.exists():
+            words = ["--calculator", TEACHER, "--models", 0, "--out", found]
+            piwsl(self.teacher, "weak", self.pool("teacher"), file, *words)
+        return ase.io.read(found, ":")
+
+    def folder(self, name: str, seed: int) -> Path:
+        """Of a training."""
+        return self.out / f"{name.replace(' ', '_').replace(',', '')}-{seed}"
+
+    def second_round(self, method: str, seed: int) -> list[ase.Atoms]:
+        """Structures of dynamics with the student of the first round, labelled."""
+        first = self.folder("30", seed)
+        pool, chosen = first / "second.xyz", first / f"{method}.xyz"
+        model, here = first / "model.model", sys.executable
+        if not pool.exists():
+            words = ["--calculator", model, "--temperatures", *SECOND_TEMPERATURES, *DYNAMICS]
+            words += ["--n", SECOND, "--per_run", SECOND_PER_RUN, "--seed", seed, "--out", pool]
+            piwsl(here, "pool", self.start, *words)
+        if not chosen.exists():
+            words = ["--method", method, "--n", CHOSEN, "--out", chosen]
+            words += ["--given", first / "train.xyz", "--model", model, "--seed", seed]
+            piwsl(here, "select", pool, *words)
+        return self.labelled(chosen)
+
+    def train(self, name: str, seed: int) -> dict[str, float]:
+        """Train a student; gives steps and CPU time."""
+        run, folder = RUNS[name], self.folder(name, seed)
+        folder.mkdir(parents=True, exist_ok=True)
+        frames = ase.io.read(self.pool("teacher"), ":")
+        order = np.random.default_rng([seed, 4]).permutation(len(frames))
+        write(folder / "valid.xyz", [frames[n] for n in order[:VALIDATION]])
+        training = [frames[n] for n in order[VALIDATION:][: run.frames]]
+        arguments = {**STUDENT, "seed": seed}
+        if run.probes:
+            first, labels = folder / "frames.xyz", folder / "labels.npz"
+            write(first, training)
+            if not labels.exists():
+                words = ["--max_hessian_atoms", 0, "--probes", run.probes, "--out", labels]
+                piwsl(self.teacher, "hessian", first, "--calculator", TEACHER, *words)
+            arguments["piwsl_hessian_file"] = labels
+        if run.second:
+            training += self.second_round(run.second, seed)
+        if run.more:
+            training += ase.io.read(self.pool("more"), ":")
+        write(folder / "train.xyz", training)
+        arguments |= {"train_file": folder / "train.xyz", "valid_file": folder / "valid.xyz"}
+        shape = schedule(round(STEPS * BATCH / len(training)))
+        return train(
+            {**arguments, **shape, "batch_size": BATCH, "valid_batch_size": VALIDATION}, folder
+        )[1]
+
+    def errors(self, file: Path, frames: list[ase.Atoms]) -> dict[str, float]:
+        """Of a model on labelled frames."""
+        energies = np.array([atoms.info["REF_energy"] for atoms in frames])
+        forces = [atoms.arrays["REF_forces"] for atoms in frames]
+        return errors(frames, *predict(load(file), frames), energies, forces)
+
+    def trained(self, name: str, seed: int) -> dict[str, Any]:
+        """The errors of a student, which is trained if it is not there."""
+        folder = self.folder(name, seed)
+        result = folder / "errors.json"
+        if not result.exists():
+            cost = self.train(name, seed)
+            row: dict[str, Any] = {"train_cpu_s": cost["cpu_s"], "steps": cost["steps"]}
+            for temperature in POOLS["test"][0]:
+                found = self.errors(folder / "model.model", self.test_frames(temperature))
+                for measure in ("E_centred", "F_rmse", "slope"):
+                    row[f"{measure}_{temperature}"] = found[measure]
+            result.write_text(json.dumps(row))
+        return json.loads(result.read_text())
+
+    def simulated(self, name: str, seed: int, length: float, replicas: int) -> dict[str, Any]:
+        """The dynamics of a student."""
+        folder = self.folder(name, seed)
+        result = folder / f"dynamics-{length:g}-{replicas}.json"
+        if result.exists():
+            return json.loads(result.read_text())
+        starts = self.test_frames(HOT)
+        starts = starts[:: len(starts) // replicas][:replicas]
+        settings = Dynamics(HOT, length, timestep=2.0)
+        begin = time.process_time()
+        model = folder / "model.model"
+        found = survival(load(model), starts, settings, seed)
+        row: dict[str, Any] = {
+            "length_ps": length,
+            "replicas": replicas,
+            "failed": int(np.isnan(found.change).sum()),
+            "survival_ps": found.times.mean(),
+            "dynamics_cpu_s": time.process_time() - begin,
+        }
+        if found.last:
+            change = np.abs(found.change[~np.isnan(found.change)])
+            row["drift_meV_atom"] = 1e3 * change.mean() / len(starts[0])
+            last = folder / f"last-{length:g}-{replicas}.xyz"
+            write(last, found.last)
+            row["F_rmse_own"] = self.errors(model, self.labelled(last))["F_rmse"]
+        result.write_text(json.dumps(row))
+        return row
+
+    def write_table(self, rows: dict[tuple[str, int], dict[str, Any]]) -> pd.DataFrame:
+        """All rows, into ``student.csv``."""
+        table = [
+            {"run": name, "seed": seed}
+            | {"label_calls": RUNS[name].label_calls, "dynamics_calls": RUNS[name].dynamics_calls}
+            | row
+            for (name, seed), row in rows.items()
+        ]
+        found = pd.DataFrame(table)
+        found.to_csv(self.out / "student.csv", index=False, float_format="%.5g")
+        return found
+
+
+def main() -> None:
+    """Do what is not there yet."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--teacher-python", default=sys.executable)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--runs", nargs="+", choices=RUNS, default=list(RUNS), metavar="RUN")
+    parser.add_argument("--length", type=float, default=50, help="of the dynamics, in ps")
+    parser.add_argument("--replicas", type=int, default=2)
+    parser.add_argument("--no-dynamics", action="store_true")
+    options = parser.parse_args()
+    study = Study(options.out.resolve(), options.teacher_python)
+    initialise_worker()
+    torch.set_num_threads(1)
+    rows: dict[tuple[str, int], dict[str, Any]] = {}
+    for seed in options.seeds:
+        for name in options.runs:
+            rows[name, seed] = study.trained(name, seed)
+            print(name, seed, rows[name, seed], flush=True)
+            study.write_table(rows)
+    if not options.no_dynamics:
+        for name, seed in rows:
+            rows[name, seed] |= study.simulated(name, seed, options.length, options.replicas)
+            print(name, seed, rows[name, seed], flush=True)
+            study.write_table(rows)
+    means = study.write_table(rows).groupby("run", sort=False).agg(["mean", "std"])
+    print(means.drop(columns="seed", level=0).round(3).to_string())
+
+
+if __name__ == "__main__":
+    main()
