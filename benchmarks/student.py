@@ -1,7 +1,7 @@
 """A fast student of a foundation model: a small MACE of rutile, with SevenNet-0 as the teacher.
 
     python benchmarks/student.py --out RESULTS_DIR --teacher-python PYTHON [--seeds 0 1 2]
-        [--length 50] [--no-dynamics]
+        [--dynamics 30 '30, second round chosen' …] [--length 50]
 
 The commands are those of docs/student.md; those of the teacher run with a Python that has sevenn.
 12 atoms, a pool by the teacher's dynamics at 300, 700 and 1100 K with its labels, of which 30
@@ -41,6 +41,7 @@ from _survival_dynamics import Dynamics, survival
 from ase.spacegroup import crystal
 
 ROOT = Path(__file__).resolve().parents[1]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 TEACHER = "sevenn.calculator:SevenNetCalculator"
 STUDENT = {
     **MODEL,
@@ -120,7 +121,7 @@ def steps_of(pool: str) -> int:
 def piwsl(python: str, *words: Any) -> None:
     """A command, in an environment."""
     command = [python, "-m", "piwsl_plugins", *map(str, words)]
-    subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    subprocess.run(command, check=True, env=ENVIRONMENT)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -231,11 +232,12 @@ class Study:
         return json.loads(result.read_text())
 
     def simulated(self, name: str, seed: int, length: float, replicas: int) -> dict[str, Any]:
-        """The dynamics of a student."""
+        """The dynamics of a student, which are kept if they are as long; with 0, those kept."""
         folder = self.folder(name, seed)
-        result = folder / f"dynamics-{length:g}-{replicas}.json"
-        if result.exists():
-            return json.loads(result.read_text())
+        result = folder / "dynamics.json"
+        kept = json.loads(result.read_text()) if result.exists() else {}
+        if not replicas or (kept.get("replicas") == replicas and kept["length_ps"] >= length):
+            return kept
         starts = self.test_frames(HOT)
         starts = starts[:: len(starts) // replicas][:replicas]
         settings = Dynamics(HOT, length, timestep=2.0)
@@ -252,11 +254,34 @@ class Study:
         if found.last:
             change = np.abs(found.change[~np.isnan(found.change)])
             row["drift_meV_atom"] = 1e3 * change.mean() / len(starts[0])
-            last = folder / f"last-{length:g}-{replicas}.xyz"
+            last = folder / f"last_{length:g}_{replicas}.xyz"
             write(last, found.last)
             row["F_rmse_own"] = self.errors(model, self.labelled(last))["F_rmse"]
         result.write_text(json.dumps(row))
         return row
+
+    def speed(self) -> None:
+        """CPU time of a force call of teacher and student, into ``speed.csv``."""
+        table = self.out / "speed.csv"
+        if table.exists():
+            return
+        large = self.out / "data" / "large.xyz"
+        write(large, [ase.io.read(self.start) * (2, 2, 2)])
+        script = Path(__file__).with_name("_student_speed.py")
+        student = self.folder("30", 0) / "model.model"
+        rows = []
+        for name, python, calculator in (
+            ("teacher", self.teacher, TEACHER),
+            ("student", sys.executable, student),
+        ):
+            command = [python, script, calculator, self.start, large]
+            said = subprocess.run(
+                list(map(str, command)), check=True, env=ENVIRONMENT, capture_output=True, text=True
+            )
+            for line in said.stdout.splitlines():
+                atoms, milliseconds = line.split()[-2:]
+                rows.append({"model": name, "atoms": atoms, "ms": float(milliseconds)})
+        pd.DataFrame(rows).to_csv(table, index=False, float_format="%.4g")
 
     def write_table(self, rows: dict[tuple[str, int], dict[str, Any]]) -> pd.DataFrame:
         """All rows, into ``student.csv``."""
@@ -280,9 +305,16 @@ def main() -> None:
     parser.add_argument("--teacher-python", default=sys.executable)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--runs", nargs="+", choices=RUNS, default=list(RUNS), metavar="RUN")
+    parser.add_argument(
+        "--dynamics",
+        nargs="*",
+        choices=RUNS,
+        default=list(RUNS),
+        metavar="RUN",
+        help="those of which dynamics are run",
+    )
     parser.add_argument("--length", type=float, default=50, help="of the dynamics, in ps")
-    parser.add_argument("--replicas", type=int, default=2)
-    parser.add_argument("--no-dynamics", action="store_true")
+    parser.add_argument("--replicas", type=int, default=4)
     options = parser.parse_args()
     study = Study(options.out.resolve(), options.teacher_python)
     initialise_worker()
@@ -293,11 +325,12 @@ def main() -> None:
             rows[name, seed] = study.trained(name, seed)
             print(name, seed, rows[name, seed], flush=True)
             study.write_table(rows)
-    if not options.no_dynamics:
-        for name, seed in rows:
-            rows[name, seed] |= study.simulated(name, seed, options.length, options.replicas)
-            print(name, seed, rows[name, seed], flush=True)
-            study.write_table(rows)
+    for name, seed in rows:
+        replicas = options.replicas if name in options.dynamics else 0
+        rows[name, seed] |= study.simulated(name, seed, options.length, replicas)
+        print(name, seed, rows[name, seed], flush=True)
+        study.write_table(rows)
+    study.speed()
     means = study.write_table(rows).groupby("run", sort=False).agg(["mean", "std"])
     print(means.drop(columns="seed", level=0).round(3).to_string())
 
