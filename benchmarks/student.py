@@ -7,8 +7,9 @@ The commands are those of docs/student.md; those of the teacher run with a Pytho
 12 atoms, a pool by the teacher's dynamics at 300, 700 and 1100 K with its labels, of which 30
 frames are trained on (by seed) and 6 validate. Beside 10 or 30 frames: probes of them; or 30
 structures of dynamics with the student of 30 at 700, 1100 and 1500 K, chosen or drawn; or as many
-of the teacher's own dynamics at these temperatures. All trainings have as many steps. Test frames
-are of other trajectories of the teacher, at 700 and 1500 K.
+of the teacher's own dynamics at these temperatures. All trainings have as many steps, but for one
+of twice as many, as a step with probes takes twice as long. Test frames are of other trajectories
+of the teacher, at 700 and 1500 K.
 
 ``student.csv`` has one row per model: errors at 700 K and 1500 K (E without its mean, meV/atom; F,
 meV/Å), teacher's calls for labels and for dynamics, and of NVE dynamics from ``--replicas`` frames
@@ -83,12 +84,14 @@ class Run:
         probes: of each of them.
         second: how structures of the first student's dynamics are chosen.
         more: whether there are frames of more dynamics of the teacher.
+        times: multiple of the steps.
     """
 
     frames: int
     probes: int = 0
     second: str | None = None
     more: bool = False
+    times: int = 1
 
     @property
     def label_calls(self) -> int:
@@ -105,6 +108,7 @@ RUNS = {
     "10": Run(10),
     "10, two probes": Run(10, probes=2),
     "30": Run(30),
+    "30, twice the steps": Run(30, times=2),
     "30, one probe": Run(30, probes=1),
     "30, second round chosen": Run(30, second="d_optimal"),
     "30, second round random": Run(30, second="random"),
@@ -206,7 +210,7 @@ class Study:
             training += ase.io.read(self.pool("more"), ":")
         write(folder / "train.xyz", training)
         arguments |= {"train_file": folder / "train.xyz", "valid_file": folder / "valid.xyz"}
-        shape = schedule(round(STEPS * BATCH / len(training)))
+        shape = schedule(round(run.times * STEPS * BATCH / len(training)))
         return train(
             {**arguments, **shape, "batch_size": BATCH, "valid_batch_size": VALIDATION}, folder
         )[1]
