@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+from pathlib import Path
 
 import numpy as np
 
@@ -62,13 +63,21 @@ def summarise(
     lines.append(f"Pool: {out}")
     if options.figure is not None:
         lines.append(f"Figure: {options.figure}")
-    calculator = options.calculator
-    lines += [
+    return "\n".join([*lines, *_next(data, out, options.calculator, options.labels)])
+
+
+def _next(data: Path, out: Path, calculator: str, labelled: bool) -> list[str]:
+    """What to do with the pool."""
+    if labelled:
+        return [
+            f"It has labels of {calculator}: train a model of these on it, or give it to "
+            "piwsl weak --cheap_labels"
+        ]
+    return [
         "Choose what to label, or label it with a cheap method and a correction:",
         f"  piwsl select {out} --given {data} --n 20 --out chosen.xyz",
         f"  piwsl weak {data} {out} --calculator {calculator} --train ... --out weak.xyz",
     ]
-    return "\n".join(lines)
 
 
 def _temperature(done: Trajectories, temperature: float) -> str:

@@ -51,7 +51,8 @@ def test_structures_are_as_far_apart_as_wanted(pool, data):
 def test_labels_are_those_of_the_calculator(pool, data):
     from .known_dynamics import Springs
 
-    frames, _ = pool(data, "springs", "--labels")
+    frames, printed = pool(data, "springs", "--labels")
+    assert "labels of known_dynamics:springs" in printed and "piwsl select" not in printed
     for frame in frames:
         assert frame.info["REF_energy"] > 0
         energy, forces = frame.info["REF_energy"], frame.arrays["REF_forces"]
