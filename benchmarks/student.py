@@ -7,9 +7,9 @@ The commands are those of docs/student.md; those of the teacher run with a Pytho
 12 atoms, a pool by the teacher's dynamics at 300, 700 and 1100 K with its labels, of which 30
 frames are trained on (by seed) and 6 validate. Beside 10 or 30 frames: probes of them; or 30
 structures of dynamics with the student of 30 at 700, 1100 and 1500 K, chosen or drawn; or as many
-of the teacher's own dynamics at these temperatures. All trainings have as many steps, but for one
-of twice as many, as a step with probes takes twice as long. Test frames are of other trajectories
-of the teacher, at 700 and 1500 K.
+of the teacher's own dynamics at these temperatures. All trainings take as long: those with probes
+have half the steps, as these take twice the time. Test frames are of other trajectories of the
+teacher, at 700 and 1500 K.
 
 ``student.csv`` has one row per model: errors at 700 K and 1500 K (E without its mean, meV/atom; F,
 meV/Å), teacher's calls for labels and for dynamics, and of NVE dynamics from ``--replicas`` frames
@@ -54,7 +54,8 @@ STUDENT = {
     "loss": "piwsl",
     "piwsl_pitc_weight": 0,
 }
-STEPS, BATCH = 1200, 2
+#: of a training without probes
+STEPS, BATCH = 2400, 2
 #: of the frames of the teacher's pool, those that validate
 VALIDATION = 6
 #: of all dynamics: the options of ``piwsl pool``
@@ -81,22 +82,28 @@ class Run:
 
     Attributes:
         frames: of the teacher's pool.
-        probes: of each of them.
+        probes: of each frame, also of the second round.
         second: how structures of the first student's dynamics are chosen.
+        chosen: how many.
         more: whether there are frames of more dynamics of the teacher.
-        times: multiple of the steps.
     """
 
     frames: int
     probes: int = 0
     second: str | None = None
+    chosen: int = CHOSEN
     more: bool = False
-    times: int = 1
+
+    @property
+    def steps(self) -> int:
+        """Of the training."""
+        return STEPS // 2 if self.probes else STEPS
 
     @property
     def label_calls(self) -> int:
         """The teacher's force calls for labels; F(r) of a probe is that of its frame."""
-        return self.frames * (1 + self.probes) + CHOSEN * (self.second is not None or self.more)
+        more = self.chosen if self.second else CHOSEN if self.more else 0
+        return (self.frames + more) * (1 + self.probes)
 
     @property
     def dynamics_calls(self) -> int:
@@ -108,11 +115,12 @@ RUNS = {
     "10": Run(10),
     "10, two probes": Run(10, probes=2),
     "30": Run(30),
-    "30, twice the steps": Run(30, times=2),
     "30, one probe": Run(30, probes=1),
     "30, second round chosen": Run(30, second="d_optimal"),
     "30, second round random": Run(30, second="random"),
     "30, more of the teacher": Run(30, more=True),
+    "30, second round random, one probe": Run(30, probes=1, second="random"),
+    "30, second round of 90": Run(30, second="random", chosen=90),
 }
 
 
@@ -173,17 +181,17 @@ class Study:
         """Of a training."""
         return self.out / f"{name.replace(' ', '_').replace(',', '')}-{seed}"
 
-    def second_round(self, method: str, seed: int) -> list[ase.Atoms]:
+    def second_round(self, method: str, n: int, seed: int) -> list[ase.Atoms]:
         """Structures of dynamics with the student of the first round, labelled."""
         first = self.folder("30", seed)
-        pool, chosen = first / "second.xyz", first / f"{method}.xyz"
+        pool, chosen = first / "second.xyz", first / f"{method}_{n}.xyz"
         model, here = first / "model.model", sys.executable
         if not pool.exists():
             words = ["--calculator", model, "--temperatures", *SECOND_TEMPERATURES, *DYNAMICS]
             words += ["--n", SECOND, "--per_run", SECOND_PER_RUN, "--seed", seed, "--out", pool]
             piwsl(here, "pool", self.start, *words)
         if not chosen.exists():
-            words = ["--method", method, "--n", CHOSEN, "--out", chosen]
+            words = ["--method", method, "--n", n, "--out", chosen]
             words += ["--given", first / "train.xyz", "--model", model, "--seed", seed]
             piwsl(here, "select", pool, *words)
         return self.labelled(chosen)
@@ -197,20 +205,21 @@ class Study:
         write(folder / "valid.xyz", [frames[n] for n in order[:VALIDATION]])
         training = [frames[n] for n in order[VALIDATION:][: run.frames]]
         arguments = {**STUDENT, "seed": seed}
-        if run.probes:
-            first, labels = folder / "frames.xyz", folder / "labels.npz"
-            write(first, training)
-            if not labels.exists():
-                words = ["--max_hessian_atoms", 0, "--probes", run.probes, "--out", labels]
-                piwsl(self.teacher, "hessian", first, "--calculator", TEACHER, *words)
-            arguments["piwsl_hessian_file"] = labels
         if run.second:
-            training += self.second_round(run.second, seed)
+            training += self.second_round(run.second, run.chosen, seed)
         if run.more:
             training += ase.io.read(self.pool("more"), ":")
         write(folder / "train.xyz", training)
+        if run.probes:
+            labels = folder / "labels.npz"
+            if not labels.exists():
+                words = ["--max_hessian_atoms", 0, "--probes", run.probes, "--out", labels]
+                piwsl(
+                    self.teacher, "hessian", folder / "train.xyz", "--calculator", TEACHER, *words
+                )
+            arguments["piwsl_hessian_file"] = labels
         arguments |= {"train_file": folder / "train.xyz", "valid_file": folder / "valid.xyz"}
-        shape = schedule(round(run.times * STEPS * BATCH / len(training)))
+        shape = schedule(round(run.steps * BATCH / len(training)))
         return train(
             {**arguments, **shape, "batch_size": BATCH, "valid_batch_size": VALIDATION}, folder
         )[1]
