@@ -12,9 +12,10 @@ have half the steps, as these take twice the time. Test frames are of other traj
 teacher, at 700 and 1500 K.
 
 ``student.csv`` has one row per model: errors at 700 K and 1500 K (E without its mean, meV/atom; F,
-meV/Å), teacher's calls for labels and for dynamics, and of NVE dynamics from ``--replicas`` frames
-of 1500 K how long they hold, the change of the total energy, and the force error at their ends,
-which the teacher labels. ``speed.csv`` has the CPU time of a step. Finished pieces are kept.
+meV/Å), and on structures of the first student's dynamics that were not trained on ("student");
+the teacher's calls for labels and for dynamics; and of NVE dynamics from ``--replicas`` frames of
+1500 K how long they hold, the change of the total energy, and the force error at their ends, which
+the teacher labels. ``speed.csv`` has the CPU time of a step. Finished pieces are kept.
 """
 
 from __future__ import annotations
@@ -84,14 +85,12 @@ class Run:
         frames: of the teacher's pool.
         probes: of each frame, also of the second round.
         second: how structures of the first student's dynamics are chosen.
-        chosen: how many.
         more: whether there are frames of more dynamics of the teacher.
     """
 
     frames: int
     probes: int = 0
     second: str | None = None
-    chosen: int = CHOSEN
     more: bool = False
 
     @property
@@ -102,7 +101,7 @@ class Run:
     @property
     def label_calls(self) -> int:
         """The teacher's force calls for labels; F(r) of a probe is that of its frame."""
-        more = self.chosen if self.second else CHOSEN if self.more else 0
+        more = CHOSEN if self.second or self.more else 0
         return (self.frames + more) * (1 + self.probes)
 
     @property
@@ -112,15 +111,13 @@ class Run:
 
 
 RUNS = {
-    "10": Run(10),
     "10, two probes": Run(10, probes=2),
     "30": Run(30),
     "30, one probe": Run(30, probes=1),
     "30, second round chosen": Run(30, second="d_optimal"),
     "30, second round random": Run(30, second="random"),
     "30, more of the teacher": Run(30, more=True),
-    "30, second round random, one probe": Run(30, probes=1, second="random"),
-    "30, second round of 90": Run(30, second="random", chosen=90),
+    "30, second round chosen, one probe": Run(30, probes=1, second="d_optimal"),
 }
 
 
@@ -181,17 +178,17 @@ class Study:
         """Of a training."""
         return self.out / f"{name.replace(' ', '_').replace(',', '')}-{seed}"
 
-    def second_round(self, method: str, n: int, seed: int) -> list[ase.Atoms]:
+    def second_round(self, method: str, seed: int) -> list[ase.Atoms]:
         """Structures of dynamics with the student of the first round, labelled."""
         first = self.folder("30", seed)
-        pool, chosen = first / "second.xyz", first / f"{method}_{n}.xyz"
+        pool, chosen = first / "second.xyz", first / f"{method}.xyz"
         model, here = first / "model.model", sys.executable
         if not pool.exists():
             words = ["--calculator", model, "--temperatures", *SECOND_TEMPERATURES, *DYNAMICS]
             words += ["--n", SECOND, "--per_run", SECOND_PER_RUN, "--seed", seed, "--out", pool]
             piwsl(here, "pool", self.start, *words)
         if not chosen.exists():
-            words = ["--method", method, "--n", n, "--out", chosen]
+            words = ["--method", method, "--n", CHOSEN, "--out", chosen]
             words += ["--given", first / "train.xyz", "--model", model, "--seed", seed]
             piwsl(here, "select", pool, *words)
         return self.labelled(chosen)
@@ -206,7 +203,7 @@ class Study:
         training = [frames[n] for n in order[VALIDATION:][: run.frames]]
         arguments = {**STUDENT, "seed": seed}
         if run.second:
-            training += self.second_round(run.second, run.chosen, seed)
+            training += self.second_round(run.second, seed)
         if run.more:
             training += ase.io.read(self.pool("more"), ":")
         write(folder / "train.xyz", training)
@@ -244,6 +241,20 @@ class Study:
             result.write_text(json.dumps(row))
         return json.loads(result.read_text())
 
+    def where_the_first_goes(self, name: str, seed: int) -> dict[str, float]:
+        """Errors on structures of the first student's dynamics that a student has not seen."""
+        folder = self.folder(name, seed)
+        seen = np.array([atoms.positions for atoms in ase.io.read(folder / "train.xyz", ":")])
+        frames = [
+            atoms
+            for atoms in self.second_round("random", seed)
+            if np.abs(seen - atoms.positions).max((1, 2)).min() > 1e-4
+        ]
+        if not frames:
+            return {}
+        found = self.errors(folder / "model.model", frames)
+        return {f"{n}_student": found[n] for n in ("E_centred", "F_rmse", "slope")}
+
     def simulated(self, name: str, seed: int, length: float, replicas: int) -> dict[str, Any]:
         """The dynamics of a student, which are kept if they are as long; with 0, those kept."""
         folder = self.folder(name, seed)
@@ -269,7 +280,7 @@ class Study:
             row["drift_meV_atom"] = 1e3 * change.mean() / len(starts[0])
             last = folder / f"last_{length:g}_{replicas}.xyz"
             write(last, found.last)
-            row["F_rmse_own"] = self.errors(model, self.labelled(last))["F_rmse"]
+            row["F_rmse_end"] = self.errors(model, self.labelled(last))["F_rmse"]
         result.write_text(json.dumps(row))
         return row
 
@@ -341,6 +352,7 @@ def main() -> None:
     for name, seed in rows:
         replicas = options.replicas if name in options.dynamics else 0
         rows[name, seed] |= study.simulated(name, seed, options.length, replicas)
+        rows[name, seed] |= study.where_the_first_goes(name, seed)
         print(name, seed, rows[name, seed], flush=True)
         study.write_table(rows)
     study.speed()
