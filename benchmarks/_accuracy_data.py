@@ -84,8 +84,8 @@ class Sources:
         """Make the labels that a cell needs beside those of its files, unless they are there."""
         dataset = DATASETS[cell.dataset]
         if cell.level in NEEDS_CHEAP:
-            self._label(dataset.train, dataset.cheap)
-            self._label(dataset.test, dataset.cheap)
+            self.label(dataset.train, dataset.cheap)
+            self.label(dataset.test, dataset.cheap)
         if cell.copies:
             assert dataset.reference is not None
             stem = f"{dataset.train}.displaced"
@@ -96,9 +96,10 @@ class Sources:
                 for number, atoms in enumerate(copies):
                     atoms.rattle(COPY_DISPLACEMENT, seed=number)
                 ase.io.write(self.cheap / f"{stem}.xyz", copies, columns=["symbols", "positions"])
-            self._label(stem, dataset.reference)
+            self.label(stem, dataset.reference)
 
-    def _label(self, stem: str, method: str) -> None:
+    def label(self, stem: str, method: str) -> None:
+        """Make the labels of a method for a data file, unless they are there."""
         target = self.labels_file(stem, method)
         if target.exists():
             return

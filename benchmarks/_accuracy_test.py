@@ -25,14 +25,18 @@ def load(path: Path) -> Any:
     return torch.load(path, weights_only=False, map_location="cpu")
 
 
-def predict(model: Any, frames: list[ase.Atoms]) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Energies (n_frames,) in eV and forces in eV/Å of a MACE model, in batches."""
+def predict(
+    model: Any, frames: list[ase.Atoms], head: str = "Default"
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Energies (n_frames,) in eV and forces in eV/Å of a head of a MACE model, in batches."""
     # the dtype of the graphs; a worker's first task may come before MACE sets it
     torch.set_default_dtype(next(model.parameters()).dtype)
     numbers = tools.AtomicNumberTable([int(z) for z in model.atomic_numbers])
     graphs = [
         data.AtomicData.from_config(
-            data.config_from_atoms(atoms, key_specification=data.KeySpecification()),
+            data.config_from_atoms(
+                atoms, key_specification=data.KeySpecification(), head_name=head
+            ),
             z_table=numbers,
             cutoff=float(model.r_max),
             heads=model.heads,

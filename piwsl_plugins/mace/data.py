@@ -26,6 +26,7 @@ from .labels import read_by, weighed
 from .missing_labels import has_label
 from .pool import PoolFile, keys_of
 from .process import fail
+from .pseudolabels import check_pseudolabels
 from .sets import Sets
 
 
@@ -40,6 +41,7 @@ def prepare(run: Callable[[], Any], given: dict[str, Any]) -> Any:
     settings = arguments.settings_of(args)
     stages = (settings, settings.stage_two()) if args.swa else (settings,)
     _check_heads(settings, given["heads"])
+    check_pseudolabels(args, configs)
     sets = Sets(configs)
     _check_validation(args, configs, sets)
     heads = carrying_heads(settings.mace.heads, given["heads"])

@@ -32,6 +32,7 @@ MODES = {
     "finetune_lora": "Default",
     "finetune_freeze": "Default",
     "finetune_replay": "gfn2",
+    "finetune_pseudolabels": "gfn2",
     "finetune_same_theory": "Default",
 }
 SHORT = {"max_num_epochs": 2, "eval_interval": 1, "plot": False}

@@ -1,7 +1,9 @@
-"""Hessian labels in fine-tuning: beside multihead replay and LoRA, and the recipes of configs/.
+"""Hessian labels in fine-tuning: beside replay, also of pseudolabels, LoRA and freezing; recipes.
 
 A tiny pretrained model, in this process but for the recipes.
 """
+
+from argparse import Namespace
 
 import ase.io
 import numpy as np
@@ -11,6 +13,7 @@ import yaml
 from mace.calculators import MACECalculator
 
 from piwsl_plugins.labels.hessian_labels import HessianLabel, read_labels, write_labels
+from piwsl_plugins.mace.pseudolabels import check_pseudolabels
 
 from .conftest import DATA, frames, isolated_atoms, run_command, train, write_files
 from .test_trainer import entries, log
@@ -42,11 +45,11 @@ def tune(pretrained, tmp_path):
 
     def run(name, labels=BUNDLED, **options):
         write_labels(tmp_path / "labels.npz", labels, "GFN2-xTB")
-        options = {"E0s": "estimated", "multiheads_finetuning": False} | options
+        given = {"foundation_model": pretrained, "E0s": "estimated"}
+        options = given | {"multiheads_finetuning": False} | options
         return train(
             tmp_path / name,
             {"train_file": files["train"], "valid_file": files["valid"]},
-            foundation_model=pretrained,
             piwsl_hessian_file=tmp_path / "labels.npz",
             **options,
         )
@@ -119,6 +122,81 @@ def test_beside_replay_hessians_are_learned(tune, replay, tmp_path):
     found = entries(tmp_path / "run", "piwsl")
     assert found[-1]["hessian_rms"] < 0.9 * found[0]["hessian_rms"]
     assert not any("pitc" in entry for entry in found), "off by default beside Hessians"
+
+
+def relabel(path, **columns):
+    """Change the labels of a file: other ones, or none."""
+    structures = [atoms for atoms in ase.io.read(path, ":") if len(atoms) > 1]
+    for atoms in structures:
+        atoms.info["REF_energy"] += 100
+        atoms.arrays["REF_forces"] += 7
+    ase.io.write(path, structures, **columns)
+
+
+def test_pseudolabels_are_the_pretrained_models(tune, replay, tmp_path):
+    """Those of the file, here nonsense, are replaced; the term acts on the new head alone."""
+    for name in ("pt_train_file", "pt_valid_file"):
+        relabel(replay[name])
+    labels = [probe(label, number) for number, label in enumerate(BUNDLED)]
+    options = {"lr": 0.0, "max_num_epochs": 1, "batch_size": 2 * N_TRAIN, **replay}
+    tune("still", labels, pseudolabel_replay=True, **options)
+    first, *_ = (e for e in entries(tmp_path / "still", "eval") if e["head"] == "pt_head")
+    assert first["rmse_e_per_atom"] < 1e-9
+    assert first["rmse_f"] < 1e-9
+    (entry,) = entries(tmp_path / "still", "piwsl")
+    new = residual(tmp_path / "still" / "run.model", "Default", labels[:N_TRAIN])
+    assert entry["hessian_rms"] == pytest.approx(new, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("labelled", "expected"),
+    [
+        (False, "8 of 12 replayed structures have no REF_energy and REF_forces"),
+        (True, "could not label 12 of 12 replayed structures"),
+    ],
+    ids=["no labels", "model in float32"],
+)
+def test_pseudolabels_that_mace_does_not_use(
+    labelled, expected, tune, replay, pretrained, tmp_path, capfd
+):
+    """MACE 0.3.16 logs success, and replays nothing, or the labels of the file."""
+    options = {"pseudolabel_replay": True, **replay}
+    if not labelled:
+        bare = {"columns": ["symbols", "positions"], "write_info": False}
+        relabel(replay["pt_train_file"], **bare)
+    else:
+        single = tmp_path / "single.model"
+        torch.save(torch.load(pretrained, weights_only=False).float(), single)
+        options["foundation_model"] = single
+    with pytest.raises(SystemExit) as ended:
+        tune("run", **options)
+    assert ended.value.code == 2
+    message = capfd.readouterr().err.split("mace_run_train: error: ")[1]
+    assert message.startswith("--pseudolabel_replay=True: ")
+    assert expected in message
+    assert message.count("\n") == 1
+    assert not (tmp_path / "run" / "run.model").exists()
+
+
+def test_pseudolabels_of_a_file_that_mace_reads_later(tmp_path, capsys):
+    """MACE 0.3.16 labels what it holds in memory alone."""
+    path = tmp_path / "replay.h5"
+    path.touch()
+    head = Namespace(head_name="pt_head", train_file=[str(path)], collections=None)
+    args = Namespace(pseudolabel_replay=True, multiheads_finetuning=True)
+    with pytest.raises(SystemExit):
+        check_pseudolabels(args, [head])
+    assert f"here of {path}; give" in capsys.readouterr().err
+
+
+def test_beside_freezing(tune):
+    """Hessians move products and readouts; embedding and interactions stay to the last bit."""
+    options = {"freeze": 5, "lr": 0.02, "max_num_epochs": 1}
+    with_hessians = dict(tune("with", **options).named_parameters())
+    for name, change in (("without", {"piwsl_hessian_weight": 0.0}), ("before", {"lr": 0.0})):
+        other = tune(name, **options | change).named_parameters()
+        changed = {name for name, v in other if not torch.equal(v, with_hessians[name])}
+        assert {name.split(".")[0] for name in changed} == {"products", "readouts"}
 
 
 def test_beside_lora(tune, tmp_path):
