@@ -18,7 +18,7 @@ from _weak_labels_test import Predict, cheap_labels, compositions, mean_of
 
 #: steps, in multiples of those of the labels alone
 PRETRAINING, FINE_TUNING = 1.0, 0.25
-#: of a model that is trained on the pool too, and twice as long
+#: of a model that is trained on the pool too, and of long trainings
 POOL_STEPS, LONG = 2.0, 4.0
 #: of the labelled frames, and of the pool beside them
 BATCH, POOL_BATCH = 2, 8
@@ -46,6 +46,7 @@ class Runs:
         rows = {
             "labels": self.labels,
             "labels, equal cost": self.labels_for_longer,
+            "labels, long": functools.partial(self.labels, steps=LONG),
             "weak": self.weak,
             "cheap method": lambda: self.corrections(0),
             "corrections, cheap method": self.corrections,
