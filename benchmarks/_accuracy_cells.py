@@ -125,7 +125,8 @@ class Cell:
         level: where labels are from: "reference", "cheap", "delta" (reference minus cheap),
             or "cheap_forces" (reference energies, cheap forces).
         pretrained: what the model that fine-tuning starts from was trained on: None, "pbe" or
-            "cheap" energies and forces.
+            "cheap" energies and forces, the latter also "cheap, longer", for twice the steps, or
+            "cheap, Hessians", with Hessians of the cheap method.
         new: this many times ``frames`` more training frames, beyond the leading ones.
         copies: this many displaced copies of each training frame as more training frames.
         probes: this many probes of each frame as its label, in place of the whole Hessian.
@@ -272,5 +273,5 @@ def pretraining(cell: Cell) -> Cell | None:
     dataset, level = cell.dataset, "cheap"
     if cell.pretrained == "pbe":
         dataset, level = "ethanol_pbe", "reference"
-    frames = DATASETS[dataset].many
-    return Cell("pretraining", dataset, "E+F", frames, 1500, ENERGIES_AND_FORCES, level=level)
+    frames, steps = DATASETS[dataset].many, 3000 if "longer" in cell.pretrained else 1500
+    return Cell("pretraining", dataset, "E+F", frames, steps, ENERGIES_AND_FORCES, level=level)

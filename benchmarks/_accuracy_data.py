@@ -50,9 +50,14 @@ class Sources:
                 return path
         raise DataError(f"--data {self.data}: there is no {stem}.xyz; name the data folder")
 
-    def hessian_file(self, dataset: str) -> Path | None:
-        """The Hessian labels of a data set's training frames, or None if there are none."""
+    def hessian_file(self, dataset: str, level: str = "reference") -> Path | None:
+        """The Hessian labels of a data set's training frames, or None if there are none.
+
+        Those of the cheap method are made by :meth:`prepare`.
+        """
         own, stem = DATASETS[dataset].hessians, DATASETS[dataset].train
+        if level == "cheap":
+            return self.cheap / f"{stem}.{DATASETS[dataset].cheap}.hessian.npz"
         if own is not None:
             return self.frames_file(own)
         made = self.cheap / f"{stem}.hessian.npz"
@@ -80,9 +85,16 @@ class Sources:
                 "with --cheap-python"
             )
 
-    def prepare(self, cell: Cell) -> None:
-        """Make the labels that a cell needs beside those of its files, unless they are there."""
+    def prepare(self, cell: Cell, hessians: bool = False) -> None:
+        """Make the labels that a cell needs beside those of its files, unless they are there.
+
+        Args:
+            cell: the cell.
+            hessians: whether it needs Hessians, those of the cheap method if it is of that level.
+        """
         dataset = DATASETS[cell.dataset]
+        if hessians and cell.level == "cheap":
+            self._label_hessians(cell.dataset)
         if cell.level in NEEDS_CHEAP:
             self.label(dataset.train, dataset.cheap)
             self.label(dataset.test, dataset.cheap)
@@ -111,6 +123,17 @@ class Sources:
                 f"{' '.join(command)} failed; name a Python that has ASE and tblite, or matscipy "
                 "for silicon, with --cheap-python"
             )
+
+    def _label_hessians(self, dataset: str) -> None:
+        target = self.hessian_file(dataset, "cheap")
+        assert target is not None
+        if target.exists():
+            return
+        frames = str(self.frames_file(DATASETS[dataset].train))
+        method = ["--calculator", DATASETS[dataset].cheap, "--out", str(target)]
+        command = [self.python, "-m", "piwsl_plugins", "hessian", frames, *method]
+        if subprocess.run(command).returncode:
+            raise DataError(f"{' '.join(command)} failed")
 
     def labels_file(self, stem: str, method: str) -> Path:
         """Energies and forces of a method for a data file."""

@@ -20,7 +20,7 @@ from _accuracy_cells import (
     pretraining,
 )
 from _accuracy_data import Sources, digest
-from _accuracy_variants import BASE, Variant
+from _accuracy_variants import BASE, Variant, hessian
 
 #: validations per training, besides the first
 VALIDATIONS = 10
@@ -55,7 +55,10 @@ class Job:
     def first(self) -> Job | None:
         """The training that must come before: that of the pretrained model."""
         cell = pretraining(self.effective_cell)
-        return None if cell is None else Job(cell, BASE, self.seed)
+        if cell is None:
+            return None
+        with_hessians = "Hessians" in str(self.effective_cell.pretrained)
+        return Job(cell, hessian() if with_hessians else BASE, self.seed)
 
     def epochs(self) -> tuple[int, int]:
         """Number of epochs and interval of validation; the last epoch is validated."""
@@ -103,7 +106,7 @@ class Job:
         cell = self.effective_cell
         train, test = DATASETS[cell.dataset].train, DATASETS[cell.dataset].test
         uses_hessians = self.variant.hessian is not None or cell.hessians
-        hessians = sources.hessian_file(cell.dataset) if uses_hessians else None
+        hessians = sources.hessian_file(cell.dataset, cell.level) if uses_hessians else None
         facts = {
             "arguments": self.arguments(),
             "cell": [cell.labels, cell.level, cell.frames, cell.leading, cell.new, cell.copies],

@@ -156,7 +156,7 @@ def _measure(job: Job, sources: Sources, runs: Path, folder: Path) -> dict[str, 
     ase.io.write(folder / "valid.xyz", data.structures(subset.valid, cell.labels, shift))
     arguments |= {"train_file": folder / "train.xyz", "valid_file": folder / "valid.xyz"}
     if job.variant.hessian is not None:
-        hessians = sources.hessian_file(cell.dataset)
+        hessians = sources.hessian_file(cell.dataset, cell.level)
         if cell.probes:
             assert hessians is not None
             frames = [data.frames[number] for number in subset.train]

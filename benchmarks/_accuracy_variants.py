@@ -118,6 +118,16 @@ PROBES = tuple(Variant(f"hessian probes={n}", changes={"probes": n}, hessian=1) 
 NEW_FRAMES = tuple(base(f"new frames ×{1 + n}", new=n) for n in (1, 2))
 COPIES = tuple(base(f"displaced copies ×{1 + n}", copies=n) for n in (1, 2))
 
+#: pretrained for twice the steps, or with Hessians of the cheap method, as HINT is
+PRETRAINED = tuple(
+    dataclasses.replace(variant, name=f"{variant.name}, pretrained {kind}", changes=changes)
+    for kind, changes in (
+        ("longer", {"pretrained": "cheap, longer"}),
+        ("with Hessians", {"pretrained": "cheap, Hessians"}),
+    )
+    for variant in (BASE, hessian())
+)
+
 #: by regime
 VARIANTS: Mapping[str, tuple[Variant, ...]] = {
     "1-finetune": (
@@ -191,6 +201,7 @@ VARIANTS: Mapping[str, tuple[Variant, ...]] = {
         base("base lr=0.01", {"lr": 0.01}),
         *HESSIANS,
         *NEW_FRAMES,
+        *PRETRAINED,
     ),
 }
 

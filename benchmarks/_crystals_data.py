@@ -4,9 +4,10 @@
 
 needs sevenn (which brings both models) and phonopy. Each crystal is relaxed with the reference,
 SevenNet-l3i5, its symmetry kept, and gives ``NAME/phonopy_params.yaml``, displaced supercells with
-their forces, and ``NAME/rattled.xyz``, the perfect supercell and some in which all atoms are moved.
-``pretraining.xyz`` are small strained and rattled cells with labels of SevenNet-0,
-``elsewhere.xyz`` such cells with those of the reference. What is finished is kept.
+their forces, ``NAME/rattled.xyz``, the perfect supercell and some in which all atoms are moved, and
+``NAME/hot.xyz``, in which they are moved twice as far. ``pretraining.xyz`` are small strained and
+rattled cells with labels of SevenNet-0, ``elsewhere.xyz`` such cells with those of the reference.
+What is finished is kept.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ from phonopy.structure.atoms import PhonopyAtoms
 DISPLACEMENT = 0.03
 #: supercells in which all atoms move, of each crystal, and how far (σ in Å)
 RATTLED, RATTLE = 8, 0.08
+#: likewise for tests alone
+HOT, HOTTER = 2, 0.16
 #: small cells of each crystal, their strain (σ) and how far atoms move (σ in Å)
 SMALL, ELSEWHERE, STRAIN, RATTLES = 25, 4, 0.02, (0.05, 0.12, 0.2)
 #: fewest atoms of a small cell
@@ -122,6 +125,18 @@ def small_cells(unit: ase.Atoms, n: int, random: np.random.Generator) -> list[as
     return found
 
 
+def rattled(
+    perfect: ase.Atoms, n: int, size: float, random: np.random.Generator
+) -> list[ase.Atoms]:
+    """Copies in which all atoms are moved, with a standard deviation in Å of each component."""
+    found = []
+    for _ in range(n):
+        atoms = perfect.copy()
+        atoms.positions += random.normal(scale=size, size=atoms.positions.shape)
+        found.append(atoms)
+    return found
+
+
 def make_crystal(name: str, folder: Path, reference: Calculator) -> None:
     """Relax a crystal with the reference, and write its supercells."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -135,13 +150,13 @@ def make_crystal(name: str, folder: Path, reference: Calculator) -> None:
     sets = [labelled(as_atoms(cell), reference) for cell in found.supercells_with_displacements]
     found.forces = [atoms.arrays["REF_forces"] for atoms in sets]
     random = np.random.default_rng([list(CRYSTALS).index(name), 2601])
-    rattled = [as_atoms(found.supercell)]
-    for _ in range(RATTLED):
-        atoms = as_atoms(found.supercell)
-        atoms.positions += random.normal(scale=RATTLE, size=atoms.positions.shape)
-        rattled.append(atoms)
+    perfect = as_atoms(found.supercell)
     write(folder / "displaced.xyz", sets)
-    write(folder / "rattled.xyz", [labelled(atoms, reference) for atoms in rattled])
+    for file, atoms_of_file in (
+        ("rattled.xyz", [perfect, *rattled(perfect, RATTLED, RATTLE, random)]),
+        ("hot.xyz", rattled(perfect, HOT, HOTTER, random)),
+    ):
+        write(folder / file, [labelled(atoms, reference) for atoms in atoms_of_file])
     found.save(folder / "phonopy_params.yaml")
 
 

@@ -2,32 +2,44 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import ase.io
 import numpy as np
-from _accuracy_cheap import calculator
 from _accuracy_test import errors, predict
-from _weak_labels_files import CHEAP
 
 #: energies (eV) and forces (eV/Å) of frames
 Predict = Callable[[list[ase.Atoms]], tuple[np.ndarray, list[np.ndarray]]]
 
 
-def cheap_labels(frames: list[ase.Atoms]) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Energies (eV) and forces (eV/Å) by the cheap method."""
-    cheap = calculator(CHEAP)
-    bare = [ase.Atoms(atoms.numbers, atoms.positions, calculator=cheap) for atoms in frames]
-    found = [(atoms.get_potential_energy(), atoms.get_forces()) for atoms in bare]
-    return np.array([energy for energy, _ in found]), [forces for _, forces in found]
+def cheap_labels(
+    frames: list[ase.Atoms], method: str, python: str, folder: Path
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Energies (eV) and forces (eV/Å) by a cheap method, in the Python that has it."""
+    file, labels = folder / "frames.xyz", folder / "frames.npz"
+    bare = [ase.Atoms(a.numbers, a.positions, cell=a.cell, pbc=a.pbc) for a in frames]
+    ase.io.write(file, bare)
+    script = Path(__file__).with_name("_accuracy_cheap.py")
+    subprocess.run([python, str(script), str(file), method, str(labels)], check=True)
+    with np.load(labels) as found:
+        ends = np.cumsum([len(atoms) for atoms in frames])[:-1]
+        return found["energies"], np.split(found["forces"], ends)
 
 
 def mean_of(models: list[Any], frames: list[ase.Atoms]) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Mean energies and forces of some models."""
+    """Mean energies and forces of some models; of none, zeros."""
+    if not models:
+        return np.zeros(len(frames)), [np.zeros((len(atoms), 3)) for atoms in frames]
     energies, forces = zip(*(predict(one, frames) for one in models))
     return np.mean(energies, axis=0), [np.mean(each, axis=0) for each in zip(*forces)]
+
+
+def compositions(frames: list[ase.Atoms]) -> np.ndarray:
+    """Atoms of each element, (n_frames, 118)."""
+    return np.array([np.bincount(atoms.numbers, minlength=118) for atoms in frames])
 
 
 def test(found: Predict, file: Path) -> dict[str, float]:

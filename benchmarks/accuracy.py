@@ -186,7 +186,7 @@ def run_with_pretraining(
     missing = [] if options.summarise else unfinished(jobs, sources, options)
     first = [job.first for job in missing if job.first]
     for job in [*missing, *first]:
-        sources.prepare(job.effective_cell)
+        sources.prepare(job.effective_cell, hessians=job.variant.hessian is not None)
     return run_all(first, sources, options), run_all(jobs, sources, options)
 
 

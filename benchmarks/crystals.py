@@ -13,8 +13,9 @@ supercell, made by ``piwsl hessian --from_phonopy``; both; and frames of the pre
 ("replay"). Runs with "×2" or "×3" have so many times the steps.
 
 Written is ``crystals.csv``, one row per run: errors of frequencies on a mesh over the Brillouin
-zone of held-out crystals (cm⁻¹) and their sum relative to the reference's ("soft"), of forces of
-their rattled supercells, and of small strained cells of all crystals, as those of the pretraining
+zone of held-out crystals (cm⁻¹) and their sum relative to the reference's ("soft"), and of forces
+of their rattled supercells; the same of the crystals that were trained on ("own"), whose supercells
+are then moved twice as far; of small strained cells of all crystals, as those of the pretraining
 but with the reference's labels ("elsewhere"); validation errors are those of rattled supercells of
 training crystals. Finished runs are kept.
 """
@@ -23,6 +24,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -125,6 +127,13 @@ def frequencies(data: Path, name: str, model: Any = None) -> np.ndarray:
     return found.get_mesh_dict()["frequencies"] * WAVENUMBERS
 
 
+def frequency_errors(model: Any, data: Path, names: list[str]) -> tuple[float, float]:
+    """Mean error of frequencies of crystals (cm⁻¹), and their sum relative to the reference's."""
+    reference = np.concatenate([frequencies(data, name).ravel() for name in names])
+    found = np.concatenate([frequencies(data, name, model).ravel() for name in names])
+    return float(np.abs(found - reference).mean()), float(found.sum() / reference.sum())
+
+
 def errors_of(model: Any, frames: list[ase.Atoms]) -> dict[str, float]:
     """Of energies and forces of labelled frames."""
     energies = np.array([atoms.info["REF_energy"] for atoms in frames])
@@ -137,15 +146,20 @@ def test(model: Any, data: Path, training: list[str], held_out: list[str]) -> di
     """The numbers of a row."""
     valid = [atoms for name in training for atoms in supercells(data, name)[-VALIDATION:]]
     hot = [atoms for name in held_out for atoms in supercells(data, name)[1:]]
-    reference = np.concatenate([frequencies(data, name).ravel() for name in held_out])
-    found = np.concatenate([frequencies(data, name, model).ravel() for name in held_out])
-    rattled = errors_of(model, hot)
+    own = [atoms for name in training for atoms in ase.io.read(data / name / "hot.xyz", ":")]
+    rattled, own_hot = errors_of(model, hot), errors_of(model, own)
     elsewhere = errors_of(model, ase.io.read(data / LAST, ":"))
+    wrong, soft = frequency_errors(model, data, held_out)
+    own_wrong, own_soft = frequency_errors(model, data, training)
     return {
-        "freq_mae": float(np.abs(found - reference).mean()),
-        "soft": float(found.sum() / reference.sum()),
+        "freq_mae": wrong,
+        "soft": soft,
         "F_rmse": rattled["F_rmse"],
         "slope": rattled["slope"],
+        "own_freq_mae": own_wrong,
+        "own_soft": own_soft,
+        "own_F": own_hot["F_rmse"],
+        "own_slope": own_hot["slope"],
         "elsewhere_F": elsewhere["F_rmse"],
         "elsewhere_E": elsewhere["E_rmse"],
         "valid_F": errors_of(model, valid)["F_rmse"],
@@ -185,7 +199,10 @@ def fine_tune(
     seed: int,
     rate: float,
 ) -> dict[str, float]:
-    """Train; gives steps and CPU time."""
+    """Train, unless it is done; gives steps and CPU time."""
+    finished = folder / "cost.json"
+    if finished.exists():
+        return json.loads(finished.read_text())
     folder.mkdir(parents=True, exist_ok=True)
     frames, valid = [], []
     for name in training:
@@ -209,7 +226,9 @@ def fine_tune(
         if piwsl([str(word) for word in words]):
             sys.exit(f"{folder}: no labels")
         arguments["piwsl_hessian_file"] = labels
-    return run_training(arguments, folder, len(frames), STEPS * run.times, BATCH)
+    cost = run_training(arguments, folder, len(frames), STEPS * run.times, BATCH)
+    finished.write_text(json.dumps(cost))
+    return cost
 
 
 def main() -> None:

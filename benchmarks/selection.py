@@ -2,14 +2,15 @@
 
     python benchmarks/selection.py --data ../shared/data --out RESULTS_DIR
         [--datasets ethanol_pbe acac_pbe] [--frames 10 20 50] [--seeds 0 1 2 3 4]
-        [--methods d_optimal fps random mace_finetuning_select] [--model pretrained.model]
+        [--methods d_optimal fps random features mace_finetuning_select] [--model pretrained.model]
         [--steps 1000]
 
-The pool is a training file without 20 validation frames, drawn by the seed. ``piwsl select``
-(SOAP, no model) chooses from it, without a look at labels, or MACE's ``mace_finetuning_select``,
-which needs fpsample and a model whose descriptors it takes (``--model``). Small MACE models, those
-of ``accuracy.py``, are trained by MACE's own trainer on energies and forces, all for as many steps,
-and tested on the test file. The seed is that of validation frames, random choice and training.
+The pool is a training file without 20 validation frames, drawn by the seed; of solids, frames of at
+most 24 atoms. ``piwsl select`` chooses from it, without a look at labels, by SOAP or, with
+"features", D-optimally by those of a model (``--model``); or MACE's ``mace_finetuning_select``,
+which needs fpsample and such a model. Small MACE models, those of ``accuracy.py``, are trained by
+MACE's own trainer on energies and forces, all for as many steps, and tested on the test file. The
+seed is that of validation frames, random choice and training.
 One row per run in ``selection.csv``, finished runs are kept; means are printed.
 """
 
@@ -36,8 +37,12 @@ from _accuracy_cells import (
 )
 from _accuracy_test import errors, load, predict
 from _accuracy_training import initialise_worker, train
+from _weak_labels_files import GROUNDS
 
 from piwsl_plugins.tools.command import main as piwsl
+
+#: the methods that need a model
+FEATURES, MACE_OWN = "features", "mace_finetuning_select"
 
 
 def choose(
@@ -46,7 +51,7 @@ def choose(
     """Choose frames by a command; returns the file of the chosen."""
     source, chosen = folder / "pool.xyz", folder / "train.xyz"
     ase.io.write(source, pool, format="extxyz")
-    if method == "mace_finetuning_select":
+    if method == MACE_OWN:
         options = {
             "configs_pt": source,
             "num_samples": frames,
@@ -59,22 +64,28 @@ def choose(
         # it saves descriptors where it runs
         subprocess.run([*module, *words], cwd=folder, check=True, capture_output=True)
         return chosen
-    options = ["--n", str(frames), "--method", method, "--seed", str(seed), "--out", str(chosen)]
+    named = ["--method", method]
+    if method == FEATURES:
+        named = ["--model", str(model)]
+    options = [*named, "--n", str(frames), "--seed", str(seed), "--out", str(chosen)]
     if piwsl(["select", str(source), *options, "--overwrite"]) != 0:
         raise RuntimeError(f"piwsl select failed in {folder}")
     return chosen
 
 
-def arguments(chosen: Path, valid: Path, e0s: str, frames: int, seed: int, steps: int) -> dict:
+def arguments(
+    chosen: Path, valid: Path, dataset: str, frames: int, seed: int, steps: int
+) -> dict[str, Any]:
     """MACE's arguments, those of the baseline of ``accuracy.py``."""
     epochs = max(2, round(steps / (frames / BATCH_SIZE)))
     return {
         **MODEL,
         **OPTIMISER,
         **ENERGIES_AND_FORCES,
+        **GROUNDS[dataset].model,
         "train_file": chosen,
         "valid_file": valid,
-        "E0s": e0s,
+        "E0s": DATASETS[dataset].e0s,
         "seed": seed,
         "batch_size": BATCH_SIZE,
         "valid_batch_size": VALIDATION_FRAMES,
@@ -92,13 +103,17 @@ def run(
         return json.loads(result.read_text())
     folder.mkdir(parents=True, exist_ok=True)
     dataset = DATASETS[name]
-    everything = ase.io.read(options.data / f"{dataset.train}.xyz", ":")
+    everything = [
+        atoms
+        for atoms in ase.io.read(options.data / f"{dataset.train}.xyz", ":")
+        if len(atoms) <= GROUNDS[name].largest
+    ]
     order = np.random.default_rng(seed).permutation(len(everything))
     valid, pool = order[:VALIDATION_FRAMES], order[VALIDATION_FRAMES:]
     ase.io.write(folder / "valid.xyz", [everything[n] for n in valid], format="extxyz")
     given = [everything[n] for n in pool]
     chosen = choose(given, method, options.model, frames, seed, folder)
-    settings = arguments(chosen, folder / "valid.xyz", dataset.e0s, frames, seed, options.steps)
+    settings = arguments(chosen, folder / "valid.xyz", name, frames, seed, options.steps)
     path, cost = train(settings, folder)
     model = load(path)
     test = ase.io.read(options.data / f"{dataset.test}.xyz", ":")
@@ -127,15 +142,15 @@ def main() -> None:
     add = parser.add_argument
     add("--data", type=Path, required=True, help="folder with the data files")
     add("--out", type=Path, required=True, help="folder for runs and results")
-    add("--datasets", nargs="+", default=["ethanol_pbe", "acac_pbe"], choices=list(DATASETS))
+    add("--datasets", nargs="+", default=["ethanol_pbe", "acac_pbe"], choices=GROUNDS)
     add("--frames", type=int, nargs="+", default=[10, 20, 50])
     add("--methods", nargs="+", default=["d_optimal", "fps", "random"])
-    add("--model", type=Path, help="MACE model that mace_finetuning_select takes")
+    add("--model", type=Path, help="MACE model whose features are taken")
     add("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     add("--steps", type=int, default=1000, help="optimiser steps of every run")
     options = parser.parse_args()
-    if options.model is None and "mace_finetuning_select" in options.methods:
-        parser.error("mace_finetuning_select needs --model")
+    if options.model is None and {FEATURES, MACE_OWN} & set(options.methods):
+        parser.error(f"{FEATURES} and {MACE_OWN} need --model")
     initialise_worker()
     rows = []
     for seed in options.seeds:

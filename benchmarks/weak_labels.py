@@ -24,12 +24,13 @@ labels.
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 import pandas as pd
 from _accuracy_cells import DATASETS
 from _accuracy_training import initialise_worker
-from _weak_labels_files import LABELS, TEMPERATURE, prepare
+from _weak_labels_files import CHEAP, GROUNDS, LABELS, prepare
 from _weak_labels_runs import Runs
 from _weak_labels_test import test
 
@@ -41,7 +42,9 @@ def main() -> None:
     )
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--dataset", choices=TEMPERATURE, default="ethanol_pbe")
+    parser.add_argument("--dataset", choices=GROUNDS, default="ethanol_pbe")
+    parser.add_argument("--cheap", choices=CHEAP, default="GFN2-xTB", help="the cheap method")
+    parser.add_argument("--cheap-python", default=sys.executable, help="a Python that has it")
     parser.add_argument("--labels", choices=LABELS, default="E+F")
     parser.add_argument("--frames", type=int, default=10)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
@@ -54,7 +57,7 @@ def main() -> None:
     if options.hot:
         tests["hot_"] = options.hot
     initialise_worker()
-    cell = {name: getattr(options, name) for name in ("dataset", "labels", "frames")}
+    cell = {name: getattr(options, name) for name in ("dataset", "cheap", "labels", "frames")}
     for seed in options.seeds:
         every = Runs(options, seed, prepare(options, seed)).every()
         for name, run in every.items():

@@ -55,9 +55,8 @@ def cheap_labels(
     if stages.overwrite:
         load(source, elements_of(frames), options.device)  # or nothing is thrown away
     stages.clear()
-    path = stages.folder / "cheap.xyz"
     where = options.device, options.workers, options.executor
-    evaluated = evaluate(path, source, frames, "cheap labels", *where)
+    evaluated = evaluate(stages.cheap_file, source, frames, "cheap labels", *where)
     stages.keep()
     return evaluated
 

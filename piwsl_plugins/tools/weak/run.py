@@ -111,7 +111,14 @@ class _Labelling:
     def stop_at_cheap_labels(self) -> None:
         """End after the first stage."""
         self.stages.keep()
-        self._stop(f"cheap labels are in {self.stages.folder}")
+        given = self.options.cheap_labels
+        if given:
+            return self._stop(f"cheap labels are those of {' '.join(map(str, given))}")
+        there = self.stages.cheap_file
+        self._stop(
+            f"cheap labels are in {there}; go on here, or, in an environment without the cheap "
+            f"method, with --cheap_labels {there} and another --out"
+        )
 
     def shift(self) -> None:
         """The labels of the cheap method with the offsets, and nothing that is learned."""

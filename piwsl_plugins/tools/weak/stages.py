@@ -45,6 +45,11 @@ class Stages:
                 "--overwrite to replace it"
             )
 
+    @property
+    def cheap_file(self) -> Path:
+        """The labels of the cheap method, if it is a calculator."""
+        return self.folder / "cheap.xyz"
+
     def clear(self) -> None:
         """Throw away what another run left in the folder, once, if the user wants that.
 

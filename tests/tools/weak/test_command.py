@@ -229,11 +229,25 @@ def test_without_corrections_too_the_first_stage_can_be_the_last(offsets, weak):
     """Nothing is written beside the folder, and the next call goes on to the labels."""
     given = ("--calculator", "known_methods:weak", "--models", 0, *offsets)
     found, printed = weak(*given, "--until", "cheap")
-    assert found == [] and "cheap labels are in weak.stages" in printed
+    assert found == [] and "cheap labels are in weak.stages/cheap.xyz" in printed
     cheap = Path("weak.stages/cheap.xyz")
     assert len(ase.io.read(cheap, ":")) == (22 if offsets else 12)
     made = cheap.stat().st_mtime_ns
     assert len(weak(*given)[0]) == 12 and cheap.stat().st_mtime_ns == made
+
+
+def test_the_first_stage_serves_another_environment(weak):
+    """Cheap labels of the training frames and the pool are found in the file that is named."""
+    method = ("--calculator", "known_methods:weak")
+    offsets = ("--models", 0, "--offsets")
+    direct, _ = weak(*method, *offsets)
+    _, printed = weak(*method, "--until", "cheap", out="first.xyz")
+    assert "with --cheap_labels first.stages/cheap.xyz and another --out" in printed
+    given = ("--cheap_labels", "first.stages/cheap.xyz")
+    found, _ = weak(*given, *offsets, out="second.xyz")
+    np.testing.assert_allclose(energies(found), energies(direct), atol=1e-7)
+    _, printed = weak(*given, "--until", "cheap", out="third.xyz")
+    assert "cheap labels are those of first.stages/cheap.xyz" in printed
 
 
 def test_a_stage_that_there_is_not_writes_no_labels(weak, refused):
