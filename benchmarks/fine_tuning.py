@@ -69,12 +69,15 @@ REPLAY = {
 }
 METHODS: dict[str, dict[str, Any]] = {
     "naive": {},
+    "naive ×2": {},
     "LoRA": {"lora": True, "lora_rank": 4, "lora_alpha": 1.0},
     "freezing": {"freeze": 5},
     "replay": REPLAY,
     "pseudolabels": {**REPLAY, "pseudolabel_replay": True},
 }
 REPLAYING = ("replay", "pseudolabels")
+#: multiples of the steps
+TIMES = {"naive ×2": 2}
 RATES = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
 #: where the ladder is begun
 FIRST = {"LoRA": 0.01}
@@ -143,7 +146,7 @@ def fine_tune(
         if frames / replayed < RATIO:
             seen *= 1 + int(RATIO / (frames / replayed))
         seen, batch = seen + replayed, BATCH + REPLAYED_PER_BATCH
-    return run_training(arguments, folder, seen, STEPS, batch)
+    return run_training(arguments, folder, seen, STEPS * TIMES.get(method, 1), batch)
 
 
 def errors_of(model: Any, data: Labelled, head: str = "Default") -> dict[str, float]:
@@ -240,6 +243,8 @@ class Runs:
 
         Replay repeats a single frame as often as ten of them together.
         """
+        if method in TIMES:
+            return "naive", frames
         if method not in REPLAYING:
             return method, frames
         return "replay", max(frames, 10)
