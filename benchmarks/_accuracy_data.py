@@ -13,6 +13,7 @@ from pathlib import Path
 import ase.io
 import numpy as np
 from _accuracy_cells import DATASETS, MADE_BY, VALIDATION_FRAMES, Cell
+from _command import piwsl
 
 #: data files of the repository
 BUNDLED = Path(__file__).parents[1] / "data"
@@ -129,11 +130,12 @@ class Sources:
         assert target is not None
         if target.exists():
             return
-        frames = str(self.frames_file(DATASETS[dataset].train))
-        method = ["--calculator", DATASETS[dataset].cheap, "--out", str(target)]
-        command = [self.python, "-m", "piwsl_plugins", "hessian", frames, *method]
-        if subprocess.run(command).returncode:
-            raise DataError(f"{' '.join(command)} failed")
+        frames, method = self.frames_file(DATASETS[dataset].train), DATASETS[dataset].cheap
+        words = ("hessian", frames, "--calculator", method, "--out", target)
+        try:
+            piwsl(*words, python=self.python)
+        except subprocess.CalledProcessError as error:
+            raise DataError(str(error)) from error
 
     def labels_file(self, stem: str, method: str) -> Path:
         """Energies and forces of a method for a data file."""
@@ -179,13 +181,17 @@ class Labelled:
         return structures
 
 
+def read_labels(frames: list[ase.Atoms], path: Path) -> Labelled:
+    """Frames with the labels of a file of ``_accuracy_cheap.py``."""
+    with np.load(path) as labels:
+        ends = np.cumsum([len(atoms) for atoms in frames])[:-1]
+        return Labelled(frames, labels["energies"], np.split(labels["forces"], ends))
+
+
 @functools.cache
 def computed(sources: Sources, stem: str, method: str) -> Labelled:
     """A data file with the labels that a method gave here."""
-    frames = molecules(sources, stem)
-    with np.load(sources.labels_file(stem, method)) as labels:
-        ends = np.cumsum([len(atoms) for atoms in frames])[:-1]
-        return Labelled(frames, labels["energies"], np.split(labels["forces"], ends))
+    return read_labels(molecules(sources, stem), sources.labels_file(stem, method))
 
 
 def labelled(sources: Sources, dataset: str, part: str, level: str) -> Labelled:

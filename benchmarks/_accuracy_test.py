@@ -74,6 +74,14 @@ def errors(
     }
 
 
+def errors_on(
+    frames: list[ase.Atoms], energies: np.ndarray, forces: list[np.ndarray]
+) -> dict[str, float]:
+    """Errors against the labels that the frames carry."""
+    true = np.array([atoms.info["REF_energy"] for atoms in frames])
+    return errors(frames, energies, forces, true, [a.arrays["REF_forces"] for a in frames])
+
+
 def validation(job: Job, sources: Sources, model: Any, shift: float) -> dict[str, float]:
     """Errors on the validation frames, with their forces though training may not have had them.
 

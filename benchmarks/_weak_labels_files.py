@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import resource
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +20,7 @@ from _accuracy_cells import (
     VALIDATION_FRAMES,
     schedule,
 )
+from _command import piwsl
 
 #: how ``piwsl`` calls a cheap method
 CHEAP = {
@@ -91,18 +89,6 @@ class Files:
     more: dict[int, Path]
     pool_s: float = 0.0
     weak_s: float = 0.0
-
-
-def cpu() -> float:
-    """CPU time of finished child processes (s)."""
-    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
-
-
-def piwsl(*words: Any, python: str = sys.executable) -> float:
-    """Run a verb; gives its CPU time (s)."""
-    start = cpu()
-    subprocess.run([python, "-m", "piwsl_plugins", *map(str, words)], check=True)
-    return cpu() - start
 
 
 def prepare(options: argparse.Namespace, seed: int) -> Files:

@@ -13,7 +13,8 @@ import numpy as np
 from _accuracy_cells import DATASETS, FINETUNED
 from _accuracy_test import load, predict
 from _accuracy_training import train
-from _weak_labels_files import GROUNDS, MORE, Files, model, piwsl, write
+from _command import piwsl
+from _weak_labels_files import GROUNDS, MORE, Files, model, write
 from _weak_labels_test import Predict, cheap_labels, compositions, mean_of
 
 #: steps, in multiples of those of the labels alone

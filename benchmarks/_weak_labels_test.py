@@ -9,7 +9,8 @@ from typing import Any
 
 import ase.io
 import numpy as np
-from _accuracy_test import errors, predict
+from _accuracy_data import read_labels
+from _accuracy_test import errors_on, predict
 
 #: energies (eV) and forces (eV/Å) of frames
 Predict = Callable[[list[ase.Atoms]], tuple[np.ndarray, list[np.ndarray]]]
@@ -24,9 +25,8 @@ def cheap_labels(
     ase.io.write(file, bare)
     script = Path(__file__).with_name("_accuracy_cheap.py")
     subprocess.run([python, str(script), str(file), method, str(labels)], check=True)
-    with np.load(labels) as found:
-        ends = np.cumsum([len(atoms) for atoms in frames])[:-1]
-        return found["energies"], np.split(found["forces"], ends)
+    found = read_labels(frames, labels)
+    return found.energies, found.forces
 
 
 def mean_of(models: list[Any], frames: list[ase.Atoms]) -> tuple[np.ndarray, list[np.ndarray]]:
@@ -45,7 +45,5 @@ def compositions(frames: list[ase.Atoms]) -> np.ndarray:
 def test(found: Predict, file: Path) -> dict[str, float]:
     """Errors on a file of test frames; energies without their mean error."""
     frames = [atoms for atoms in ase.io.read(file, ":") if len(atoms) > 1]
-    energies, forces = found(frames)
-    true = np.array([atoms.info["REF_energy"] for atoms in frames])
-    measured = errors(frames, energies, forces, true, [a.arrays["REF_forces"] for a in frames])
+    measured = errors_on(frames, *found(frames))
     return {name: measured[name] for name in ("E_centred", "F_rmse", "slope")}

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import json
 import subprocess
 import sys
@@ -36,7 +37,7 @@ import numpy as np
 import pandas as pd
 import phonopy
 from _accuracy_cells import ENERGIES_AND_FORCES, FINETUNED, MODEL, OPTIMISER, schedule
-from _accuracy_test import errors, load, predict
+from _accuracy_test import errors_on, load, predict
 from _accuracy_training import initialise_worker, train
 from phonons import WAVENUMBERS
 
@@ -127,19 +128,17 @@ def frequencies(data: Path, name: str, model: Any = None) -> np.ndarray:
     return found.get_mesh_dict()["frequencies"] * WAVENUMBERS
 
 
+@functools.cache
+def reference_frequencies(data: Path, name: str) -> np.ndarray:
+    """Those of the reference, once for all runs."""
+    return frequencies(data, name)
+
+
 def frequency_errors(model: Any, data: Path, names: list[str]) -> tuple[float, float]:
     """Mean error of frequencies of crystals (cm⁻¹), and their sum relative to the reference's."""
-    reference = np.concatenate([frequencies(data, name).ravel() for name in names])
+    reference = np.concatenate([reference_frequencies(data, name).ravel() for name in names])
     found = np.concatenate([frequencies(data, name, model).ravel() for name in names])
     return float(np.abs(found - reference).mean()), float(found.sum() / reference.sum())
-
-
-def errors_of(model: Any, frames: list[ase.Atoms]) -> dict[str, float]:
-    """Of energies and forces of labelled frames."""
-    energies = np.array([atoms.info["REF_energy"] for atoms in frames])
-    return errors(
-        frames, *predict(model, frames), energies, [a.arrays["REF_forces"] for a in frames]
-    )
 
 
 def test(model: Any, data: Path, training: list[str], held_out: list[str]) -> dict[str, float]:
@@ -147,8 +146,10 @@ def test(model: Any, data: Path, training: list[str], held_out: list[str]) -> di
     valid = [atoms for name in training for atoms in supercells(data, name)[-VALIDATION:]]
     hot = [atoms for name in held_out for atoms in supercells(data, name)[1:]]
     own = [atoms for name in training for atoms in ase.io.read(data / name / "hot.xyz", ":")]
-    rattled, own_hot = errors_of(model, hot), errors_of(model, own)
-    elsewhere = errors_of(model, ase.io.read(data / LAST, ":"))
+    rattled = errors_on(hot, *predict(model, hot))
+    own_hot = errors_on(own, *predict(model, own))
+    small = ase.io.read(data / LAST, ":")
+    elsewhere = errors_on(small, *predict(model, small))
     wrong, soft = frequency_errors(model, data, held_out)
     own_wrong, own_soft = frequency_errors(model, data, training)
     return {
@@ -162,7 +163,7 @@ def test(model: Any, data: Path, training: list[str], held_out: list[str]) -> di
         "own_slope": own_hot["slope"],
         "elsewhere_F": elsewhere["F_rmse"],
         "elsewhere_E": elsewhere["E_rmse"],
-        "valid_F": errors_of(model, valid)["F_rmse"],
+        "valid_F": errors_on(valid, *predict(model, valid))["F_rmse"],
     }
 
 

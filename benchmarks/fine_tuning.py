@@ -30,7 +30,7 @@ import pandas as pd
 from _accuracy_cells import ENERGIES_AND_FORCES, FINETUNED, MODEL, OPTIMISER, schedule
 from _accuracy_data import Labelled, Sources, labelled
 from _accuracy_hessian import hessian_errors
-from _accuracy_test import errors, load, predict
+from _accuracy_test import errors, errors_on, load, predict
 from _accuracy_training import initialise_worker, train
 from _fine_tuning_data import (
     HESSIANS,
@@ -184,9 +184,7 @@ def test(model: Any, sources: Sources, seed: int) -> dict[str, float]:
         row |= {f"{name}_E": lost["E_centred"], f"{name}_F": lost["F_rmse"]}
     elsewhere = errors_of(model, labelled(sources, MOLECULES[1], "test", "reference"))
     valid = split(sources, 1, seed).valid
-    energies = np.array([atoms.info["REF_energy"] for atoms in valid])
-    forces = [atoms.arrays["REF_forces"] for atoms in valid]
-    found = errors(valid, *predict(model, valid), energies, forces)
+    found = errors_on(valid, *predict(model, valid))
     return row | {"elsewhere_F": elsewhere["F_rmse"], "valid_F": found["F_rmse"]}
 
 

@@ -35,7 +35,7 @@ from _accuracy_cells import (
     VALIDATION_FRAMES,
     schedule,
 )
-from _accuracy_test import errors, load, predict
+from _accuracy_test import errors_on, load, predict
 from _accuracy_training import initialise_worker, train
 from _weak_labels_files import GROUNDS
 
@@ -117,16 +117,13 @@ def run(
     path, cost = train(settings, folder)
     model = load(path)
     test = ase.io.read(options.data / f"{dataset.test}.xyz", ":")
-    energies, forces = predict(model, test)
-    true_energies = np.array([atoms.info["REF_energy"] for atoms in test])
-    true_forces = [atoms.arrays["REF_forces"] for atoms in test]
     measured = {
         "dataset": name,
         "frames": frames,
         "method": method,
         "seed": seed,
         "steps": cost["steps"],
-        **errors(test, energies, forces, true_energies, true_forces),
+        **errors_on(test, *predict(model, test)),
         "train_cpu_s": cost["cpu_s"],
     }
     (folder / "pool.xyz").unlink()

@@ -23,7 +23,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import os
 import subprocess
 import sys
 import time
@@ -36,14 +35,13 @@ import numpy as np
 import pandas as pd
 import torch
 from _accuracy_cells import ENERGIES_AND_FORCES, MODEL, OPTIMISER, schedule
-from _accuracy_test import errors, load, predict
+from _accuracy_test import errors_on, load, predict
 from _accuracy_training import initialise_worker, train
+from _command import ENVIRONMENT, piwsl
 from _labelled_frames import write
 from _survival_dynamics import Dynamics, survival
 from ase.spacegroup import crystal
 
-ROOT = Path(__file__).resolve().parents[1]
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 TEACHER = "sevenn.calculator:SevenNetCalculator"
 STUDENT = {
     **MODEL,
@@ -127,12 +125,6 @@ def steps_of(pool: str) -> int:
     return n // per_run * (150 + 20 * per_run)
 
 
-def piwsl(python: str, *words: Any) -> None:
-    """A command, in an environment."""
-    command = [python, "-m", "piwsl_plugins", *map(str, words)]
-    subprocess.run(command, check=True, env=ENVIRONMENT)
-
-
 @dataclasses.dataclass(frozen=True)
 class Study:
     """Where files are, and which Python has the teacher."""
@@ -158,7 +150,7 @@ class Study:
             temperatures, n, per_run, seed = POOLS[name]
             words = ["--temperatures", *temperatures, "--n", n, "--per_run", per_run, "--labels"]
             words += ["--calculator", TEACHER, *DYNAMICS, "--seed", seed, "--out", file]
-            piwsl(self.teacher, "pool", self.start, *words)
+            piwsl("pool", self.start, *words, python=self.teacher)
         return file
 
     def test_frames(self, temperature: int) -> list[ase.Atoms]:
@@ -171,7 +163,7 @@ class Study:
         found = file.with_suffix(".labelled.xyz")
         if not found.exists():
             words = ["--calculator", TEACHER, "--models", 0, "--out", found]
-            piwsl(self.teacher, "weak", self.pool("teacher"), file, *words)
+            piwsl("weak", self.pool("teacher"), file, *words, python=self.teacher)
         return ase.io.read(found, ":")
 
     def folder(self, name: str, seed: int) -> Path:
@@ -182,15 +174,15 @@ class Study:
         """Structures of dynamics with the student of the first round, labelled."""
         first = self.folder("30", seed)
         pool, chosen = first / "second.xyz", first / f"{method}.xyz"
-        model, here = first / "model.model", sys.executable
+        model = first / "model.model"
         if not pool.exists():
             words = ["--calculator", model, "--temperatures", *SECOND_TEMPERATURES, *DYNAMICS]
             words += ["--n", SECOND, "--per_run", SECOND_PER_RUN, "--seed", seed, "--out", pool]
-            piwsl(here, "pool", self.start, *words)
+            piwsl("pool", self.start, *words)
         if not chosen.exists():
             words = ["--method", method, "--n", CHOSEN, "--out", chosen]
             words += ["--given", first / "train.xyz", "--model", model, "--seed", seed]
-            piwsl(here, "select", pool, *words)
+            piwsl("select", pool, *words)
         return self.labelled(chosen)
 
     def train(self, name: str, seed: int) -> dict[str, float]:
@@ -211,9 +203,8 @@ class Study:
             labels = folder / "labels.npz"
             if not labels.exists():
                 words = ["--max_hessian_atoms", 0, "--probes", run.probes, "--out", labels]
-                piwsl(
-                    self.teacher, "hessian", folder / "train.xyz", "--calculator", TEACHER, *words
-                )
+                words += ["--calculator", TEACHER]
+                piwsl("hessian", folder / "train.xyz", *words, python=self.teacher)
             arguments["piwsl_hessian_file"] = labels
         arguments |= {"train_file": folder / "train.xyz", "valid_file": folder / "valid.xyz"}
         shape = schedule(round(run.steps * BATCH / len(training)))
@@ -223,9 +214,7 @@ class Study:
 
     def errors(self, file: Path, frames: list[ase.Atoms]) -> dict[str, float]:
         """Of a model on labelled frames."""
-        energies = np.array([atoms.info["REF_energy"] for atoms in frames])
-        forces = [atoms.arrays["REF_forces"] for atoms in frames]
-        return errors(frames, *predict(load(file), frames), energies, forces)
+        return errors_on(frames, *predict(load(file), frames))
 
     def trained(self, name: str, seed: int) -> dict[str, Any]:
         """The errors of a student, which is trained if it is not there."""
