@@ -81,9 +81,10 @@ class CalculatorSource:
         if text.lower() in known:
             return cls(known[text.lower()], "xtb", *rest)
         named = cls(text, "", *rest)
-        if Path(text).is_dir():
+        # os.path, as the call of a factory may be longer than a name can be
+        if os.path.isdir(text):
             raise InputError(f"{named.called}: {text} is a folder; give the model's file")
-        if not Path(text).is_file():
+        if not os.path.isfile(text):
             return named._without_file()
         try:
             kind = kind_by_name(text) or kind_by_content(Path(text))
@@ -115,7 +116,7 @@ class CalculatorSource:
     @property
     def _unknown(self) -> str:
         endings = ", ".join(ending for known in ENDINGS.values() for ending in known)
-        held = " or its content" if Path(self.source).is_file() else ", and there is no such file"
+        held = " or its content" if os.path.isfile(self.source) else ", and there is no such file"
         return (
             f"{self.called}: what {self.source} is cannot be told from its name{held}; "
             f"{' and '.join(XTB_METHODS)} and MACE's names (mace_mp:medium-mpa-0, mace_off:small) "
@@ -173,7 +174,7 @@ class CalculatorSource:
             except InputError as error:
                 raise InputError(f"{self.called}: {error}") from error
         for path in paths:
-            if path.is_file():
+            if os.path.isfile(path):
                 digest.update(path.read_bytes())
         return digest.hexdigest()[:16]
 

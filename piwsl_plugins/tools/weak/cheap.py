@@ -9,13 +9,13 @@ from pathlib import Path
 
 from ...errors import InputError
 from ...frames.identity import StructureIndex
-from ...frames.reading import Frame, Keys, elements_of, read_frames
+from ...frames.reading import Frame, Keys, elements_of, iterate_atoms, read_frames
 from ..calculators import CalculatorSource
 from ..loaded_calculators import load, prepare
 from ..runs import Arrays
-from .evaluation import FoundLabels, evaluate
+from .evaluation import FoundLabels, evaluate, is_of_evaluation
 from .frame_labels import carried
-from .inputs import Inputs
+from .inputs import Inputs, forces_unread
 from .stages import Stages
 
 #: energies (eV) of one geometry and method differ by less
@@ -42,13 +42,13 @@ def cheap_labels(
     """
     frames = [*inputs.training, *inputs.pool]
     if options.cheap_labels:
-        index, labels = _read(options.cheap_labels, keys)
+        index, labels, notes = _read(options.cheap_labels, keys)
         numbers = {frame.key: index.find(frame.structure) for frame in frames}
         found = {key: labels[number] for key, number in numbers.items() if number is not None}
         _require_training(inputs.training, found, options.cheap_labels)
         stages.enter("cheap", {"cheap_labels": _digest(options.cheap_labels)})
         reason = "not among the cheap labels"
-        return FoundLabels(found, {f.key: reason for f in frames if f.key not in found})
+        return FoundLabels(found, {f.key: reason for f in frames if f.key not in found}, notes)
     source = CalculatorSource.parse(options.calculator, options.head, charges=options.charges)
     prepare(source, frames, options.device)
     stages.enter("cheap", {"calculator": source.identity})
@@ -68,31 +68,51 @@ def is_learned(calculator: str | None) -> bool:
     return CalculatorSource.parse(calculator).kind not in ("xtb", "factory")
 
 
-def _read(paths: Sequence[Path], keys: Keys) -> tuple[StructureIndex, list[Arrays]]:
-    """The frames that have an energy, each structure once, and their labels.
+def _read(paths: Sequence[Path], keys: Keys) -> tuple[StructureIndex, list[Arrays], list[str]]:
+    """The frames that have an energy, each structure once, their labels, and lines on them.
+
+    Of a structure that is there twice, all labels are taken that one of the two has.
 
     Raises:
         InputError: for one geometry with two energies.
     """
     index = StructureIndex()
     frames: list[Frame] = []
-    for frame in (frame for path in paths for frame in read_frames(path, keys=keys)):
-        if frame.energy is None:
-            continue
-        number, new = index.find_or_add(frame.structure)
-        if new:
-            frames.append(frame)
-        twin = frames[number]
-        assert twin.energy is not None
-        if abs(twin.energy - frame.energy) > _SAME:
-            raise InputError(
-                f"{frame.where}: the geometry of {twin.where} with another energy; cheap labels "
-                "are found by geometry, so that one of the two has to go"
-            )
+    labels: list[Arrays] = []
+    notes: list[str] = []
+    for path in paths:
+        names = _names_in(path, keys)
+        read = [frame for frame in read_frames(path, keys=names) if frame.energy is not None]
+        notes += forces_unread(read, path, names.forces)
+        for frame in read:
+            number, new = index.find_or_add(frame.structure)
+            if new:
+                frames.append(frame)
+                labels.append(carried(frame))
+            twin = frames[number]
+            assert twin.energy is not None and frame.energy is not None
+            if abs(twin.energy - frame.energy) > _SAME:
+                raise InputError(
+                    f"{frame.where}: the geometry of {twin.where} with another energy; cheap "
+                    "labels are found by geometry, so that one of the two has to go"
+                )
+            labels[number] = {**carried(frame), **labels[number]}
     if not frames:
         words = " and ".join(map(str, paths))
         raise InputError(f"{words}: no frame has an energy under '{keys.energy}' (--energy_key)")
-    return index, [carried(frame) for frame in frames]
+    return index, labels, notes
+
+
+def _names_in(path: Path, keys: Keys) -> Keys:
+    """Names of the labels in a file: those that the user gave, unless this package wrote it.
+
+    Labels of the first stage, and of ``piwsl pool --labels``, have the default names.
+    """
+    first = next(iterate_atoms(path))
+    of_pool = "pool_time" in first.info and keys.energy not in first.info
+    if not (is_of_evaluation(first) or of_pool):
+        return keys
+    return Keys(charge=keys.charge, spin=keys.spin)
 
 
 def _require_training(

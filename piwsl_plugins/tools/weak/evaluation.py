@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,6 +19,9 @@ from ..storage import read_json, write_json
 from ..workers import PROCESSES
 from .frame_labels import write_frames
 
+if TYPE_CHECKING:
+    from ase import Atoms
+
 _KEYS = Keys()
 #: of keys in files, where ASE would take some of them for numbers
 _PREFIX = "frame-"
@@ -25,10 +29,11 @@ _PREFIX = "frame-"
 
 @dataclasses.dataclass(frozen=True)
 class FoundLabels:
-    """Labels, and why there are none, by the key of the structure."""
+    """Labels, and why there are none, by the key of the structure; lines on what was not read."""
 
     labels: dict[str, Arrays]
     failures: dict[str, str]
+    notes: Sequence[str] = ()
 
 
 class LabelFunction:
@@ -116,6 +121,11 @@ def evaluate(
     run.end()
     wanted = {frame.key for frame in frames}
     return FoundLabels(labels, {key: why for key, why in failures.items() if key in wanted})
+
+
+def is_of_evaluation(atoms: Atoms) -> bool:
+    """Whether a frame is of a file of :func:`evaluate`, whose labels have the default names."""
+    return str(atoms.info.get("key", "")).startswith(_PREFIX)
 
 
 def _read(path: Path) -> tuple[str, dict[str, Arrays]]:

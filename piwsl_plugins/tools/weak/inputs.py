@@ -53,7 +53,7 @@ def read_inputs(training: Path, pool: Path, keys: Keys, labelled: bool) -> Input
     require_angstrom(given)
     if labelled:
         _require_energies(given, training, keys.energy)
-        notes += _forces_unread(given, training, keys.forces)
+        notes += forces_unread(given, training, keys.forces)
     structures_alone = dataclasses.replace(keys, energy=None, forces=None, stress=None)
     candidates = _each_once(read_frames(pool, keys=structures_alone), pool, notes)
     known = StructureIndex(frame.structure for frame in given)
@@ -96,7 +96,7 @@ def _require_energies(frames: Sequence[Frame], path: Path, key: str | None) -> N
         )
 
 
-def _forces_unread(frames: Sequence[Frame], path: Path, key: str | None) -> list[str]:
+def forces_unread(frames: Sequence[Frame], path: Path, key: str | None) -> list[str]:
     """A line on frames without forces that hold something which may be theirs."""
     without = [frame for frame in frames if frame.forces is None and frame.vectors]
     if not without:

@@ -250,12 +250,57 @@ def test_the_first_stage_serves_another_environment(weak):
     assert "cheap labels are those of first.stages/cheap.xyz" in printed
 
 
+def test_the_first_stage_serves_frames_with_names_of_their_own(weak):
+    """Its labels have names of ours, in whatever names the training frames have theirs."""
+    frames = ase.io.read("train.xyz", ":")
+    for atoms in frames:
+        atoms.info["dft"] = atoms.info.pop("REF_energy")
+        atoms.arrays["dft_f"] = atoms.arrays.pop("REF_forces")
+    ase.io.write("train.xyz", frames)
+    names = ("--energy_key", "dft", "--forces_key", "dft_f")
+    method = ("--calculator", "known_methods:weak")
+    offsets = ("--models", 0, "--offsets")
+    direct, _ = weak(*method, *offsets, *names)
+    weak(*method, "--until", "cheap", *names, out="first.xyz")
+    given = ("--cheap_labels", "first.stages/cheap.xyz")
+    found, _ = weak(*given, *offsets, *names, out="second.xyz")
+    for one, other in zip(found, direct, strict=True):
+        assert one.info["dft"] == pytest.approx(other.info["dft"], abs=1e-7)
+        assert one.arrays["dft_f"] == pytest.approx(other.arrays["dft_f"], abs=1e-7)
+
+
+def test_cheap_labels_of_a_structure_are_taken_together(weak):
+    """The energies are in one file, in front of the one with the forces too."""
+    frames = ase.io.read("cheap.xyz", ":")
+    expected, _ = weak(*CHEAP, "--models", 0)
+    for atoms in frames:
+        atoms.arrays["other"] = atoms.arrays.pop("REF_forces")
+    ase.io.write("energies.xyz", frames)
+    given = ("--cheap_labels", "energies.xyz", "cheap.xyz", "--models", 0)
+    found, printed = weak(*given, out="both.xyz")
+    assert np.array_equal(forces(found), forces(expected))
+    assert "frames of energies.xyz have no forces under 'REF_forces', but 'other'" in printed
+
+
+def test_expensive_labels_are_no_cheap_ones(refused):
+    given = ("--cheap_labels", "cheap.xyz", "train.xyz")
+    error = refused(*given, "--models", 0, "--offsets")
+    assert "--cheap_labels=train.xyz: these are the expensive labels" in error
+
+
+def test_what_is_read_is_not_thrown_away(weak, refused):
+    weak("--calculator", "known_methods:weak", "--until", "cheap")
+    given = ("--cheap_labels", "weak.stages/cheap.xyz", "--models", 0, "--overwrite")
+    assert "would throw away weak.stages/cheap.xyz" in refused(*given)
+    assert Path("weak.stages/cheap.xyz").is_file()
+
+
 def test_a_stage_that_there_is_not_writes_no_labels(weak, refused):
     """Of models that are given, and of two methods that agree."""
     given = ("--corrections", "known_methods:weak", "--until", "train")
     assert "--until=train: --corrections are trained already" in refused(*CHEAP, *given)
-    same = ("--cheap_labels", "train.xyz", "gfn2.xyz")
-    ase.io.write("gfn2.xyz", ase.io.read("pool.xyz", ":"))
+    same = ("--cheap_labels", "gfn2.xyz")
+    ase.io.write("gfn2.xyz", [*ase.io.read("train.xyz", ":"), *ase.io.read("pool.xyz", ":")])
     found, printed = weak(*same, "--until", "correction")
     assert found == [] and "there is no correction for the stage 'correction'" in printed
 
