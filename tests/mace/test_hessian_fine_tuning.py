@@ -151,6 +151,14 @@ def test_pseudolabels_are_the_pretrained_models(virials, tune, replay, tmp_path)
     assert entry["hessian_rms"] == pytest.approx(new, rel=1e-5)
 
 
+def test_replayed_labels_of_another_method_are_named_as_such(tune, replay, tmp_path):
+    """MACE 0.3.16 gives this head the pretrained model's E0s: no E0s would help."""
+    tune("run", max_num_epochs=1, lr=0.0, **replay)
+    lines = [line for line in log(tmp_path / "run").splitlines() if "of head 'pt_head'" in line]
+    assert lines and all("PIWSL: --pt_train_file: before the first step" in one for one in lines)
+    assert all("--pseudolabel_replay=True" in one and "estimated" not in one for one in lines)
+
+
 @pytest.mark.parametrize(
     ("labelled", "expected"),
     [

@@ -13,7 +13,7 @@ from ...frames.reading import Frame, Keys, elements_of, iterate_atoms, read_fram
 from ..calculators import CalculatorSource
 from ..loaded_calculators import load, prepare
 from ..runs import Arrays
-from .evaluation import FoundLabels, evaluate, is_of_evaluation
+from .evaluation import FoundLabels, evaluate, is_of_evaluation, method_of
 from .frame_labels import carried
 from .inputs import Inputs, forces_unread
 from .stages import Stages
@@ -74,8 +74,9 @@ def _read(paths: Sequence[Path], keys: Keys) -> tuple[StructureIndex, list[Array
     Of a structure that is there twice, all labels are taken that one of the two has.
 
     Raises:
-        InputError: for one geometry with two energies.
+        InputError: for one geometry with two energies, and files of several calculators.
     """
+    _require_one_method(paths)
     index = StructureIndex()
     frames: list[Frame] = []
     labels: list[Arrays] = []
@@ -101,6 +102,21 @@ def _read(paths: Sequence[Path], keys: Keys) -> tuple[StructureIndex, list[Array
         words = " and ".join(map(str, paths))
         raise InputError(f"{words}: no frame has an energy under '{keys.energy}' (--energy_key)")
     return index, labels, notes
+
+
+def _require_one_method(paths: Sequence[Path]) -> None:
+    """Refuse files of the first stage that are of several calculators.
+
+    Raises:
+        InputError: naming two files and their calculators.
+    """
+    known = [(path, method) for path in paths if (method := method_of(path)) is not None]
+    for path, method in known[1:]:
+        if method != known[0][1]:
+            raise InputError(
+                f"--cheap_labels: those of {known[0][0]} are of {known[0][1]}, those of {path} of "
+                f"{method}; the correction is that of one cheap method"
+            )
 
 
 def _names_in(path: Path, keys: Keys) -> Keys:

@@ -128,6 +128,15 @@ def is_of_evaluation(atoms: Atoms) -> bool:
     return str(atoms.info.get("key", "")).startswith(_PREFIX)
 
 
+def method_of(path: Path) -> str | None:
+    """The calculator of a file of :func:`evaluate`, as far as the file beside it says so."""
+    beside = _beside(path)
+    if not beside.is_file() or not path.is_file():
+        return None
+    made_with = read_json(beside).get("run")
+    return made_with.get("calculator") if isinstance(made_with, dict) else None
+
+
 def _read(path: Path) -> tuple[str, dict[str, Arrays]]:
     """Settings and the labels of a file of :func:`evaluate`, by key."""
     from ase.io import iread

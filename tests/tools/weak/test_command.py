@@ -288,6 +288,14 @@ def test_expensive_labels_are_no_cheap_ones(refused):
     assert "--cheap_labels=train.xyz: these are the expensive labels" in error
 
 
+def test_cheap_labels_of_two_methods_are_refused(weak, refused):
+    for name in ("weak", "weaker"):
+        weak("--calculator", f"known_methods:{name}", "--until", "cheap", out=f"{name}.xyz")
+    given = ("--cheap_labels", "weak.stages/cheap.xyz", "weaker.stages/cheap.xyz")
+    error = refused(*given, "--models", 0)
+    assert "known_methods:weak (" in error and "known_methods:weaker (" in error
+
+
 def test_what_is_read_is_not_thrown_away(weak, refused):
     weak("--calculator", "known_methods:weak", "--until", "cheap")
     given = ("--cheap_labels", "weak.stages/cheap.xyz", "--models", 0, "--overwrite")
