@@ -82,7 +82,7 @@ class CalculatorSource:
             return cls(known[text.lower()], "xtb", *rest)
         named = cls(text, "", *rest)
         # os.path, as the call of a factory may be longer than a name can be
-        if os.path.isdir(text):
+        if os.path.isdir(text) and mace_names.canonical(text) is None:
             raise InputError(f"{named.called}: {text} is a folder; give the model's file")
         if not os.path.isfile(text):
             return named._without_file()

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...errors import InputError
-from ...frames.reading import FORCES, Keys
+from ...frames.identity import StructureIndex
+from ...frames.reading import FORCES, Keys, structure_of
+from ...frames.structure import CELL_TOLERANCE
 from ...labels.hessian_labels import HessianLabel
 from .conversion import Converted
 from .phono3py_sets import is_of_phono3py, load_phono3py
@@ -61,6 +63,7 @@ def from_phonopy(paths: Sequence[Path], labels: bool = True) -> Converted:
             about.append(f"{file.name} names no units: taken as eV and Å")
         notes += about if len(paths) == 1 else [f"{path}: {'; '.join(about)}"]
         made += found
+    notes += _alike(made)
     return Converted(
         [label for one in made for label in one.labels],
         [place for one in made for place in one.where],
@@ -68,6 +71,34 @@ def from_phonopy(paths: Sequence[Path], labels: bool = True) -> Converted:
         [atoms for one in made for atoms in one.frames],
         notes,
         [atoms for one in made for atoms in one.displaced],
+    )
+
+
+def _alike(made: Sequence[Converted]) -> list[str]:
+    """Lines on supercells that may be one crystal: its atoms in another order, or moved.
+
+    Nothing compares the labels of such, and two methods would be trained on together.
+    """
+    known: list[tuple[str, Atoms]] = []
+    lines = []
+    for one in made:
+        (atoms,) = one.frames
+        first = next((where for where, other in known if _is_alike(atoms, other)), None)
+        if first is not None:
+            lines.append(
+                f"{one.where[0]} has the cell and the elements of {first}, and other positions or "
+                "another order: if they are one crystal, take those of one method"
+            )
+        known.append((one.where[0], atoms))
+    return lines
+
+
+def _is_alike(atoms: Atoms, other: Atoms) -> bool:
+    """Whether two supercells have one cell and the same elements, and are not the same."""
+    return (
+        sorted(atoms.numbers) == sorted(other.numbers)
+        and bool(np.abs(atoms.cell.array - other.cell.array).max() < CELL_TOLERANCE)
+        and StructureIndex([structure_of(other)]).find(structure_of(atoms)) is None
     )
 
 
