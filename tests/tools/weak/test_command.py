@@ -296,6 +296,18 @@ def test_cheap_labels_of_two_methods_are_refused(weak, refused):
     assert "known_methods:weak (" in error and "known_methods:weaker (" in error
 
 
+def test_two_energies_of_one_training_frame_are_refused(weak, refused):
+    """As of two methods in one file; a copy does no harm."""
+    frames = ase.io.read("train.xyz", ":")
+    again = frames[-1].copy()
+    ase.io.write("train.xyz", [*frames, again])
+    given = (*CHEAP, "--models", 0, "--offsets")
+    assert "1 repeated frames of train.xyz used once" in weak(*given)[1]
+    again.info["REF_energy"] += 0.5
+    ase.io.write("train.xyz", [*frames, again])
+    assert f"train.xyz frame {len(frames)}: the geometry of train.xyz" in refused(*given)
+
+
 def test_what_is_read_is_not_thrown_away(weak, refused):
     weak("--calculator", "known_methods:weak", "--until", "cheap")
     given = ("--cheap_labels", "weak.stages/cheap.xyz", "--models", 0, "--overwrite")
