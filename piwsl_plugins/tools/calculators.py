@@ -65,9 +65,15 @@ class CalculatorSource:
         """Understand ``text``.
 
         Raises:
-            InputError: if it is not understood, or the file does not exist.
+            InputError: if it is not understood, the file does not exist, or ``head`` has no use.
         """
         found = cls._parse(text, head, name, charges)
+        if head is not None and not found.kind.startswith("mace"):
+            option = f"--head {name}={head}" if name else f"--head={head}"
+            raise InputError(
+                f"{option}: heads are those of MACE models, and {found.called} is none; give a "
+                'factory its head as an argument, module:factory(head="name")'
+            )
         if charges == READ and found.kind != "factory":
             option = f"--charges {name}={READ}" if name else f"--charges={READ}"
             raise InputError(

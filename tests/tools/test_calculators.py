@@ -93,6 +93,16 @@ def test_identity_changes_with_head_and_file(tmp_path):
     assert CalculatorSource.parse(str(path)).identity != first
 
 
+@pytest.mark.parametrize("text", ["numpy:array", "GFN2-xTB", "a.nequip.zip"])
+@pytest.mark.parametrize("name", ["", "base"])
+def test_a_head_that_nothing_would_take_is_refused(name, text, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.nequip.zip").touch()
+    option = "--head base=pbe" if name else "--head=pbe"
+    with pytest.raises(InputError, match=f"{option}: heads are those of MACE models"):
+        CalculatorSource.parse(text, head="pbe", name=name)
+
+
 @pytest.fixture
 def user_module(monkeypatch):
     module = types.ModuleType("my_methods")
