@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from ...errors import InputError
@@ -13,7 +13,7 @@ from ...frames.reading import Frame, Keys, elements_of, iterate_atoms, read_fram
 from ..calculators import CalculatorSource
 from ..loaded_calculators import load, prepare
 from ..runs import Arrays
-from .evaluation import FoundLabels, evaluate, is_of_evaluation, method_of
+from .evaluation import FoundLabels, evaluate, failures_of, is_of_evaluation, method_of
 from .frame_labels import carried
 from .inputs import Inputs, forces_unread
 from .stages import Stages
@@ -45,10 +45,15 @@ def cheap_labels(
         index, labels, notes = _read(options.cheap_labels, keys)
         numbers = {frame.key: index.find(frame.structure) for frame in frames}
         found = {key: labels[number] for key, number in numbers.items() if number is not None}
-        _require_training(inputs.training, found, options.cheap_labels)
-        stages.enter("cheap", {"cheap_labels": _digest(options.cheap_labels)})
         reason = "not among the cheap labels"
-        return FoundLabels(found, {f.key: reason for f in frames if f.key not in found}, notes)
+        failures = {frame.key: reason for frame in frames if frame.key not in found}
+        known = {
+            key: why for path in options.cheap_labels for key, why in failures_of(path).items()
+        }
+        failures |= {key: why for key, why in known.items() if key in failures}
+        _require_training(inputs.training, {**known, **found}, options.cheap_labels)
+        stages.enter("cheap", {"cheap_labels": _digest(options.cheap_labels)})
+        return FoundLabels(found, failures, notes)
     source = CalculatorSource.parse(options.calculator, options.head, charges=options.charges)
     prepare(source, frames, options.device)
     stages.enter("cheap", {"calculator": source.identity})
@@ -132,9 +137,10 @@ def _names_in(path: Path, keys: Keys) -> Keys:
 
 
 def _require_training(
-    training: Sequence[Frame], found: dict[str, Arrays], paths: Sequence[Path]
+    training: Sequence[Frame], known: Collection[str], paths: Sequence[Path]
 ) -> None:
-    without = [frame for frame in training if frame.key not in found]
+    """Refuse training frames of which nothing is known, neither a label nor why there is none."""
+    without = [frame for frame in training if frame.key not in known]
     if without:
         raise InputError(
             f"{without[0].where}: --cheap_labels={' '.join(map(str, paths))} holds no energy of "

@@ -6,11 +6,11 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...frames.reading import Frame, Keys, elements_of
+from ...frames.reading import Frame, Keys, elements_of, iterate_atoms
 from ..calculators import CalculatorSource
 from ..labelling import label
 from ..loaded_calculators import LoadedCalculator, load
@@ -130,11 +130,20 @@ def is_of_evaluation(atoms: Atoms) -> bool:
 
 def method_of(path: Path) -> str | None:
     """The calculator of a file of :func:`evaluate`, as far as the file beside it says so."""
-    beside = _beside(path)
-    if not beside.is_file() or not path.is_file():
-        return None
-    made_with = read_json(beside).get("run")
+    made_with = _said_beside(path).get("run")
     return made_with.get("calculator") if isinstance(made_with, dict) else None
+
+
+def failures_of(path: Path) -> dict[str, str]:
+    """Why structures have no label in a file of :func:`evaluate`, by key; likewise."""
+    failures = _said_beside(path).get("failures")
+    return failures if isinstance(failures, dict) else {}
+
+
+def _said_beside(path: Path) -> dict[str, Any]:
+    beside = _beside(path)
+    ours = beside.is_file() and is_of_evaluation(next(iterate_atoms(path)))
+    return read_json(beside) if ours else {}
 
 
 def _read(path: Path) -> tuple[str, dict[str, Arrays]]:

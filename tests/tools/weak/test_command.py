@@ -269,6 +269,25 @@ def test_the_first_stage_serves_frames_with_names_of_their_own(weak):
         assert one.arrays["dft_f"] == pytest.approx(other.arrays["dft_f"], abs=1e-7)
 
 
+def test_failures_of_the_first_stage_are_known_elsewhere(weak, refused):
+    """As in one environment; of other frames without cheap labels nothing is known."""
+    for name, stretched in (("train", 5), ("pool", 2)):
+        frames = ase.io.read(f"{name}.xyz", ":")
+        frames[stretched].set_distance(0, 1, 1.7, fix=0)
+        ase.io.write(f"{name}.xyz", frames)
+    method, offsets = ("--calculator", "known_methods:failing"), ("--models", 0, "--offsets")
+    direct, printed = weak(*method, *offsets)
+    assert "1 frames of train.xyz left out, which have no cheap label" in printed
+    weak(*method, "--until", "cheap", out="first.xyz")
+    given = ("--cheap_labels", "first.stages/cheap.xyz", *offsets)
+    found, again = weak(*given, out="second.xyz")
+    assert energies(found) == pytest.approx(energies(direct), abs=1e-7)
+    assert again.count("SCF did not converge") == printed.count("SCF did not converge") > 1
+    ase.io.write("cheap.xyz", ase.io.read("first.stages/cheap.xyz", ":"))
+    error = refused("--cheap_labels", "cheap.xyz", *offsets)
+    assert "1 of 10 training frames have none" in error
+
+
 def test_cheap_labels_of_a_structure_are_taken_together(weak):
     """The energies are in one file, in front of the one with the forces too."""
     frames = ase.io.read("cheap.xyz", ":")
