@@ -26,6 +26,8 @@ _FORCES = {
     "kJ/mol/Å": 96.4853,
     "meV/Å": 1000.0,
 }
+#: what a stress in eV/Å³ is in other units
+_STRESSES = {"GPa": 160.2177, "kbar": 1602.177}
 #: what a dipole in e·Å is in other units
 _DIPOLES = {"debye": 4.80320, "e·bohr": 1.889726}
 #: dipoles are of another unit if they correlate by more, with a slope as near to that of the unit
@@ -85,9 +87,12 @@ def require_one_unit(
 ) -> None:
     """Refuse labels whose slope on others is that of another unit, or of the other sign.
 
+    Of stresses, units alone: between phases, those of two methods may change the other way.
+
     Args:
         frames: with labels.
-        others: energies (eV) and forces (eV/Å) of another method by the frames' keys.
+        others: energies (eV), forces (eV/Å) and stresses (eV/Å³) of another method by the frames'
+            keys.
         elements: atomic numbers that occur.
         name: of the other method.
         names: of the frames' labels and of the others.
@@ -97,14 +102,14 @@ def require_one_unit(
     """
     freedom = len(frames) - len(elements)
     _compare("energies", *_energies(frames, others, elements), _ENERGIES, freedom, name, names)
-    pairs = [
-        (np.ravel(frame.forces), np.ravel(others[frame.key]["forces"]))
-        for frame in frames
-        if frame.forces is not None and "forces" in others[frame.key]
-    ]
-    if pairs:
-        expensive, low = (np.concatenate(one) for one in zip(*pairs, strict=True))
-        _compare("forces", expensive, low, _FORCES, expensive.size, name, names)
+    forces = _of_both("forces", frames, others)
+    _compare("forces", *forces, _FORCES, forces[0].size, name, names)
+    # a cell that one method finds too large, another too small, says nothing; changes do
+    stresses = _of_both("stress", frames, others)
+    freedom = len(stresses[0]) - 1
+    if freedom >= _FEWEST:
+        own, other = (each - each.mean(axis=0) for each in stresses)
+        _compare("stresses", own, other, _STRESSES, freedom, name, names)
 
 
 def require_one_dipole_unit(
@@ -174,6 +179,21 @@ def _energies(
     return own, other
 
 
+def _of_both(
+    label: str, frames: Sequence[Frame], others: Mapping[str, Mapping[str, np.ndarray]]
+) -> tuple[np.ndarray, np.ndarray]:
+    """A label of the frames that have it of both methods, ``(n, 3)`` or ``(n_frames, 6)``."""
+    size = {"forces": 3, "stress": 6}[label]
+    pairs = [
+        (getattr(frame, label), others[frame.key][label])
+        for frame in frames
+        if getattr(frame, label) is not None and label in others[frame.key]
+    ]
+    own, other = ([np.reshape(pair[n], (-1, size)) for pair in pairs] for n in (0, 1))
+    nothing = np.zeros((0, size))
+    return np.concatenate([nothing, *own]), np.concatenate([nothing, *other])
+
+
 def _compare(
     label: str,
     own: np.ndarray,
@@ -183,14 +203,16 @@ def _compare(
     name: str,
     names: tuple[str, str],
 ) -> None:
-    product, norm = float(own @ other), float(other @ other)
-    size = np.sqrt(norm * float(own @ own))
+    product, norm = float(np.sum(own * other)), float(np.sum(other**2))
+    size = np.sqrt(norm * float(np.sum(own**2)))
     if freedom < _FEWEST or size == 0 or abs(product) < _CORRELATION * size:
         return
     slope = product / norm
     if 1 / _SLOPE < slope < _SLOPE:
         return
     start = f"the {label} of the {names[0]} are {slope:.4g} times those of {name}"
+    if slope < 0 and label == "stresses":
+        return
     if slope < 0:
         raise InputError(f"{start}: one of them has the wrong sign (gradients are no forces)")
     # in units of the one, or of the other
@@ -198,7 +220,7 @@ def _compare(
     ratios |= {(names[1], unit): 1 / factor for unit, factor in units.items()}
     (file, unit), ratio = min(ratios.items(), key=lambda item: abs(np.log(item[1] / slope)))
     if abs(np.log(ratio / slope)) < np.log(_NEAR):
-        expected = "eV" if label == "energies" else "eV/Å"
+        expected = {"energies": "eV", "forces": "eV/Å", "stresses": "eV/Å³"}[label]
         raise InputError(
             f"{start}; likely the {file} are in {unit}; convert all labels to {expected}"
         )

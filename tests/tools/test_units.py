@@ -45,6 +45,36 @@ def test_another_unit_is_told_from_the_slope(factor, words):
         require_one_unit(frames, cheap, [1, 8], *NAMES)
 
 
+def with_stresses(factor):
+    """Cells with stresses (eV/Å³) of a method, and those of one that finds them too large."""
+    random = np.random.default_rng(0)
+    frames, cheap = [], {}
+    for index in range(8):
+        stress = 0.02 * random.normal(size=6)
+        frames.append(Frame(bulk("Cu"), f"frame {index}", energy=0.0, stress=factor * stress))
+        frames[-1].atoms.positions[0, 0] += 0.01 * index
+        low = 0.9 * stress - 0.05 + 0.002 * random.normal(size=6)
+        cheap[frames[-1].key] = {"energy": np.array(0.0), "stress": low}
+    return frames, cheap
+
+
+@pytest.mark.parametrize(
+    ("factor", "words"),
+    [
+        (160.2177, r"the stresses of the training frames are 1\d\d.* likely .* in GPa"),
+        (1 / 1602.177, r"likely the cheap labels are in kbar; convert all labels to eV/Å³"),
+    ],
+)
+def test_stresses_in_another_unit(factor, words):
+    with pytest.raises(InputError, match=words):
+        require_one_unit(*with_stresses(factor), [29], *NAMES)
+
+
+@pytest.mark.parametrize("factor", [1.0, 0.3, -1.0])
+def test_stresses_of_two_methods_may_differ(factor):
+    require_one_unit(*with_stresses(factor), [29], *NAMES)
+
+
 def test_methods_of_one_unit_may_differ():
     frames = []
     for index in range(8):

@@ -61,7 +61,11 @@ def label(options: argparse.Namespace, settings: WeakSettings, environment: dict
     cheap = cheap_labels(options, inputs, stages, keys)
     training = [frame for frame in inputs.training if frame.key in cheap.labels]
     pool = [frame for frame in inputs.pool if frame.key in cheap.labels]
-    notes = [*inputs.notes, *_left_out(inputs.training, cheap.failures, str(options.training))]
+    notes = [
+        *inputs.notes,
+        *cheap.notes,
+        *_left_out(inputs.training, cheap.failures, str(options.training)),
+    ]
     notes += _left_out(inputs.pool, cheap.failures, str(options.pool))
     if not pool:
         raise InputError(f"{options.pool}: no structure has a cheap label")
