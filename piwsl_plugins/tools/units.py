@@ -8,6 +8,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..frames.element_energies import ElementEnergies
+from ..frames.energy_scale import IMPOSSIBLE
 from ..frames.reading import Frame
 
 #: what a number in eV or eV/Å is in other units
@@ -107,6 +108,28 @@ def require_one_unit(
         _compare("forces", expensive, low, _FORCES, expensive.size, name, names)
 
 
+def require_total_energies(frames: Sequence[Frame], elements: Sequence[int]) -> None:
+    """Refuse energies that no energies of the elements explain, up to those of bonds.
+
+    Energies per atom are such, unless all structures are of one size.
+
+    Args:
+        frames: with energies.
+        elements: atomic numbers that occur.
+
+    Raises:
+        InputError: naming the median of what is left.
+    """
+    left = _beyond_elements(_counts(frames, elements), [float(f.energy or 0.0) for f in frames])
+    apart = float(np.median(np.abs(left) / [len(frame.atoms) for frame in frames]))
+    if apart > IMPOSSIBLE:
+        raise InputError(
+            f"the energies of the training frames are {apart:.4g} eV/atom (median) away from sums "
+            "of energies of their elements, more than any bond; they must be total energies in eV, "
+            "not per atom, and of one method"
+        )
+
+
 def require_one_dipole_unit(
     labels: Sequence[np.ndarray | None], answers: Sequence[np.ndarray | None], name: str
 ) -> None:
@@ -167,11 +190,21 @@ def _energies(
     elements: Sequence[int],
 ) -> tuple[np.ndarray, np.ndarray]:
     """Both energies of the frames (eV), less the part that their composition explains."""
-    counts = np.array([[np.sum(f.atoms.numbers == z) for z in elements] for f in frames], float)
-    own = np.array([float(f.energy or 0.0) for f in frames])
-    other = np.array([float(others[f.key]["energy"]) for f in frames])
-    own, other = (e - ElementEnergies(counts, e)(counts) for e in (own, other))
-    return own, other
+    counts = _counts(frames, elements)
+    own = [float(f.energy or 0.0) for f in frames]
+    other = [float(others[f.key]["energy"]) for f in frames]
+    return _beyond_elements(counts, own), _beyond_elements(counts, other)
+
+
+def _counts(frames: Sequence[Frame], elements: Sequence[int]) -> np.ndarray:
+    """Atoms of each element, ``(n_frames, n_elements)``."""
+    return np.array([[np.sum(f.atoms.numbers == z) for z in elements] for f in frames], float)
+
+
+def _beyond_elements(counts: np.ndarray, energies: Sequence[float]) -> np.ndarray:
+    """Energies (eV) less one for each element, fitted to them."""
+    energy = np.array(energies)
+    return np.asarray(energy - ElementEnergies(counts, energy)(counts))
 
 
 def _compare(

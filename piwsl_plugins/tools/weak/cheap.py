@@ -9,8 +9,9 @@ from pathlib import Path
 
 from ...errors import InputError
 from ...frames.identity import StructureIndex
-from ...frames.reading import Frame, Keys, elements_of, read_frames
+from ...frames.reading import Frame, Keys, elements_of, iterate_atoms, read_frames
 from ..calculators import CalculatorSource
+from ..label_names import candidates
 from ..loaded_calculators import load, prepare
 from ..runs import Arrays
 from .evaluation import FoundLabels, evaluate
@@ -56,7 +57,7 @@ def cheap_labels(
         load(source, elements_of(frames), options.device)  # or nothing is thrown away
     stages.clear()
     where = options.device, options.workers, options.executor
-    evaluated = evaluate(stages.cheap_file, source, frames, "cheap labels", *where)
+    evaluated = evaluate(stages.cheap_file, source, frames, "cheap labels", *where, keys)
     stages.keep()
     return evaluated
 
@@ -91,7 +92,12 @@ def _read(paths: Sequence[Path], keys: Keys) -> tuple[StructureIndex, list[Array
             )
     if not frames:
         words = " and ".join(map(str, paths))
-        raise InputError(f"{words}: no frame has an energy under '{keys.energy}' (--energy_key)")
+        held = candidates(next(iterate_atoms(paths[0])), "energy")
+        raise InputError(
+            f"{words}: no frame has an energy under '{keys.energy}' (--energy_key)"
+            + (f", but there is '{held[0]}'" if held else "")
+            + "; training frames and cheap labels have one name of it: rename one of the two"
+        )
     return index, [carried(frame) for frame in frames]
 
 

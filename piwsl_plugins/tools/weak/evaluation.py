@@ -16,9 +16,10 @@ from ..loaded_calculators import LoadedCalculator, load
 from ..runs import Arrays, Run
 from ..storage import read_json, write_json
 from ..workers import PROCESSES
-from .frame_labels import write_frames
+from .frame_labels import UNITS, write_frames
 
-_KEYS = Keys()
+#: labels in a file have these names, unless others are asked for
+_USUAL = {name: getattr(Keys(), name) for name in UNITS}
 #: of keys in files, where ASE would take some of them for numbers
 _PREFIX = "frame-"
 
@@ -81,6 +82,7 @@ def evaluate(
     device: str = "cpu",
     workers: int = 1,
     executor: str = PROCESSES,
+    keys: Keys | None = None,
 ) -> FoundLabels:
     """Labels of all structures; those that ``path`` holds are not computed again.
 
@@ -92,11 +94,14 @@ def evaluate(
         device: torch device of MACE and NequIP models.
         workers: number of processes of this machine.
         executor: where structures are worked on, see :func:`..parallel.outcomes`.
+        keys: names of the labels in ``path``, which is written again if it has others.
 
     Raises:
         InputError: if the calculator cannot be loaded, or ``path`` is of another one.
         RunError: if it fails on every structure, or a process dies.
     """
+    keys = keys or Keys()
+    names = {name: getattr(keys, name) for name in UNITS}
     made_with = {"calculator": source.identity}
     run = Run(path, made_with, overwrite=False, read_out=_read)
     beside = _beside(path)
@@ -107,10 +112,12 @@ def evaluate(
     done = label(remaining, function, run, stage, source.called, workers, True, executor)
     failures |= {outcome.frame.key: outcome.failure for outcome in done.failed}
     labels = {f.key: a for f, a in zip(done.frames, done.arrays, strict=True)}
+    if path.is_file() and _names_in(path) != names:
+        path.unlink()
     if n_missing or not path.is_file():
-        write_json(beside, {"run": made_with, "failures": failures})
+        write_json(beside, {"run": made_with, "failures": failures, "names": names})
         arrays = [{**labels[frame.key], "key": _PREFIX + frame.key} for frame in done.frames]
-        write_frames(path, done.frames, arrays, _KEYS)
+        write_frames(path, done.frames, arrays, keys)
         # a later run reads what is written, to so many decimals; so does this one
         labels = _read(path)[1]
     run.end()
@@ -122,15 +129,21 @@ def _read(path: Path) -> tuple[str, dict[str, Arrays]]:
     """Settings and the labels of a file of :func:`evaluate`, by key."""
     from ase.io import iread
 
+    names = _names_in(path)
     finished: dict[str, Arrays] = {}
     for atoms in iread(path, index=":", do_not_split_by_at_sign=True):
-        arrays: Arrays = {"energy": np.array(atoms.info[_KEYS.energy])}
-        if _KEYS.forces in atoms.arrays:
-            arrays["forces"] = atoms.arrays[_KEYS.forces]
-        if _KEYS.stress in atoms.info:
-            arrays["stress"] = np.asarray(atoms.info[_KEYS.stress])
+        # ASE gives labels that have its own names to a calculator
+        results = {} if atoms.calc is None else atoms.calc.results
+        held = {**results, **atoms.info, **atoms.arrays}
+        arrays: Arrays = {n: np.asarray(held[key]) for n, key in names.items() if key in held}
         finished[atoms.info["key"].removeprefix(_PREFIX)] = arrays
     return json.dumps(read_json(_beside(path))["run"]), finished
+
+
+def _names_in(path: Path) -> dict[str, str]:
+    """The names that labels have in a file of :func:`evaluate`."""
+    names: dict[str, str] = read_json(_beside(path)).get("names", _USUAL)
+    return names
 
 
 def _beside(path: Path) -> Path:

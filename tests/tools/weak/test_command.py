@@ -11,6 +11,7 @@ from .conftest import bundled
 from .known_methods import STRONG
 
 CHEAP = ("--cheap_labels", "cheap.xyz")
+KEYS = ("--energy_key", "--forces_key", "--stress_key")
 
 
 def energies(frames):
@@ -248,6 +249,54 @@ def test_the_first_stage_serves_another_environment(weak):
     np.testing.assert_allclose(energies(found), energies(direct), atol=1e-7)
     _, printed = weak(*given, "--until", "cheap", out="third.xyz")
     assert "cheap labels are those of first.stages/cheap.xyz" in printed
+
+
+@pytest.mark.parametrize("names", [("energy", "forces", "stress"), ("pbe_E", "pbe_F", "pbe_S")])
+def test_cheap_labels_for_another_environment_have_the_names_of_the_training_file(names, weak):
+    """Also those that ASE gives to a calculator; the same command with other names goes on."""
+    keys = [part for one in zip(KEYS, names, strict=True) for part in one]
+    method = ("--calculator", "known_methods:weak")
+    weak(*method, "--until", "cheap", out="first.xyz")
+    before = energies(ase.io.read("first.stages/cheap.xyz", ":"))
+    frames = ase.io.read("train.xyz", ":")
+    for atoms in frames:
+        atoms.info[names[0]] = atoms.info.pop("REF_energy")
+        atoms.arrays[names[1]] = atoms.arrays.pop("REF_forces")
+    ase.io.write("train.xyz", frames)
+    weak(*method, *keys, "--until", "cheap", out="first.xyz")
+    found = ase.io.read("first.stages/cheap.xyz", ":")
+    held = [{**a.info, **(a.calc.results if a.calc else {})}[names[0]] for a in found]
+    assert held == pytest.approx(before, abs=1e-9)
+    given = ("--cheap_labels", "first.stages/cheap.xyz", *keys, "--models", 0)
+    weak(*given, out="second.xyz")
+    labelled = ase.io.read("second.xyz", ":")
+    assert len(labelled) == 12
+    for atoms in labelled:
+        energy = {**atoms.info, **(atoms.calc.results if atoms.calc else {})}[names[0]]
+        assert energy == pytest.approx(0.005 * np.square(atoms.positions).sum(), abs=1e-6)
+
+
+def test_cheap_labels_of_another_name_are_named(refused):
+    frames = ase.io.read("train.xyz", ":")
+    for atoms in frames:
+        atoms.info["pbe_energy"] = atoms.info.pop("REF_energy")
+    ase.io.write("train.xyz", frames)
+    error = refused("--cheap_labels", "cheap.xyz", "--energy_key", "pbe_energy", "--models", 0)
+    assert "there is 'REF_energy'" in error and "one name" in error
+
+
+def test_energies_per_atom_are_refused(refused):
+    """No energies of the elements explain them where structures differ in size."""
+    names = ("H2O", "CH3OH", "C2H6", "CH3CH2OH", "CO2", "H2CO", "C6H6")
+    frames = [molecule(name) for name in names]
+    for atoms in frames:
+        E0s = {1: -13.6, 6: -1027.0, 8: -2038.0}
+        atoms.info["REF_energy"] = sum(E0s[z] for z in atoms.numbers)
+        atoms.info["REF_energy"] /= len(atoms)
+    ase.io.write("train.xyz", frames)
+    ase.io.write("pool.xyz", molecule("C2H4"))
+    error = refused("--calculator", "known_methods:weak", "--models", 0, "--offsets")
+    assert "not per atom" in error and "eV/atom (median)" in error
 
 
 def test_a_stage_that_there_is_not_writes_no_labels(weak, refused):
