@@ -34,8 +34,8 @@ _OF_NEW = (
     "from isolated atoms or, of one composition, ${training_data_stats:per_atom_energy_mean}"
 )
 _ONE_SHIFT = (
-    "one shift for all elements serves one composition alone, and these frames have {rank} that are "
-    "independent; give each element its own, by least squares of these frames "
+    "one shift for all elements serves one composition alone, and these frames have {rank} "
+    "independent ones; give each element its own, by least squares of these frames "
     'training_module.model.per_type_energy_shifts="{{{shifts}}}"'
 )
 
