@@ -27,12 +27,26 @@ _FORCES = {
     "kJ/mol/Å": 96.4853,
     "meV/Å": 1000.0,
 }
+_STRESSES = {
+    "GPa": 160.21766,
+    "kbar": 1602.1766,
+    "hartree/bohr³": 0.0054457,
+    "rydberg/bohr³": 0.0108914,
+}
 #: what a dipole in e·Å is in other units
 _DIPOLES = {"debye": 4.80320, "e·bohr": 1.889726}
 #: dipoles are of another unit if they correlate by more, with a slope as near to that of the unit
 _DIPOLE_CORRELATION, _DIPOLE_NEAR = 0.95, 1.1
 #: what a length in Å is in other units
 _LENGTHS = {"bohr": 1.889726, "nm": 0.1}
+#: what is wrong where a sign is, and how labels are called
+_SIGNS = {
+    "energy": "energies of binding are positive, total energies are not",
+    "forces": "gradients are no forces",
+    "stress": "ASE's stress is −virial / volume; VASP and others have the other sign",
+}
+_WORDS = {"energy": "the energies", "forces": "the forces", "stress": "the stresses"}
+_UNITS = {"energy": "eV", "forces": "eV/Å", "stress": "eV/Å³"}
 #: two methods differ in slope by less, and a unit is told by a ratio that is nearer
 _SLOPE, _NEAR = 5.0, 1.5
 #: labels of one quantity in two units correlate by more, those of a bad method need not
@@ -88,7 +102,8 @@ def require_one_unit(
 
     Args:
         frames: with labels.
-        others: energies (eV) and forces (eV/Å) of another method by the frames' keys.
+        others: energies (eV), forces (eV/Å) and stresses (eV/Å³) of another method by the frames'
+            keys.
         elements: atomic numbers that occur.
         name: of the other method.
         names: of the frames' labels and of the others.
@@ -97,15 +112,16 @@ def require_one_unit(
         InputError: naming the label and the likely unit.
     """
     freedom = len(frames) - len(elements)
-    _compare("energies", *_energies(frames, others, elements), _ENERGIES, freedom, name, names)
-    pairs = [
-        (np.ravel(frame.forces), np.ravel(others[frame.key]["forces"]))
-        for frame in frames
-        if frame.forces is not None and "forces" in others[frame.key]
-    ]
-    if pairs:
-        expensive, low = (np.concatenate(one) for one in zip(*pairs, strict=True))
-        _compare("forces", expensive, low, _FORCES, expensive.size, name, names)
+    _compare("energy", *_energies(frames, others, elements), _ENERGIES, freedom, name, names)
+    for name_of, units in (("forces", _FORCES), ("stress", _STRESSES)):
+        pairs = [
+            (np.ravel(getattr(frame, name_of)), np.ravel(others[frame.key][name_of]))
+            for frame in frames
+            if getattr(frame, name_of) is not None and name_of in others[frame.key]
+        ]
+        if pairs:
+            expensive, low = (np.concatenate(one) for one in zip(*pairs, strict=True))
+            _compare(name_of, expensive, low, units, expensive.size, name, names)
 
 
 def require_total_energies(frames: Sequence[Frame], elements: Sequence[int]) -> None:
@@ -223,15 +239,19 @@ def _compare(
     slope = product / norm
     if 1 / _SLOPE < slope < _SLOPE:
         return
-    start = f"the {label} of the {names[0]} are {slope:.4g} times those of {name}"
+    start = f"{_WORDS[label]} of the {names[0]} are {slope:.4g} times those of {name}"
     if slope < 0:
-        raise InputError(f"{start}: one of them has the wrong sign (gradients are no forces)")
+        raise InputError(f"{start}: one of them has the wrong sign ({_SIGNS[label]})")
     # in units of the one, or of the other
     ratios = {(names[0], unit): factor for unit, factor in units.items()}
     ratios |= {(names[1], unit): 1 / factor for unit, factor in units.items()}
     (file, unit), ratio = min(ratios.items(), key=lambda item: abs(np.log(item[1] / slope)))
     if abs(np.log(ratio / slope)) < np.log(_NEAR):
-        expected = "eV" if label == "energies" else "eV/Å"
         raise InputError(
-            f"{start}; likely the {file} are in {unit}; convert all labels to {expected}"
+            f"{start}; likely the {file} are in {unit}; convert all labels to {_UNITS[label]}"
+        )
+    if label == "stress":  # no two methods differ like this
+        raise InputError(
+            f"{start}; virials are no stresses, which are −virial / volume; convert all labels to "
+            "eV/Å³"
         )
