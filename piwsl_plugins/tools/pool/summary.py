@@ -89,7 +89,7 @@ def _unequilibrated(settings: PoolSettings) -> list[str]:
         return []
     return [
         f"  WARNING: --equilibration={settings.equilibration:g} is {times:.2g} times 1/--friction: "
-        "from frames at rest structures are colder than wanted; the default is five times"
+        "the structures may be colder or hotter than wanted; the default is five times"
     ]
 
 

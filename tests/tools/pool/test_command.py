@@ -48,12 +48,12 @@ def test_structures_are_as_far_apart_as_wanted(pool, data):
         assert np.array_equal(frame.positions, twin.positions)
 
 
-@pytest.mark.parametrize(("equilibration", "cold"), [(10, True), (400, False)])
-def test_runs_that_begin_at_rest_and_are_short_are_said_to_be_cold(equilibration, cold, pool, data):
+@pytest.mark.parametrize(("equilibration", "warned"), [(10, True), (400, False)])
+def test_short_equilibrations_are_warned_of(equilibration, warned, pool, data):
     """Harmonic: half of the kinetic energy goes to the potential, and comes with the friction."""
     given = ("--temperatures", 300, "--n", 40, "--per_run", 20, "--friction", 0.01, "--relax")
     frames, printed = pool(data, "springs", *given, "--equilibration", equilibration)
-    assert ("1/--friction" in printed) == cold and len(frames) == 40
+    assert ("1/--friction" in printed) == warned and len(frames) == 40
     assert "--n 20 --out chosen.xyz" in printed
 
 
