@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -78,7 +79,8 @@ def _next(n: int, out: Path, calculator: str, labelled: bool) -> list[str]:
     return [
         "Choose what to label, or label it with a cheap method and a correction:",
         f"  piwsl select {out} --n {min(n, 20)} --out chosen.xyz   (--given: labelled before)",
-        f"  piwsl weak LABELLED {out} --calculator {calculator} --train ... --out weak.xyz",
+        f"  piwsl weak LABELLED {out} --calculator {shlex.quote(calculator)} --train ... "
+        "--out weak.xyz",
     ]
 
 
