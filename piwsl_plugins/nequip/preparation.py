@@ -23,6 +23,7 @@ from .levels import Levels
 from .pool import make_pool
 from .settings import NequIPSettings
 from .tables import Reader, Table
+from .type_order import check_type_order
 
 if TYPE_CHECKING:
     from .loss import PIWSLLoss
@@ -70,6 +71,7 @@ def prepare(trainer: Any, module: Any, loss: PIWSLLoss, datasets: Datasets, seed
     has_pool = loss.is_on and settings.pool.pool_file is not None
     by_levels = loss.is_on and settings.nequip.levels is not None
     names = list(model.type_names)
+    check_type_order(datasets, model)
 
     levels, valid_levels = Levels(settings.nequip.levels), Levels(settings.nequip.levels)
     of = reads_of(trainer, module, loss)
