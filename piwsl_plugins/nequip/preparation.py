@@ -71,9 +71,9 @@ def prepare(trainer: Any, module: Any, loss: PIWSLLoss, datasets: Datasets, seed
     has_pool = loss.is_on and settings.pool.pool_file is not None
     by_levels = loss.is_on and settings.nequip.levels is not None
     names = list(model.type_names)
-
     for one in module.model.values():
         check_atom_types(datasets, one)
+
     levels, valid_levels = Levels(settings.nequip.levels), Levels(settings.nequip.levels)
     of = reads_of(trainer, module, loss)
     reader = Reader(names, levels)

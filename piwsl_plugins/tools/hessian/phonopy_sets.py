@@ -58,7 +58,7 @@ def from_phonopy(paths: Sequence[Path], labels: bool = True) -> Converted:
     require_phonopy(_OPTION)
     made, notes = [], []
     for path in paths:
-        file, phonons = _loaded(candidates(path))
+        file, phonons = load_with_forces(path, _OPTION)
         found = [_converted(file, phonon, labels) for phonon in phonons]
         about = [note for one in found for note in one.notes]
         if file != path:
@@ -106,16 +106,25 @@ def _is_alike(atoms: Atoms, other: Atoms) -> bool:
     )
 
 
-def _loaded(files: list[Path]) -> tuple[Path, list[Any]]:
-    """The first file with forces or force constants, and phonopy's objects.
+def load_with_forces(path: Path, option: str) -> tuple[Path, list[Any]]:
+    """phonopy's objects from a file, or from the first of a folder that has what is needed.
+
+    Args:
+        path: of phonopy or phono3py, or a folder with files of theirs.
+        option: who asks, for messages.
+
+    Returns:
+        the file with forces or force constants, and its objects, as :func:`.load_phonopy` and
+        :func:`.load_phono3py` give them.
 
     Raises:
         InputError: if there is none.
     """
+    files = candidates(path)
     for file in files:
         if is_of_phono3py(file):
-            return file, load_phono3py(file, _OPTION)
-        phonon = load_phonopy(file, _OPTION)
+            return file, load_phono3py(file, option)
+        phonon = load_phonopy(file, option)
         if phonon.force_constants is not None or _sets(phonon) is not None:
             return file, [phonon]
     raise without_forces(files[0])

@@ -11,6 +11,7 @@ from ...errors import InputError
 from ...frames.identity import StructureIndex
 from ...frames.reading import Frame, Keys, elements_of, iterate_atoms, read_frames
 from ..calculators import CalculatorSource
+from ..label_names import candidates
 from ..loaded_calculators import load, prepare
 from ..runs import Arrays
 from .evaluation import FoundLabels, evaluate, failures_of, is_of_evaluation, method_of
@@ -105,7 +106,12 @@ def _read(paths: Sequence[Path], keys: Keys) -> tuple[StructureIndex, list[Array
             labels[number] = {**carried(frame), **labels[number]}
     if not frames:
         words = " and ".join(map(str, paths))
-        raise InputError(f"{words}: no frame has an energy under '{keys.energy}' (--energy_key)")
+        held = candidates(next(iterate_atoms(paths[0])), "energy")
+        raise InputError(
+            f"{words}: no frame has an energy under '{keys.energy}' (--energy_key)"
+            + (f", but there is '{held[0]}'" if held else "")
+            + "; training frames and cheap labels have one name of it: rename one of the two"
+        )
     return index, labels, notes
 
 

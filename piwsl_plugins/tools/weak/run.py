@@ -13,7 +13,7 @@ from ..calculators import CalculatorSource
 from ..loaded_calculators import prepare
 from ..runs import Arrays
 from ..states import IGNORED, distinct
-from ..units import require_one_unit
+from ..units import require_one_unit, require_total_energies
 from .arguments import folder_of
 from .cheap import cheap_labels, is_learned
 from .corrections import (
@@ -150,6 +150,7 @@ class _Labelling:
 
     def _compare(self) -> tuple[Offsets, list[Arrays]]:
         """Offsets between the two methods on the training frames, and what is left beyond them."""
+        require_total_energies(self.training, self.elements)
         require_one_unit(
             self.training,
             self.cheap,

@@ -11,6 +11,7 @@ from .conftest import bundled
 from .known_methods import STRONG
 
 CHEAP = ("--cheap_labels", "cheap.xyz")
+KEYS = ("--energy_key", "--forces_key", "--stress_key")
 
 
 def energies(frames):
@@ -332,6 +333,29 @@ def test_what_is_read_is_not_thrown_away(weak, refused):
     given = ("--cheap_labels", "weak.stages/cheap.xyz", "--models", 0, "--overwrite")
     assert "would throw away weak.stages/cheap.xyz" in refused(*given)
     assert Path("weak.stages/cheap.xyz").is_file()
+
+
+def test_cheap_labels_of_another_name_are_named(refused):
+    frames = ase.io.read("train.xyz", ":")
+    for atoms in frames:
+        atoms.info["pbe_energy"] = atoms.info.pop("REF_energy")
+    ase.io.write("train.xyz", frames)
+    error = refused("--cheap_labels", "cheap.xyz", "--energy_key", "pbe_energy", "--models", 0)
+    assert "there is 'REF_energy'" in error and "one name" in error
+
+
+def test_energies_per_atom_are_refused(refused):
+    """No energies of the elements explain them where structures differ in size."""
+    names = ("H2O", "CH3OH", "C2H6", "CH3CH2OH", "CO2", "H2CO", "C6H6")
+    frames = [molecule(name) for name in names]
+    for atoms in frames:
+        E0s = {1: -13.6, 6: -1027.0, 8: -2038.0}
+        atoms.info["REF_energy"] = sum(E0s[z] for z in atoms.numbers)
+        atoms.info["REF_energy"] /= len(atoms)
+    ase.io.write("train.xyz", frames)
+    ase.io.write("pool.xyz", molecule("C2H4"))
+    error = refused("--calculator", "known_methods:weak", "--models", 0, "--offsets")
+    assert "not per atom" in error and "eV/atom (median)" in error
 
 
 def test_a_stage_that_there_is_not_writes_no_labels(weak, refused):
