@@ -99,6 +99,7 @@ DATASETS = {
     ),
     # two minima and a transition state first (_accuracy_stationary.py)
     "ethanol_stationary": Dataset("ethanol_stationary_train", "ethanol_gfn2_test", "average"),
+    "acac_gfn2": Dataset("acac_gfn2_train", "acac_gfn2_test", "average"),
     "aspirin_gfn2": Dataset("aspirin_gfn2_train", "aspirin_gfn2_test", "average"),
     "ethanol_b3lyp": Dataset("ethanol_b3lyp_train", "ethanol_b3lyp_test", "average"),
     "tio2": Dataset("tio2_train", "tio2_test", "{8: -439.733580, 22: -1615.121188}"),
@@ -106,7 +107,11 @@ DATASETS = {
     "tio2_sevenn": Dataset("tio2_sevenn_train", "tio2_sevenn_test", "average"),
 }
 #: what makes data files that are not in the data folder, and needs a Python of its own
-MADE_BY = {"aspirin_gfn2": "_survival_data.py", "tio2_sevenn": "_solids_data.py"}
+MADE_BY = {
+    "acac_gfn2": "_reaction_data.py",
+    "aspirin_gfn2": "_survival_data.py",
+    "tio2_sevenn": "_solids_data.py",
+}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,11 +14,8 @@ from pathlib import Path
 
 import ase
 import numpy as np
-from _labelled_frames import labelled, write
-from ase import units
-from ase.md.langevin import Langevin
-from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
-from tblite.ase import TBLite
+from _labelled_frames import write
+from _xtb_dynamics import trajectory
 
 #: near the minimum, in Å
 ASPIRIN = """
@@ -29,8 +26,7 @@ O -1.621 2.196 1.234    H 2.506 2.220 -1.259    H 3.259 0.673 -1.664    H 3.825 
 H 0.672 -2.697 -0.570   H -1.366 -3.735 0.384   H -3.125 -2.305 1.366   H -2.860 0.150 1.353
 H -1.503 3.156 1.171
 """
-TEMPERATURE, TIMESTEP = 500, 1.0
-EQUILIBRATION, SPACING, FRAMES = 500, 20, 50
+TEMPERATURE, FRAMES = 500, 50
 TRAJECTORIES = {"train": range(6), "test": range(6, 8)}
 
 
@@ -41,29 +37,18 @@ def molecule() -> ase.Atoms:
     return ase.Atoms(words[0::4], positions)
 
 
-def trajectory(seed: int) -> list[ase.Atoms]:
-    """Frames of one trajectory; positions are rounded before they are labelled."""
-    atoms, random = molecule(), np.random.default_rng([seed, 2408])
-    atoms.calc = TBLite(method="GFN2-xTB", verbosity=0)
-    MaxwellBoltzmannDistribution(atoms, temperature_K=TEMPERATURE, rng=random)
-    dynamics = Langevin(
-        atoms, TIMESTEP * units.fs, temperature_K=TEMPERATURE, friction=0.02 / units.fs, rng=random
-    )
-    dynamics.run(EQUILIBRATION)
-    frames = []
-    for _ in range(FRAMES):
-        dynamics.run(SPACING)
-        frame = ase.Atoms(atoms.numbers, atoms.positions.round(6))
-        frames.append(labelled(frame, TBLite(method="GFN2-xTB", accuracy=0.01, verbosity=0)))
-    return frames
-
-
 def main() -> None:
     """Write both files, each when it is whole."""
     folder = Path(sys.argv[2])
     folder.mkdir(parents=True, exist_ok=True)
     for part, seeds in TRAJECTORIES.items():
-        frames = [frame for seed in seeds for frame in trajectory(seed)]
+        frames = [
+            frame
+            for seed in seeds
+            for frame in trajectory(
+                molecule(), TEMPERATURE, FRAMES, np.random.default_rng([seed, 2408])
+            )
+        ]
         write(folder / f"aspirin_gfn2_{part}.xyz", frames)
 
 

@@ -67,6 +67,7 @@ GROUNDS = {
     "ethanol_pbe_hessians": Ground((500,)),
     "acac_pbe": Ground((600,)),
     "tio2": Ground((500, 1500), 200, _SHORT, 24, {"r_max": 4.0}, 800, 2),
+    "si_pbe": Ground((600, 1800), 100, _SHORT, 64, {"r_max": 5.0}, 400, 2),
 }
 
 

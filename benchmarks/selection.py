@@ -10,7 +10,8 @@ most 24 atoms. ``piwsl select`` chooses from it, without a look at labels, by SO
 "features", D-optimally by those of a model (``--model``); or MACE's ``mace_finetuning_select``,
 which needs fpsample and such a model. Small MACE models, those of ``accuracy.py``, are trained by
 MACE's own trainer on energies and forces, all for as many steps, and tested on the test file. The
-seed is that of validation frames, random choice and training.
+seed is that of validation frames, random choice and training. ``acac_gfn2``, whose proton moves, is
+made by ``_reaction_data.py``; "rare_F" is the error on its frames in which it is on its way.
 One row per run in ``selection.csv``, finished runs are kept; means are printed.
 """
 
@@ -37,10 +38,13 @@ from _accuracy_cells import (
 )
 from _accuracy_test import errors_on, load, predict
 from _accuracy_training import initialise_worker, train
-from _weak_labels_files import GROUNDS
+from _weak_labels_files import GROUNDS as WEAK_GROUNDS
+from _weak_labels_files import Ground
 
 from piwsl_plugins.tools.command import main as piwsl
 
+#: what is trained for a data set
+GROUNDS = {**WEAK_GROUNDS, "acac_gfn2": Ground((600,))}
 #: the methods that need a model
 FEATURES, MACE_OWN = "features", "mace_finetuning_select"
 
@@ -126,6 +130,10 @@ def run(
         **errors_on(test, *predict(model, test)),
         "train_cpu_s": cost["cpu_s"],
     }
+    rare = options.data / f"{dataset.test}_rare.xyz"
+    if rare.exists():
+        test = ase.io.read(rare, ":")
+        measured["rare_F"] = errors_on(test, *predict(model, test))["F_rmse"]
     (folder / "pool.xyz").unlink()
     result.write_text(json.dumps(measured, indent=1))
     return measured
