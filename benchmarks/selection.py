@@ -35,8 +35,9 @@ from _accuracy_cells import (
     VALIDATION_FRAMES,
     schedule,
 )
-from _accuracy_test import errors_on, load, predict
+from _accuracy_test import load, predict
 from _accuracy_training import initialise_worker, train
+from _errors import errors_on
 from _weak_labels_files import GROUNDS
 
 from piwsl_plugins.tools.command import main as piwsl
