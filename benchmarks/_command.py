@@ -1,4 +1,4 @@
-"""Commands and their CPU time; ``piwsl`` of this checkout, in any environment."""
+"""The command ``piwsl`` of this checkout, in any environment."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ import os
 import resource
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
+_ROOT = str(Path(__file__).resolve().parents[1])
 #: for a Python that has what a calculator needs, and not this package
 ENVIRONMENT = {
     **os.environ,
-    "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
+    "PYTHONPATH": os.pathsep.join(filter(None, (_ROOT, os.environ.get("PYTHONPATH")))),
 }
 
 
@@ -24,21 +23,9 @@ def piwsl(*words: Any, python: str = sys.executable) -> float:
     Raises:
         subprocess.CalledProcessError: if it fails.
     """
-    return run([python, "-m", "piwsl_plugins", *words])
-
-
-def run(command: Sequence[Any], **keywords: Any) -> float:
-    """Run a command with this checkout; gives its CPU time (s).
-
-    Args:
-        command: program and words.
-        keywords: of ``subprocess.run``.
-
-    Raises:
-        subprocess.CalledProcessError: if it fails.
-    """
     start = _cpu()
-    subprocess.run([str(word) for word in command], check=True, env=ENVIRONMENT, **keywords)
+    command = [python, "-m", "piwsl_plugins", *map(str, words)]
+    subprocess.run(command, check=True, env=ENVIRONMENT)
     return _cpu() - start
 
 

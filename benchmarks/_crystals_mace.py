@@ -23,6 +23,7 @@ PRETRAINING = {
     "forces_weight": 100,
     "seed": 0,
 }
+PRETRAINING_STEPS, PRETRAINING_BATCH = 3000, 8
 
 
 def model_in(folder: Path) -> Path:
@@ -30,9 +31,10 @@ def model_in(folder: Path) -> Path:
     return folder / "model.model"
 
 
-def pretrain(folder: Path, epochs: int, batch: int) -> None:
-    """A model of ``train.xyz`` and ``valid.xyz`` of a folder."""
-    _train(PRETRAINING, folder, epochs, batch)
+def pretrain(folder: Path, frames: int) -> None:
+    """A model of so many frames in ``train.xyz`` of a folder, and of ``valid.xyz``."""
+    epochs = round(PRETRAINING_STEPS * PRETRAINING_BATCH / frames)
+    _train(PRETRAINING, folder, epochs, PRETRAINING_BATCH)
 
 
 def fine_tune(

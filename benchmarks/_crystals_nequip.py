@@ -1,11 +1,12 @@
 """NequIP for ``crystals.py``: ``nequip-train`` with the configs of fine-tuning, and their options.
 
-The model is about as dear as that of MACE; the number of steps, the coefficients and the decay of
-the learning rate are those of MACE's runs.
+Of fine-tuning, numbers of steps, coefficients and the decay of the learning rate are those of MACE.
 """
 
 from __future__ import annotations
 
+import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import ase
 import ase.io
 import numpy as np
 from _accuracy_cells import ENERGIES_AND_FORCES, FINAL_LR
-from _command import ROOT, run
+from _command import ENVIRONMENT
 
 from piwsl_plugins.tools.calculators import CalculatorSource
 from piwsl_plugins.tools.loaded_calculators import LoadedCalculator
@@ -22,12 +23,14 @@ from piwsl_plugins.tools.loaded_calculators import load as load_calculator
 
 NAME = "nequip"
 BIN = Path(sys.executable).parent
+CONFIGS = Path(__file__).parents[1] / "configs" / "nequip"
 PRETRAINING = (
     "r_max=5.0",
     "training_module.model.num_features=32",
     "training_module.model.radial_mlp_width=64",
     "training_module.optimizer.lr=0.01",
 )
+PRETRAINING_STEPS, PRETRAINING_BATCH = 9000, 4
 
 
 def model_in(folder: Path) -> Path:
@@ -35,11 +38,13 @@ def model_in(folder: Path) -> Path:
     return folder / "best.ckpt"
 
 
-def pretrain(folder: Path, epochs: int, batch: int) -> None:
-    """A model of ``train.xyz`` and ``valid.xyz`` of a folder, and its package."""
+def pretrain(folder: Path, frames: int) -> None:
+    """A model of so many frames in ``train.xyz`` of a folder and of ``valid.xyz``; its package."""
+    epochs = round(PRETRAINING_STEPS * PRETRAINING_BATCH / frames)
     shifts = average_energies(ase.io.read(folder / "train.xyz", ":"))
     words = ", ".join(f"{name}: {energy:.6f}" for name, energy in shifts.items())
-    _train("finetune_pretrain", folder, epochs, batch, *PRETRAINING, f"shifts={{{words}}}")
+    options = (*PRETRAINING, f"shifts={{{words}}}")
+    _train("finetune_pretrain", folder, epochs, PRETRAINING_BATCH, *options)
     _nequip(folder, "nequip-package", "build", model_in(folder), _package(folder))
 
 
@@ -54,10 +59,10 @@ def fine_tune(
 ) -> dict[str, float]:
     """Fine-tune to ``train.xyz`` of a folder, with Hessian labels; gives steps and CPU time (s).
 
-    That is the time of the whole command.
+    That is the time of the epochs, without set-up and validation.
     """
     loss = "training_module.loss"
-    cpu_s = _train(
+    return _train(
         "soften_one_frame",
         folder,
         epochs,
@@ -73,8 +78,6 @@ def fine_tune(
         # as those coefficients have it
         "training_module.val_metrics.coeffs.per_atom_energy_rmse=null",
     )
-    steps = epochs * (len(ase.io.read(folder / "train.xyz", ":")) // batch)
-    return {"cpu_s": cpu_s, "steps": steps}
 
 
 def load(path: Path) -> LoadedCalculator:
@@ -103,14 +106,18 @@ def _package(folder: Path) -> Path:
     return folder / "model.nequip.zip"
 
 
-def _train(config: str, folder: Path, epochs: int, batch: int, *options: str) -> float:
-    """Gives the CPU time (s)."""
+def _train(config: str, folder: Path, epochs: int, batch: int, *options: str) -> dict[str, float]:
+    """Gives steps and CPU time (s)."""
+    cost = folder / "cpu_time.json"
+    checkpoint = "_target_: lightning.pytorch.callbacks.ModelCheckpoint, filename: best"
+    checkpoint += f", dirpath: '{folder}', monitor: 'val0_epoch/weighted_sum'"
+    timing = f"_target_: benchmarks._nequip_cpu_time.CPUTime, file: '{cost}'"
     decay = FINAL_LR ** (1 / (epochs - 1))
     scheduler = f"{{_target_: torch.optim.lr_scheduler.ExponentialLR, gamma: {decay}}}"
-    return _nequip(
+    _nequip(
         folder,
         "nequip-train",
-        *("-cp", ROOT / "configs" / "nequip", "-cn", config),
+        *("-cp", CONFIGS, "-cn", config),
         f"hydra.run.dir={folder}",
         "run=[train]",
         f"data.train_file_path={folder / 'train.xyz'}",
@@ -118,13 +125,21 @@ def _train(config: str, folder: Path, epochs: int, batch: int, *options: str) ->
         f"data.train_dataloader.batch_size={batch}",
         "+data.train_dataloader.drop_last=true",
         f"trainer.max_epochs={epochs}",
-        f"trainer.check_val_every_n_epoch={max(1, epochs // 10)}",
+        f"trainer.callbacks=[{{{checkpoint}}}, {{{timing}}}]",
         f"+training_module.lr_scheduler={{scheduler: {scheduler}, interval: epoch, frequency: 1}}",
         *options,
     )
+    found: dict[str, float] = json.loads(cost.read_text())
+    return found
 
 
-def _nequip(folder: Path, program: str, *words: Any) -> float:
+def _nequip(folder: Path, program: str, *words: Any) -> None:
     """Run one of NequIP's commands; its output goes to the folder."""
     with (folder / f"{program}.out").open("w") as output:
-        return run([BIN / program, *words], stdout=output, stderr=output)
+        subprocess.run(
+            [str(word) for word in (BIN / program, *words)],
+            check=True,
+            env=ENVIRONMENT,
+            stdout=output,
+            stderr=output,
+        )

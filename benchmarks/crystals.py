@@ -10,7 +10,8 @@ fine-tuned to SevenNet-l3i5 on supercells of 15 of them, drawn by the seed; the 
 supercells with energies and forces, and beside them, of each crystal: the displaced supercells of
 its phonopy set as training frames; as many supercells in which all atoms are moved, or one, or
 five; the phonopy set as Hessian labels of the perfect supercell, made by ``piwsl hessian
---from_phonopy``; both; and frames of the pretraining ("replay"). Runs with "×2" or "×3" have so
+--from_phonopy``; both; and frames of the pretraining ("replay"). "Five random" are supercells in
+which all atoms are displaced at random, in place of the phonopy set. Runs with "×2" or "×3" have so
 many times the steps.
 
 Written is ``crystals.csv``, one row per host and run: errors of frequencies on a mesh over the
@@ -50,7 +51,6 @@ host: Any = importlib.import_module(
 )
 #: crystals that are not trained on
 HELD_OUT = 7
-PRETRAINING_STEPS, PRETRAINING_BATCH = 3000, 8
 #: of fine-tuning: steps, structures in a batch, learning rate
 STEPS, BATCH, RATE = 300, 2, 0.003
 #: frames of the pretraining that are replayed; of rattled supercells, those for validation
@@ -68,6 +68,7 @@ class Run:
         rattled: supercells of each crystal in which all atoms are moved.
         displaced: whether it has those of the phonopy sets as training frames.
         hessians: whether it has these sets as labels.
+        random: whether these, as frames or labels, are five with random displacements.
         replay: whether it has frames of the pretraining.
         times: multiple of the steps.
     """
@@ -75,6 +76,7 @@ class Run:
     rattled: int = 0
     displaced: bool = False
     hessians: bool = False
+    random: bool = False
     replay: bool = False
     times: int = 1
 
@@ -89,9 +91,12 @@ RUNS = {
     "rattled 5": Run(5),
     "rattled 5 ×3": Run(5, times=3),
     "Hessians": Run(hessians=True),
+    "displaced, five random": Run(displaced=True, random=True),
+    "Hessians, five random": Run(hessians=True, random=True),
     "Hessians, rattled 2": Run(2, hessians=True),
     "rattled 2, replay": Run(2, replay=True),
     "Hessians, replay": Run(hessians=True, replay=True),
+    "Hessians, replay ×3": Run(hessians=True, replay=True, times=3),
 }
 
 
@@ -171,8 +176,7 @@ def foundation(data: Path, folder: Path) -> Path:
         order = np.random.default_rng(0).permutation(len(frames))
         ase.io.write(folder / "valid.xyz", [frames[n] for n in order[:50]])
         ase.io.write(folder / "train.xyz", [frames[n] for n in order[50:]])
-        epochs = round(PRETRAINING_STEPS * PRETRAINING_BATCH / (len(order) - 50))
-        host.pretrain(folder, epochs, PRETRAINING_BATCH)
+        host.pretrain(folder, len(order) - 50)
     return model
 
 
@@ -196,7 +200,8 @@ def fine_tune(
         frames += cells[: 1 + run.rattled]
         valid += cells[-VALIDATION:]
         if run.displaced:
-            frames += ase.io.read(data / name / "displaced.xyz", ":")
+            file = "random.xyz" if run.random else "displaced.xyz"
+            frames += ase.io.read(data / name / file, ":")
     if run.replay:
         old = ase.io.read(data / "pretraining.xyz", ":")
         random = np.random.default_rng([seed, 8])
@@ -205,7 +210,8 @@ def fine_tune(
     ase.io.write(folder / "valid.xyz", valid)
     labels = None
     if run.hessians:
-        sets = [data / name / "phonopy_params.yaml" for name in training]
+        file = "random_params.yaml" if run.random else "phonopy_params.yaml"
+        sets = [data / name / file for name in training]
         labels = folder / "labels.npz"
         piwsl("hessian", "--from_phonopy", *sets, "--out", labels, "--overwrite")
     epochs = round(STEPS * run.times * BATCH / len(frames))
