@@ -94,15 +94,17 @@ class StructureIndex:
         return (self.add(structure), True) if number is None else (number, False)
 
     def copies(self, number: int) -> list[int]:
-        """Numbers of the other entries that are one of them, as it stands."""
+        """Numbers of the other entries that are one of them, in periodic directions modulo these.
+
+        Closer than two that are found as one: to :data:`EXACT`.
+        """
         structure = self._structures[number]
-        near = self._placed[structure.numbers.tobytes()].near(structure)
+        elements = structure.numbers.tobytes()
+        group = self._same[elements + structure.pbc.tobytes()]
         return [
             other
-            for other in near
-            if other != number
-            and self._distance(structure, other) <= EXACT
-            and not structure.difference(self._structures[other])
+            for other in group.near(structure, EXACT)
+            if other != number and not structure.difference(self._structures[other])
         ]
 
     def near_misses(self, structure: Structure) -> dict[int, str]:
@@ -141,8 +143,8 @@ class _Group:
         self._numbers.append(number)
         self._structures.append(structure)
 
-    def near(self, structure: Structure) -> list[int]:
-        """Numbers of structures at the same positions, the nearest ones first."""
+    def near(self, structure: Structure, within: float = TOLERANCE) -> list[int]:
+        """Numbers of structures at the same positions (to ``within`` Å), the nearest ones first."""
         self._fill()
         point = self._coordinates([structure], self._columns)[0] / self._reach
         low = np.floor((point - 1.0) / EDGE).tolist()
@@ -153,7 +155,7 @@ class _Group:
             return []
         distances = self._distances(structure, rows)
         order = np.argsort(distances, kind="stable") if len(rows) > 1 else (0,)
-        return [self._numbers[rows[i]] for i in order if distances[i] <= TOLERANCE]
+        return [self._numbers[rows[i]] for i in order if distances[i] <= within]
 
     def _fill(self) -> None:
         """Put into boxes what has been added since the last time."""

@@ -81,13 +81,15 @@ def _check_scale(path: str, apart: float) -> str:
     Raises:
         SettingsError: if they cannot be of one method.
     """
-    words = (
-        f"its energies lie on average {apart:.4g} eV/atom from those of the training frames; take "
-        "the offsets between the two methods off, as 'piwsl weak' does"
-    )
+    words = f"its energies lie on average {apart:.4g} eV/atom from those of the training frames; "
     if abs(apart) > IMPOSSIBLE:
-        raise SettingsError("pool_file", path, words)
-    return f"\nPIWSL: WARNING: {path}: {words}" if abs(apart) > UNLIKELY else ""
+        remedy = "take the offsets between the two methods off, as 'piwsl weak' does"
+        raise SettingsError("pool_file", path, words + remedy)
+    remedy = (
+        "if they are of another method, take the offsets off, as 'piwsl weak' does; if its "
+        "structures are that much more or less strained, nothing is wrong"
+    )
+    return f"\nPIWSL: WARNING: {path}: {words}{remedy}" if abs(apart) > UNLIKELY else ""
 
 
 def _symbols(numbers: Iterable[int]) -> str:

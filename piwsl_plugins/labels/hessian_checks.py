@@ -101,6 +101,21 @@ def rotational_residue(label: HessianLabel) -> float | None:
     return float(np.abs(unexplained).max() / np.linalg.norm(centred, axis=1).max())
 
 
+def unreciprocated(label: HessianLabel) -> float:
+    """By how much probes contradict each other, relative to the largest of their curvatures.
+
+    Of any Hessian, δ_l·H δ_k = δ_k·H δ_l: what one probe changes along another is what that one
+    changes along the first. 0 for exact changes of forces along small displacements (to 0.1 Å, less
+    than 0.1), 1 and more where forces at rest are not taken off.
+    """
+    if label.displacements is None or label.force_changes is None:
+        return 0.0
+    n = len(label.displacements)
+    products = label.displacements.reshape(n, -1) @ label.force_changes.reshape(n, -1).T
+    largest = float(np.abs(np.diagonal(products)).max())
+    return float(np.abs(products - products.T).max()) / largest if largest else 0.0
+
+
 def rotations(positions: Array) -> Array:
     """ω × (r − centre) for ω along x, y, z: ``(3, n_atoms, 3)``, of ``(n_atoms, 3)`` in Å."""
     x, y, z = (positions - positions.mean(axis=0)).T

@@ -41,7 +41,7 @@ def prepare(run: Callable[[], Any], given: dict[str, Any]) -> Any:
     settings = arguments.settings_of(args)
     stages = (settings, settings.stage_two()) if args.swa else (settings,)
     _check_heads(settings, given["heads"])
-    check_pseudolabels(args, configs)
+    check_pseudolabels(args, configs, given["model_foundation"])
     sets = Sets(configs)
     _check_validation(args, configs, sets)
     heads = carrying_heads(settings.mace.heads, given["heads"])

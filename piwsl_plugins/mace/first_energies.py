@@ -13,6 +13,7 @@ import torch
 from mace.tools.torch_geometric.batch import Batch
 
 from ..terms.first_energies import FirstEnergies, evenly_spaced
+from .host import REPLAY_HEAD
 from .missing_labels import has_label
 from .process import fail
 
@@ -24,6 +25,11 @@ _KEPT = (
     "MACE keeps the E0s of a pretrained model that has exactly the elements of the data, whatever "
     "--E0s says; add the difference of the two methods to those in the model's file first (the "
     "program is in docs/fine_tuning.md), or take it off the labels"
+)
+_REPLAYED = (
+    "MACE gives this head the E0s of the pretrained model, whatever options and file say, so that "
+    "these labels are not of its method; replay data that it was trained on, or its own labels, "
+    "--pseudolabel_replay=True"
 )
 _SCRATCH = (
     "the E0s are not those of this method; give the energies of isolated atoms that it has, or "
@@ -65,16 +71,19 @@ def expected_energies(given: dict[str, Any], model: torch.nn.Module) -> list[Exp
     expected = []
     for name in given["heads"]:
         config = configs[name]
+        # without its readouts a pretrained model begins anew
+        pretrained = foundation is not None and bool(args.foundation_filter_elements)
+        if args.multiheads_finetuning and name == REPLAY_HEAD:
+            expected.append(Expected(name, "--pt_train_file", pretrained, _REPLAYED))
+            continue
         of_atoms = bool(config.atomic_energies_dict)
         if foundation is None and not of_atoms and str(config.E0s).lower() == "average":
             continue
         remedy = _SCRATCH
         if foundation is not None:
             remedy = _KEPT if _keeps_E0s(model, foundation) else _FOUNDATION
-        # without its readouts a pretrained model begins anew
-        pretrained = foundation is not None and args.foundation_filter_elements
         E0s = "E0s of the isolated atoms in the data" if of_atoms else f"--E0s={config.E0s}"
-        expected.append(Expected(name, E0s, bool(pretrained), remedy))
+        expected.append(Expected(name, E0s, pretrained, remedy))
     return expected
 
 

@@ -5,10 +5,13 @@ MACE 0.3.16 (mace/tools/multihead_tools.py) logs success even where it has not.
 
 from __future__ import annotations
 
+import dataclasses
 from argparse import Namespace
 from collections.abc import Sequence
 from typing import Any
 
+from mace.tools import AtomicNumberTable
+from mace.tools.multihead_tools import generate_pseudolabels_for_configs
 from mace.tools.scripts_utils import check_path_ase_read
 
 from .files import TRAINING, VALIDATION, data_files
@@ -19,12 +22,13 @@ from .process import fail
 _OPTION = "--pseudolabel_replay=True"
 
 
-def check_pseudolabels(args: Namespace, heads: Sequence[Any]) -> None:
+def check_pseudolabels(args: Namespace, heads: Sequence[Any], model: Any) -> None:
     """End the run if replayed structures keep the labels of their file, or learn none.
 
     Args:
         args: MACE's.
         heads: MACE's ``HeadConfig`` of all heads of the run.
+        model: the pretrained one.
     """
     if not (args.pseudolabel_replay and args.multiheads_finetuning):
         return
@@ -38,7 +42,9 @@ def check_pseudolabels(args: Namespace, heads: Sequence[Any]) -> None:
         )
     replayed = [*head.collections.train, *(head.collections.valid or ())]
     # MACE asks the pretrained model for virials, too, of every structure
-    failed = sum(config.properties.get("virials") is None for config in replayed)
+    unlabelled = [config for config in replayed if config.properties.get("virials") is None]
+    unlabelled += _that_fail(args, model, [c for c in replayed if _had_virials(c)])
+    failed = len(unlabelled)
     if failed:
         fail(
             f"{_OPTION}: MACE could not label {failed} of {len(replayed)} replayed structures with "
@@ -56,3 +62,24 @@ def check_pseudolabels(args: Namespace, heads: Sequence[Any]) -> None:
             f"{' and '.join(wanted)} in their file; MACE 0.3.16 gives their pseudolabels the "
             "weight 0, so that nothing is replayed; write any numbers there, they are replaced"
         )
+
+
+def _had_virials(config: Any) -> bool:
+    """Whether a structure's file gave its virials: those of pseudolabels have no weight."""
+    return bool(config.property_weights.get("virials"))
+
+
+def _that_fail(args: Namespace, model: Any, configs: Sequence[Any]) -> list[Any]:
+    """Those of some structures that MACE cannot label; asked again, without their virials."""
+    if not configs:
+        return []
+    bare = [
+        dataclasses.replace(config, properties={**config.properties, "virials": None})
+        for config in configs
+    ]
+    z_table = AtomicNumberTable(sorted(model.atomic_numbers.tolist()))
+    device = next(model.parameters()).device
+    found = generate_pseudolabels_for_configs(
+        model, bare, z_table, args.r_max, device, args.batch_size
+    )
+    return [config for config in found if config.properties["virials"] is None]

@@ -6,12 +6,14 @@ import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from lightning.pytorch.utilities.seed import isolate_rng
 from nequip.data import AtomicDataDict
 from nequip.utils import RankedLogger
 
 from ..errors import SettingsError
+from ..frames.element_energies import ElementEnergies
 from ..terms.first_energies import FirstEnergies, evenly_spaced
 from .frames import Fields, left_closed
 from .metrics import field_of
@@ -29,7 +31,12 @@ _OF_PRETRAINED = (
 )
 _OF_NEW = (
     "give the model energies of the elements on the scale of the labels: per_type_energy_shifts, "
-    "from isolated atoms or ${training_data_stats:per_atom_energy_mean}"
+    "from isolated atoms or, of one composition, ${training_data_stats:per_atom_energy_mean}"
+)
+_ONE_SHIFT = (
+    "one shift for all elements serves one composition alone, and these frames have {rank} "
+    "independent ones; give each element its own, by least squares of these frames "
+    'training_module.model.per_type_energy_shifts="{{{shifts}}}"'
 )
 
 
@@ -57,11 +64,13 @@ def check_first_energies(trainer: Any, module: Any, loss: PIWSLLoss) -> None:
     found = _first_energies(model, dataset[0])
     if found is None:
         return
-    pretrained = _is_pretrained(module.hparams.get("model"))
-    remedy = f"{found}; {_OF_PRETRAINED if pretrained else _OF_NEW}"
+    config = module.hparams.get("model")
+    pretrained = _is_pretrained(config)
+    of_new = "" if pretrained else _of_several_compositions(config, dataset[0])
+    remedy = f"{found}; {_OF_PRETRAINED if pretrained else of_new or _OF_NEW}"
     if found.impossible:
         raise SettingsError("coeffs", _coeffs(loss), remedy)
-    if found.unlikely and pretrained:
+    if found.unlikely and (pretrained or of_new):
         logger.warning(f"PIWSL: WARNING: {remedy}")
 
 
@@ -90,6 +99,37 @@ def _first_energies(model: Any, dataset: Any) -> FirstEnergies | None:
     return FirstEnergies.of(
         predicted, labels, torch.cat(errors).numpy(), torch.cat(force_labels).numpy()
     )
+
+
+def _of_several_compositions(config: Any, dataset: Any) -> str:
+    """The remedy for one shift of all types where compositions differ; else ""."""
+    names, shifts = (_found(config, key) for key in ("type_names", "per_type_energy_shifts"))
+    if isinstance(shifts, dict):
+        shifts = list(shifts.values())
+    if not names or shifts is None or np.unique(np.asarray(shifts, float)).size > 1:
+        return ""
+    counts, energies = [], []
+    with isolate_rng(include_cuda=False), left_closed(dataset):
+        for index in evenly_spaced(len(dataset)):
+            frame = dataset[index]
+            energy = frame.get(AtomicDataDict.TOTAL_ENERGY_KEY)
+            if energy is not None and energy.isfinite().all():
+                types = frame[AtomicDataDict.ATOM_TYPE_KEY].flatten()
+                counts.append(torch.bincount(types, minlength=len(names)).double().numpy())
+                energies.append(float(energy))
+    fitted = ElementEnergies(np.array(counts), np.array(energies))
+    if fitted.rank < 2:
+        return ""
+    values = ", ".join(f"{n}: {e:.3f}" for n, e in zip(names, fitted.energies, strict=True))
+    return _ONE_SHIFT.format(rank=fitted.rank, shifts=values)
+
+
+def _found(config: Any, key: str) -> Any:
+    """What the config of a model says under a name, at any depth; None without."""
+    if not isinstance(config, dict):
+        return None
+    inner = (_found(value, key) for value in config.values())
+    return config.get(key, next((value for value in inner if value is not None), None))
 
 
 def _evaluated(model: Any, frame: Fields) -> Fields:

@@ -15,6 +15,7 @@ from ..labels.hessian_lookup import HessianLabels
 from ..labels.hessian_matching import matched_labels
 from ..terms.displacements import bond_warning
 from ..terms.pool import Pool
+from .atom_types import check_atom_types
 from .config import DataError
 from .cutoffs import check_cutoffs
 from .data import Datasets, paths_of
@@ -70,6 +71,8 @@ def prepare(trainer: Any, module: Any, loss: PIWSLLoss, datasets: Datasets, seed
     has_pool = loss.is_on and settings.pool.pool_file is not None
     by_levels = loss.is_on and settings.nequip.levels is not None
     names = list(model.type_names)
+    for one in module.model.values():
+        check_atom_types(datasets, one)
 
     levels, valid_levels = Levels(settings.nequip.levels), Levels(settings.nequip.levels)
     of = reads_of(trainer, module, loss)
@@ -98,8 +101,8 @@ def prepare(trainer: Any, module: Any, loss: PIWSLLoss, datasets: Datasets, seed
         labels = _matched(settings, "hessian_file", train, in_pool)
     if valid_file is not None:
         valid_labels = _matched(settings, "hessian_valid_file", valid, [])
-    for one in module.model.values() if loss.is_on else ():
-        check_cutoffs(datasets, one)
+    for one in module.model.values():
+        _check_neighbours(datasets, one, loss.is_on)
     known = [entry.structure for entry in train.entries] or train.carrying
     given = known or _structures(reader, datasets)
     warning = bond_warning(settings.consistency, given) if loss.is_on else None
@@ -155,6 +158,19 @@ def reads_of(trainer: Any, module: Any, loss: PIWSLLoss) -> dict[str, Reads]:
         "val": Reads.of("training_module.val_metrics", valid),
         "test": Reads.of("training_module.test_metrics", module.test_metrics),
     }
+
+
+def _check_neighbours(datasets: Datasets, model: Any, is_on: bool) -> None:
+    """As :func:`check_cutoffs`; without displaced structures, a warning."""
+    try:
+        check_cutoffs(datasets, model)
+    except DataError as error:
+        if is_on:
+            raise
+        logger.warning(
+            f"PIWSL: WARNING: {error} (no term has a weight, but the model will be used with "
+            "neighbours that it is not trained with)"
+        )
 
 
 def _matched(

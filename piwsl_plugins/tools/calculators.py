@@ -65,9 +65,15 @@ class CalculatorSource:
         """Understand ``text``.
 
         Raises:
-            InputError: if it is not understood, or the file does not exist.
+            InputError: if it is not understood, the file does not exist, or ``head`` has no use.
         """
         found = cls._parse(text, head, name, charges)
+        if head is not None and not found.kind.startswith("mace"):
+            option = f"--head {name}={head}" if name else f"--head={head}"
+            raise InputError(
+                f"{option}: heads are those of MACE models, and {found.called} is none; give a "
+                'factory its head as an argument, module:factory(head="name")'
+            )
         if charges == READ and found.kind != "factory":
             option = f"--charges {name}={READ}" if name else f"--charges={READ}"
             raise InputError(
@@ -81,9 +87,10 @@ class CalculatorSource:
         if text.lower() in known:
             return cls(known[text.lower()], "xtb", *rest)
         named = cls(text, "", *rest)
-        if Path(text).is_dir():
+        # os.path, as the call of a factory may be longer than a name can be
+        if os.path.isdir(text) and mace_names.canonical(text) is None:
             raise InputError(f"{named.called}: {text} is a folder; give the model's file")
-        if not Path(text).is_file():
+        if not os.path.isfile(text):
             return named._without_file()
         try:
             kind = kind_by_name(text) or kind_by_content(Path(text))
@@ -115,7 +122,7 @@ class CalculatorSource:
     @property
     def _unknown(self) -> str:
         endings = ", ".join(ending for known in ENDINGS.values() for ending in known)
-        held = " or its content" if Path(self.source).is_file() else ", and there is no such file"
+        held = " or its content" if os.path.isfile(self.source) else ", and there is no such file"
         return (
             f"{self.called}: what {self.source} is cannot be told from its name{held}; "
             f"{' and '.join(XTB_METHODS)} and MACE's names (mace_mp:medium-mpa-0, mace_off:small) "
@@ -173,7 +180,7 @@ class CalculatorSource:
             except InputError as error:
                 raise InputError(f"{self.called}: {error}") from error
         for path in paths:
-            if path.is_file():
+            if os.path.isfile(path):
                 digest.update(path.read_bytes())
         return digest.hexdigest()[:16]
 

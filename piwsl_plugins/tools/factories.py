@@ -49,8 +49,8 @@ class FactoryCall:
             return None
         try:
             expression = ast.parse(form["call"].strip(), mode="eval").body
-        except SyntaxError as error:
-            raise InputError(f"{text}: {error.msg}; {_REMEDY}") from error
+        except (SyntaxError, ValueError) as error:  # ValueError: of a null byte
+            raise InputError(f"{text}: {getattr(error, 'msg', error)}; {_REMEDY}") from error
         given = expression if isinstance(expression, ast.Call) else None
         attribute = ast.unparse(expression if given is None else given.func)
         if not all(part.isidentifier() for part in attribute.split(".")):
@@ -60,6 +60,8 @@ class FactoryCall:
         keywords = {keyword.arg: _literal(text, keyword.value) for keyword in given.keywords}
         if None in keywords:
             raise InputError(f"{text}: ** is not understood here; {_REMEDY}")
+        if len(keywords) < len(given.keywords):
+            raise InputError(f"{text}: an argument is given twice; {_REMEDY}")
         named = {name: value for name, value in keywords.items() if name is not None}
         return cls(
             form["module"], attribute, tuple(_literal(text, value) for value in given.args), named
@@ -67,7 +69,7 @@ class FactoryCall:
 
     @property
     def files(self) -> list[Path]:
-        """The module's file, and the files that arguments name.
+        """The module's file, and the files that arguments name, also in lists and dictionaries.
 
         Raises:
             InputError: for a module that cannot be found.
@@ -76,9 +78,9 @@ class FactoryCall:
             spec = importlib.util.find_spec(self.module)
         except Exception as error:  # importing what the module is part of may lead to any
             raise InputError(f"{self.module}: {reason_of(error)}") from error
-        named = [Path(v) for v in (*self.arguments, *self.keywords.values()) if isinstance(v, str)]
-        paths = [Path((spec and spec.origin) or os.devnull), *named]
-        return [path for path in paths if path.is_file()]
+        named = [*_texts(self.arguments), *_texts(self.keywords)]
+        # os.path passes over texts that can be no names, as those of a whole input are
+        return [Path(n) for n in ((spec and spec.origin) or "", *named) if os.path.isfile(n)]
 
     def import_it(self) -> Callable[..., Any]:
         """The function or class."""
@@ -126,5 +128,16 @@ _REMEDY = (
 def _literal(text: str, node: ast.expr) -> Any:
     try:
         return ast.literal_eval(node)
-    except ValueError as error:
+    except (ValueError, TypeError) as error:  # TypeError: of a list as the key of a dictionary
         raise InputError(f"{text}: '{ast.unparse(node)}' is no literal value; {_REMEDY}") from error
+
+
+def _texts(value: Any) -> list[str]:
+    """All text in a literal value."""
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, Mapping):
+        return [text for pair in value.items() for each in pair for text in _texts(each)]
+    if isinstance(value, list | tuple | set):
+        return [text for each in value for text in _texts(each)]
+    return []

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..frames.element_energies import ElementEnergies
+from ..frames.energy_scale import IMPOSSIBLE
 from ..frames.reading import Frame
 
 #: what a number in eV or eV/Å is in other units
@@ -26,12 +27,26 @@ _FORCES = {
     "kJ/mol/Å": 96.4853,
     "meV/Å": 1000.0,
 }
+_STRESSES = {
+    "GPa": 160.21766,
+    "kbar": 1602.1766,
+    "hartree/bohr³": 0.0054457,
+    "rydberg/bohr³": 0.0108914,
+}
 #: what a dipole in e·Å is in other units
 _DIPOLES = {"debye": 4.80320, "e·bohr": 1.889726}
 #: dipoles are of another unit if they correlate by more, with a slope as near to that of the unit
 _DIPOLE_CORRELATION, _DIPOLE_NEAR = 0.95, 1.1
 #: what a length in Å is in other units
 _LENGTHS = {"bohr": 1.889726, "nm": 0.1}
+#: what is wrong where a sign is, and how labels are called
+_SIGNS = {
+    "energy": "energies of binding are positive, total energies are not",
+    "forces": "gradients are no forces",
+    "stress": "ASE's stress is −virial / volume; VASP and others have the other sign",
+}
+_WORDS = {"energy": "the energies", "forces": "the forces", "stress": "the stresses"}
+_UNITS = {"energy": "eV", "forces": "eV/Å", "stress": "eV/Å³"}
 #: two methods differ in slope by less, and a unit is told by a ratio that is nearer
 _SLOPE, _NEAR = 5.0, 1.5
 #: labels of one quantity in two units correlate by more, those of a bad method need not
@@ -87,7 +102,8 @@ def require_one_unit(
 
     Args:
         frames: with labels.
-        others: energies (eV) and forces (eV/Å) of another method by the frames' keys.
+        others: energies (eV), forces (eV/Å) and stresses (eV/Å³) of another method by the frames'
+            keys.
         elements: atomic numbers that occur.
         name: of the other method.
         names: of the frames' labels and of the others.
@@ -96,15 +112,36 @@ def require_one_unit(
         InputError: naming the label and the likely unit.
     """
     freedom = len(frames) - len(elements)
-    _compare("energies", *_energies(frames, others, elements), _ENERGIES, freedom, name, names)
-    pairs = [
-        (np.ravel(frame.forces), np.ravel(others[frame.key]["forces"]))
-        for frame in frames
-        if frame.forces is not None and "forces" in others[frame.key]
-    ]
-    if pairs:
-        expensive, low = (np.concatenate(one) for one in zip(*pairs, strict=True))
-        _compare("forces", expensive, low, _FORCES, expensive.size, name, names)
+    _compare("energy", *_energies(frames, others, elements), _ENERGIES, freedom, name, names)
+    forces = _of_both("forces", frames, others)
+    _compare("forces", *forces, _FORCES, forces[0].size, name, names)
+    own, other = _of_both("stress", frames, others)
+    if len(own):
+        # a cell that one method finds too large and the other too small says nothing; changes do
+        own, other = own - own.mean(axis=0), other - other.mean(axis=0)
+        _compare("stress", own, other, _STRESSES, len(own) - 1, name, names)
+
+
+def require_total_energies(frames: Sequence[Frame], elements: Sequence[int]) -> None:
+    """Refuse energies that no energies of the elements explain, up to those of bonds.
+
+    Energies per atom are such, unless all structures are of one size.
+
+    Args:
+        frames: with energies.
+        elements: atomic numbers that occur.
+
+    Raises:
+        InputError: naming the median of what is left.
+    """
+    left = _beyond_elements(_counts(frames, elements), [float(f.energy or 0.0) for f in frames])
+    apart = float(np.median(np.abs(left) / [len(frame.atoms) for frame in frames]))
+    if apart > IMPOSSIBLE:
+        raise InputError(
+            f"the energies of the training frames are {apart:.4g} eV/atom (median) away from sums "
+            "of energies of their elements, more than any bond; they must be total energies in eV, "
+            "not per atom, and of one method"
+        )
 
 
 def require_one_dipole_unit(
@@ -167,11 +204,36 @@ def _energies(
     elements: Sequence[int],
 ) -> tuple[np.ndarray, np.ndarray]:
     """Both energies of the frames (eV), less the part that their composition explains."""
-    counts = np.array([[np.sum(f.atoms.numbers == z) for z in elements] for f in frames], float)
-    own = np.array([float(f.energy or 0.0) for f in frames])
-    other = np.array([float(others[f.key]["energy"]) for f in frames])
-    own, other = (e - ElementEnergies(counts, e)(counts) for e in (own, other))
-    return own, other
+    counts = _counts(frames, elements)
+    own = [float(f.energy or 0.0) for f in frames]
+    other = [float(others[f.key]["energy"]) for f in frames]
+    return _beyond_elements(counts, own), _beyond_elements(counts, other)
+
+
+def _counts(frames: Sequence[Frame], elements: Sequence[int]) -> np.ndarray:
+    """Atoms of each element, ``(n_frames, n_elements)``."""
+    return np.array([[np.sum(f.atoms.numbers == z) for z in elements] for f in frames], float)
+
+
+def _beyond_elements(counts: np.ndarray, energies: Sequence[float]) -> np.ndarray:
+    """Energies (eV) less one for each element, fitted to them."""
+    energy = np.array(energies)
+    return np.asarray(energy - ElementEnergies(counts, energy)(counts))
+
+
+def _of_both(
+    label: str, frames: Sequence[Frame], others: Mapping[str, Mapping[str, np.ndarray]]
+) -> tuple[np.ndarray, np.ndarray]:
+    """A label of the frames that have it of both methods, ``(n, 3)`` or ``(n_frames, 6)``."""
+    width = {"forces": 3, "stress": 6}[label]
+    pairs = [
+        (getattr(frame, label), others[frame.key][label])
+        for frame in frames
+        if getattr(frame, label) is not None and label in others[frame.key]
+    ]
+    own, other = ([np.reshape(pair[n], (-1, width)) for pair in pairs] for n in (0, 1))
+    nothing = np.zeros((0, width))
+    return np.concatenate([nothing, *own]), np.concatenate([nothing, *other])
 
 
 def _compare(
@@ -183,22 +245,26 @@ def _compare(
     name: str,
     names: tuple[str, str],
 ) -> None:
-    product, norm = float(own @ other), float(other @ other)
-    size = np.sqrt(norm * float(own @ own))
+    product, norm = float(np.sum(own * other)), float(np.sum(other**2))
+    size = np.sqrt(norm * float(np.sum(own**2)))
     if freedom < _FEWEST or size == 0 or abs(product) < _CORRELATION * size:
         return
     slope = product / norm
     if 1 / _SLOPE < slope < _SLOPE:
         return
-    start = f"the {label} of the {names[0]} are {slope:.4g} times those of {name}"
+    start = f"{_WORDS[label]} of the {names[0]} are {slope:.4g} times those of {name}"
     if slope < 0:
-        raise InputError(f"{start}: one of them has the wrong sign (gradients are no forces)")
+        raise InputError(f"{start}: one of them has the wrong sign ({_SIGNS[label]})")
     # in units of the one, or of the other
     ratios = {(names[0], unit): factor for unit, factor in units.items()}
     ratios |= {(names[1], unit): 1 / factor for unit, factor in units.items()}
     (file, unit), ratio = min(ratios.items(), key=lambda item: abs(np.log(item[1] / slope)))
     if abs(np.log(ratio / slope)) < np.log(_NEAR):
-        expected = "eV" if label == "energies" else "eV/Å"
         raise InputError(
-            f"{start}; likely the {file} are in {unit}; convert all labels to {expected}"
+            f"{start}; likely the {file} are in {unit}; convert all labels to {_UNITS[label]}"
+        )
+    if label == "stress":  # no two methods differ like this
+        raise InputError(
+            f"{start}; virials are no stresses, which are −virial / volume; convert all labels to "
+            "eV/Å³"
         )

@@ -12,6 +12,7 @@ from piwsl_plugins.labels.hessian_checks import (
     rigid_problem_of,
     rotational_residue,
     translational_residue,
+    unreciprocated,
 )
 from piwsl_plugins.labels.hessian_labels import HessianLabel, read_labels, write_labels
 from piwsl_plugins.labels.hessian_matching import matched_labels
@@ -95,3 +96,17 @@ def test_units_are_judged_by_most_labels_of_a_file(tmp_path):
                 matched_labels(options, "hessian_file", geometries)
         else:
             assert len(matched_labels(options, "hessian_file", geometries)[0]) == len(structures)
+
+
+@pytest.mark.parametrize(("at_rest", "low", "high"), [(0.0, 0.0, 1e-12), (1.0, 0.5, 3.0)])
+def test_probes_of_one_hessian_are_reciprocal(at_rest, low, high):
+    """Whatever the displacements; forces at rest that are left in are not."""
+    random = np.random.default_rng(0)
+    root = random.normal(size=(12, 12))
+    displacements = 0.01 * random.normal(size=(5, 4, 3))
+    changes = -(displacements.reshape(5, 12) @ (root @ root.T)).reshape(5, 4, 3)
+    changes += at_rest * random.normal(size=(4, 3))
+    label = HessianLabel(
+        np.ones(4, int), np.zeros((4, 3)), displacements=displacements, force_changes=changes
+    )
+    assert low <= unreciprocated(label) <= high

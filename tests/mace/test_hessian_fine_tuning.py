@@ -124,19 +124,22 @@ def test_beside_replay_hessians_are_learned(tune, replay, tmp_path):
     assert not any("pitc" in entry for entry in found), "off by default beside Hessians"
 
 
-def relabel(path, **columns):
+def relabel(path, virials=None, **columns):
     """Change the labels of a file: other ones, or none."""
     structures = [atoms for atoms in ase.io.read(path, ":") if len(atoms) > 1]
     for atoms in structures:
         atoms.info["REF_energy"] += 100
         atoms.arrays["REF_forces"] += 7
+        if virials is not None:
+            atoms.info["REF_virials"] = virials
     ase.io.write(path, structures, **columns)
 
 
-def test_pseudolabels_are_the_pretrained_models(tune, replay, tmp_path):
+@pytest.mark.parametrize("virials", [None, np.ones(9)], ids=["", "virials in the file"])
+def test_pseudolabels_are_the_pretrained_models(virials, tune, replay, tmp_path):
     """Those of the file, here nonsense, are replaced; the term acts on the new head alone."""
     for name in ("pt_train_file", "pt_valid_file"):
-        relabel(replay[name])
+        relabel(replay[name], virials)
     labels = [probe(label, number) for number, label in enumerate(BUNDLED)]
     options = {"lr": 0.0, "max_num_epochs": 1, "batch_size": 2 * N_TRAIN, **replay}
     tune("still", labels, pseudolabel_replay=True, **options)
@@ -148,13 +151,22 @@ def test_pseudolabels_are_the_pretrained_models(tune, replay, tmp_path):
     assert entry["hessian_rms"] == pytest.approx(new, rel=1e-5)
 
 
+def test_replayed_labels_of_another_method_are_named_as_such(tune, replay, tmp_path):
+    """MACE 0.3.16 gives this head the pretrained model's E0s: no E0s would help."""
+    tune("run", max_num_epochs=1, lr=0.0, **replay)
+    lines = [line for line in log(tmp_path / "run").splitlines() if "of head 'pt_head'" in line]
+    assert lines and all("PIWSL: --pt_train_file: before the first step" in one for one in lines)
+    assert all("--pseudolabel_replay=True" in one and "estimated" not in one for one in lines)
+
+
 @pytest.mark.parametrize(
     ("labelled", "expected"),
     [
         (False, "8 of 12 replayed structures have no REF_energy and REF_forces"),
         (True, "could not label 12 of 12 replayed structures"),
+        ("virials", "could not label 12 of 12 replayed structures"),
     ],
-    ids=["no labels", "model in float32"],
+    ids=["no labels", "model in float32", "virials in the file"],
 )
 def test_pseudolabels_that_mace_does_not_use(
     labelled, expected, tune, replay, pretrained, tmp_path, capfd
@@ -165,6 +177,9 @@ def test_pseudolabels_that_mace_does_not_use(
         bare = {"columns": ["symbols", "positions"], "write_info": False}
         relabel(replay["pt_train_file"], **bare)
     else:
+        if labelled == "virials":
+            relabel(replay["pt_train_file"], virials=np.zeros(9))
+            relabel(replay["pt_valid_file"], virials=np.zeros(9))
         single = tmp_path / "single.model"
         torch.save(torch.load(pretrained, weights_only=False).float(), single)
         options["foundation_model"] = single
@@ -185,7 +200,7 @@ def test_pseudolabels_of_a_file_that_mace_reads_later(tmp_path, capsys):
     head = Namespace(head_name="pt_head", train_file=[str(path)], collections=None)
     args = Namespace(pseudolabel_replay=True, multiheads_finetuning=True)
     with pytest.raises(SystemExit):
-        check_pseudolabels(args, [head])
+        check_pseudolabels(args, [head], None)
     assert f"here of {path}; give" in capsys.readouterr().err
 
 

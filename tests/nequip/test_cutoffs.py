@@ -101,14 +101,15 @@ def test_an_edge_at_the_cutoff(ethanol):
 
 
 @pytest.mark.parametrize("weight", [0.0, 1.0])
-def test_a_training_ends_before_its_first_step(weight, ethanol):
-    """With weights of 0 there are no displaced structures, and nothing is judged."""
+def test_a_training_ends_before_its_first_step(weight, ethanol, caplog):
+    """With weights of 0 there are no displaced structures, and a warning is enough."""
     module, trainer, data = training(NEQUIP_MODEL, E_F, {"pitc_weight": weight}, 2, max_steps=1)
     data.train_dataset_config[0]["transforms"][-1]["r_max"] = 2.0
     refused = pytest.raises(DataError, match="NeighborListTransform r_max: 3 and no")
     with refused if weight else contextlib.nullcontext():
         trainer.fit(module, datamodule=data)
     assert trainer.global_step == (not weight)
+    assert ("neighbours that it is not trained with" in caplog.text) == (not weight)
 
 
 @pytest.mark.slow

@@ -71,6 +71,28 @@ def test_a_trained_model_is_warned_about(offset, target, warned, gap, caplog):
     assert (words in caplog.text) == warned
 
 
+@pytest.mark.parametrize(
+    ("shifts", "n_oxygen", "said"),
+    [
+        (-800.0, (2, 3), True),
+        (-800.0, (2, 4), False),
+        ({"Ti": -1600.0, "O": -430.0}, (2, 3), False),
+    ],
+)
+def test_one_shift_for_several_compositions_names_one_for_each_element(shifts, n_oxygen, said):
+    """Ti2O4 is twice TiO2, Ti2O3 is not; the shifts named are those of exact energies."""
+    frames = [
+        {
+            "atom_types": torch.tensor([0] * n + [1] * m),
+            "total_energy": torch.tensor([[-1615.0 * n - 440.0 * m]], dtype=torch.float64),
+        }
+        for n, m in zip((1, 2), n_oxygen, strict=True)
+    ]
+    model = {"type_names": ["Ti", "O"], "per_type_energy_shifts": shifts}
+    words = first_energies._of_several_compositions({"model": model}, frames)
+    assert ("{Ti: -1615.000, O: -440.000}" in words) == said and bool(words) == said
+
+
 def test_a_loss_without_energies_has_nothing_to_judge(ethanol):
     forces = {"name": "f", "field": "forces", "coeff": 1.0}
     forces["metric"] = {"_target_": "nequip.train.MeanSquaredError"}

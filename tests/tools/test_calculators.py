@@ -93,6 +93,16 @@ def test_identity_changes_with_head_and_file(tmp_path):
     assert CalculatorSource.parse(str(path)).identity != first
 
 
+@pytest.mark.parametrize("text", ["numpy:array", "GFN2-xTB", "a.nequip.zip"])
+@pytest.mark.parametrize("name", ["", "base"])
+def test_a_head_that_nothing_would_take_is_refused(name, text, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.nequip.zip").touch()
+    option = "--head base=pbe" if name else "--head=pbe"
+    with pytest.raises(InputError, match=f"{option}: heads are those of MACE models"):
+        CalculatorSource.parse(text, head="pbe", name=name)
+
+
 @pytest.fixture
 def user_module(monkeypatch):
     module = types.ModuleType("my_methods")
@@ -117,6 +127,7 @@ def user_module(monkeypatch):
         ("my_methods:Method(1.5, -2, k=[1, None], x={'a': (True,)})", (1.5, -2),
          {"k": [1, None], "x": {"a": (True,)}}),
         ("my_methods:Method(path='a(b)=c:d')", (), {"path": "a(b)=c:d"}),
+        pytest.param(f"my_methods:Method({'x' * 9999!r})", ("x" * 9999,), {}, id="long"),
     ],
 )  # fmt: skip
 def test_factories_are_called_with_literal_arguments(user_module, text, arguments, keywords):
@@ -138,6 +149,9 @@ def test_factories_are_called_with_literal_arguments(user_module, text, argument
         "my_methods:Method(1",
         "my_methods:Method, Method",
         "my_methods:Method if 1 else 2",
+        "my_methods:Method(k=1, k=2)",
+        "my_methods:Method({[1]: 2})",
+        "my_methods:Method('\0')",
     ],
 )
 def test_nothing_else_is_evaluated(user_module, text, tmp_path, monkeypatch):
@@ -150,10 +164,13 @@ def test_nothing_else_is_evaluated(user_module, text, tmp_path, monkeypatch):
 def test_identity_changes_with_arguments_and_the_files_that_they_name(user_module, tmp_path):
     user_module.__spec__ = importlib.machinery.ModuleSpec("my_methods", None)
     (tmp_path / "w.pth").write_text("one")
-    texts = ["Method", "other", f"Method(model='{tmp_path / 'w.pth'}')"]
+    path = repr(str(tmp_path / "w.pth"))
+    naming = [f"Method(model={path})", f"Method([1, {path}])", f"Method(k={{'a': ({path},)}})"]
+    texts = ["Method", "other", *naming]
     sources = [CalculatorSource.parse(f"my_methods:{text}") for text in texts]
     digests = [source.digest for source in sources]
-    assert len(set(digests)) == 3
+    assert len(set(digests)) == 5
     (tmp_path / "w.pth").write_text("two")
     assert [source.digest for source in sources[:2]] == digests[:2]
-    assert sources[2].digest != digests[2]
+    for source, digest in zip(sources[2:], digests[2:], strict=True):
+        assert source.digest != digest

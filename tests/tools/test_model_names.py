@@ -116,6 +116,8 @@ def test_a_file_named_like_a_model_of_maces_is_the_file(cache, model, tmp_path, 
     monkeypatch.chdir(tmp_path)
     shutil.copy(model, "small")
     assert CalculatorSource.parse("small").kind == "mace"
+    (tmp_path / "medium").mkdir()
+    assert CalculatorSource.parse("medium").source == "mace_mp:medium"
 
 
 def test_select_takes_maces_names(cache, model, tmp_path, frames):

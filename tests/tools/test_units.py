@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from ase.build import bulk, molecule
+from ase.calculators.emt import EMT
 from ase.io import write
 
 from piwsl_plugins.errors import InputError
@@ -43,6 +44,55 @@ def test_another_unit_is_told_from_the_slope(factor, words):
         }
     with pytest.raises(InputError, match=words):
         require_one_unit(frames, cheap, [1, 8], *NAMES)
+
+
+def with_stresses(factor):
+    """Cells with stresses (eV/Å³) of a method, and those of one that finds them too large."""
+    random = np.random.default_rng(0)
+    frames, cheap = [], {}
+    for index in range(8):
+        stress = 0.02 * random.normal(size=6)
+        frames.append(Frame(bulk("Cu"), f"frame {index}", energy=0.0, stress=factor * stress))
+        frames[-1].atoms.positions[0, 0] += 0.01 * index
+        low = 0.9 * stress - 0.05 + 0.002 * random.normal(size=6)
+        cheap[frames[-1].key] = {"energy": np.array(0.0), "stress": low}
+    return frames, cheap
+
+
+@pytest.mark.parametrize("factor", [1.0, 0.3])
+def test_stresses_of_two_methods_may_differ(factor):
+    require_one_unit(*with_stresses(factor), [29], *NAMES)
+
+
+@pytest.mark.parametrize(
+    ("factor", "words"),
+    [
+        (1602.1766, "likely the training frames are in kbar"),
+        (160.21766, "likely the training frames are in GPa"),
+        (1 / 160.21766, "likely the cheap labels are in GPa"),
+        (-1.0, "wrong sign .*VASP"),
+        (-1602.1766, "wrong sign .*VASP"),
+        (40.0, "virials are no stresses"),
+        (1.3, ""),
+    ],
+)
+def test_stresses_of_another_unit_or_sign_are_told_from_the_slope(factor, words):
+    """Of two calculators of copper under strain, beside energies and forces that are right."""
+    frames, cheap = [], {}
+    for index in range(5):
+        atoms = bulk("Cu", a=3.5 + 0.05 * index, cubic=True)
+        atoms.rattle(0.05, seed=index)
+        atoms.calc = EMT()
+        energy, forces = atoms.get_potential_energy(), atoms.get_forces()
+        stress = atoms.get_stress()
+        atoms.calc = None
+        frames.append(Frame(atoms, f"frame {index}", "", energy, forces, factor * stress))
+        noise = 0.002 * np.random.default_rng(index).normal(size=6)
+        cheap[frames[-1].key] = {"energy": energy, "forces": forces, "stress": stress + noise}
+    if not words:
+        return require_one_unit(frames, cheap, [29], *NAMES)
+    with pytest.raises(InputError, match=words):
+        require_one_unit(frames, cheap, [29], *NAMES)
 
 
 def test_methods_of_one_unit_may_differ():

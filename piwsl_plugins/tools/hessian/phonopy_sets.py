@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...errors import InputError
-from ...frames.reading import FORCES, Keys
+from ...frames.identity import StructureIndex
+from ...frames.reading import FORCES, Keys, structure_of
+from ...frames.structure import CELL_TOLERANCE
+from ...labels.hessian_checks import unreciprocated
 from ...labels.hessian_labels import HessianLabel
 from .conversion import Converted
 from .phono3py_sets import is_of_phono3py, load_phono3py
@@ -29,6 +32,9 @@ _OPTION = "--from_phonopy"
 #: largest displacement of an atom (Å) at which the change of the forces is that of a Hessian;
 #: beyond, higher orders make up more than a twentieth
 LARGEST_PROBE = 0.1
+#: at these displacements, noise of 0.001 eV/Å and higher orders leave less than a fifth of it
+#: (relative to curvatures); forces at rest of 0.02 eV/Å more, of CuAu displaced by 0.01 Å
+_UNRECIPROCATED = 0.5
 
 
 def from_phonopy(paths: Sequence[Path], labels: bool = True) -> Converted:
@@ -52,7 +58,7 @@ def from_phonopy(paths: Sequence[Path], labels: bool = True) -> Converted:
     require_phonopy(_OPTION)
     made, notes = [], []
     for path in paths:
-        file, phonons = _loaded(candidates(path))
+        file, phonons = load_with_forces(path, _OPTION)
         found = [_converted(file, phonon, labels) for phonon in phonons]
         about = [note for one in found for note in one.notes]
         if file != path:
@@ -61,6 +67,7 @@ def from_phonopy(paths: Sequence[Path], labels: bool = True) -> Converted:
             about.append(f"{file.name} names no units: taken as eV and Å")
         notes += about if len(paths) == 1 else [f"{path}: {'; '.join(about)}"]
         made += found
+    notes += _alike(made)
     return Converted(
         [label for one in made for label in one.labels],
         [place for one in made for place in one.where],
@@ -71,16 +78,53 @@ def from_phonopy(paths: Sequence[Path], labels: bool = True) -> Converted:
     )
 
 
-def _loaded(files: list[Path]) -> tuple[Path, list[Any]]:
-    """The first file with forces or force constants, and phonopy's objects.
+def _alike(made: Sequence[Converted]) -> list[str]:
+    """Lines on supercells that may be one crystal: its atoms in another order, or moved.
+
+    Nothing compares the labels of such, and two methods would be trained on together.
+    """
+    known: list[tuple[str, Atoms]] = []
+    lines = []
+    for one in made:
+        (atoms,) = one.frames
+        first = next((where for where, other in known if _is_alike(atoms, other)), None)
+        if first is not None:
+            lines.append(
+                f"{one.where[0]} has the cell and the elements of {first}, and other positions or "
+                "another order: if they are one crystal, take those of one method"
+            )
+        known.append((one.where[0], atoms))
+    return lines
+
+
+def _is_alike(atoms: Atoms, other: Atoms) -> bool:
+    """Whether two supercells have one cell and the same elements, and are not the same."""
+    return (
+        sorted(atoms.numbers) == sorted(other.numbers)
+        and bool(np.abs(atoms.cell.array - other.cell.array).max() < CELL_TOLERANCE)
+        and StructureIndex([structure_of(other)]).find(structure_of(atoms)) is None
+    )
+
+
+def load_with_forces(path: Path, option: str) -> tuple[Path, list[Any]]:
+    """phonopy's objects from a file, or from the first of a folder that has what is needed.
+
+    Args:
+        path: of phonopy or phono3py, or a folder with files of theirs.
+        option: who asks, for messages.
+
+    Returns:
+        the file with forces or force constants, and its objects, as :func:`.load_phonopy` and
+        :func:`.load_phono3py` give them.
 
     Raises:
         InputError: if there is none.
     """
+    files = candidates(path)
     for file in files:
         if is_of_phono3py(file):
-            return file, load_phono3py(file, _OPTION)
-        phonon = load_phonopy(file, _OPTION)
+            return file, load_phono3py(file, option)
+        phonon = load_phonopy(file, option)
         if phonon.force_constants is not None or _sets(phonon) is not None:
             return file, [phonon]
     raise without_forces(files[0])
@@ -114,6 +158,8 @@ def _converted(path: Path, phonon: Any, wanted: bool) -> Converted:
     if phonon.force_constants is None:
         known, note = _forces_at_rest(known, displacements, forces)
         label = _probes(supercell, displacements, forces if known is None else forces - known)
+        if wanted:
+            _check_reciprocity(path, label)
         notes = [f"{len(displacements)} displacements of phonopy; {note}"]
     if known is not None:
         supercell.arrays[FORCES] = known
@@ -135,6 +181,24 @@ def _check_small(path: Path, displacements: np.ndarray) -> None:
     raise InputError(
         f"{path}: atoms are displaced by up to {largest:.2g} Å, and beyond {LARGEST_PROBE:g} Å the "
         f"change of the forces is no longer that of a Hessian: these are no probes; {remedy}"
+    )
+
+
+def _check_reciprocity(path: Path, label: HessianLabel) -> None:
+    """Refuse forces that are no linear change along the displacements.
+
+    Raises:
+        InputError: with what may be the reason.
+    """
+    ratio = unreciprocated(label)
+    if ratio <= _UNRECIPROCATED:
+        return
+    raise InputError(
+        f"{path}: the forces are not those that a Hessian gives: what one displacement changes "
+        "along another, and the reverse, should be the same, and differ by "
+        f"{ratio:.0%} of the largest curvature; either there are forces in the perfect supercell "
+        "(relax it, subtract them with phonopy-init --fz, or make displacements of both signs with "
+        "phonopy-init -d --pm), or these are the forces of other displacements"
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,8 @@ _PAIRS = 8
 _SHOWN = 5
 #: a bonded pair of which less is covered is pointed out
 _WELL_COVERED = 0.95
+#: times 1/friction from which on a temperature is that of the thermostat within a tenth
+_EQUILIBRATED = 2.0
 
 
 def summarise(
@@ -36,12 +39,12 @@ def summarise(
         notes: lines on the given frames.
         options: of the command, with the names of files and calculator.
     """
-    data, out = options.data, options.out
+    out = options.out
     n = len(done.collection.structures)
     short = "" if n == settings.n else f", {settings.n} wanted"
     lines = [f"{n} structures{short}"]
     lines += [_temperature(done, temperature) for temperature in settings.temperatures]
-    lines += _cut(done)
+    lines += _unequilibrated(settings) + _cut(done)
     if done.failures:
         lines.append(f"  {len(done.failures)} frames passed over, on which the calculator failed")
         lines += [f"    {done.failures[n]}" for n in sorted(done.failures)[:_SHOWN]]
@@ -63,11 +66,11 @@ def summarise(
     lines.append(f"Pool: {out}")
     if options.figure is not None:
         lines.append(f"Figure: {options.figure}")
-    return "\n".join([*lines, *_next(data, out, options.calculator, options.labels)])
+    return "\n".join([*lines, *_next(n, out, options.calculator, options.labels)])
 
 
-def _next(data: Path, out: Path, calculator: str, labelled: bool) -> list[str]:
-    """What to do with the pool."""
+def _next(n: int, out: Path, calculator: str, labelled: bool) -> list[str]:
+    """What to do with the pool of ``n`` structures."""
     if labelled:
         return [
             f"It has labels of {calculator}: train a model of these on it, or give it to "
@@ -75,8 +78,20 @@ def _next(data: Path, out: Path, calculator: str, labelled: bool) -> list[str]:
         ]
     return [
         "Choose what to label, or label it with a cheap method and a correction:",
-        f"  piwsl select {out} --given {data} --n 20 --out chosen.xyz",
-        f"  piwsl weak {data} {out} --calculator {calculator} --train ... --out weak.xyz",
+        f"  piwsl select {out} --n {min(n, 20)} --out chosen.xyz   (--given: labelled before)",
+        f"  piwsl weak LABELLED {out} --calculator {shlex.quote(calculator)} --train ... "
+        "--out weak.xyz",
+    ]
+
+
+def _unequilibrated(settings: PoolSettings) -> list[str]:
+    """A warning of runs that are still near their start, of which velocities alone are warm."""
+    times = settings.equilibration * settings.friction
+    if times >= _EQUILIBRATED:
+        return []
+    return [
+        f"  WARNING: --equilibration={settings.equilibration:g} is {times:.2g} times 1/--friction: "
+        "the structures may be colder or hotter than wanted; the default is five times"
     ]
 
 

@@ -126,7 +126,26 @@ def check(options: argparse.Namespace, settings: WeakSettings) -> None:
         )
     if options.out.suffix not in (".xyz", ".extxyz"):
         raise InputError(f"--out={options.out}: allowed is a name that ends in .xyz or .extxyz")
-    check_file(options.out, (options.training, options.pool, *(options.cheap_labels or ())))
+    read = (options.training, options.pool, *(options.cheap_labels or ()))
+    check_file(options.out, read)
+    compared = settings.models > 0 or options.offsets
+    if compared and options.training.resolve() in {
+        path.resolve() for path in options.cheap_labels or ()
+    }:
+        raise InputError(
+            f"--cheap_labels={options.training}: these are the expensive labels; give the cheap "
+            "method's of the same frames (piwsl weak --until cheap makes them)"
+        )
+    models = [Path(model) for model in options.corrections or ()]
+    inside = [path for path in (*read, *models) if _is_in(path, folder_of(options))]
+    if options.overwrite and inside:
+        raise InputError(
+            f"--overwrite: this would throw away {inside[0]}, which is read; give another --out"
+        )
+
+
+def _is_in(path: Path, folder: Path) -> bool:
+    return folder.resolve() in path.resolve().parents
 
 
 def folder_of(options: argparse.Namespace) -> Path:

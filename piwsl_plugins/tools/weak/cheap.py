@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from ...errors import InputError
 from ...frames.identity import StructureIndex
-from ...frames.reading import Frame, Keys, elements_of, read_frames
+from ...frames.reading import Frame, Keys, elements_of, iterate_atoms, read_frames
 from ..calculators import CalculatorSource
+from ..label_names import candidates
 from ..loaded_calculators import load, prepare
 from ..runs import Arrays
-from .evaluation import FoundLabels, evaluate
+from .evaluation import FoundLabels, evaluate, failures_of, is_of_evaluation, method_of
 from .frame_labels import carried
-from .inputs import Inputs
+from .inputs import Inputs, forces_unread
 from .stages import Stages
 
 #: energies (eV) of one geometry and method differ by less
@@ -42,13 +43,18 @@ def cheap_labels(
     """
     frames = [*inputs.training, *inputs.pool]
     if options.cheap_labels:
-        index, labels = _read(options.cheap_labels, keys)
+        index, labels, notes = _read(options.cheap_labels, keys)
         numbers = {frame.key: index.find(frame.structure) for frame in frames}
         found = {key: labels[number] for key, number in numbers.items() if number is not None}
-        _require_training(inputs.training, found, options.cheap_labels)
-        stages.enter("cheap", {"cheap_labels": _digest(options.cheap_labels)})
         reason = "not among the cheap labels"
-        return FoundLabels(found, {f.key: reason for f in frames if f.key not in found})
+        failures = {frame.key: reason for frame in frames if frame.key not in found}
+        known = {
+            key: why for path in options.cheap_labels for key, why in failures_of(path).items()
+        }
+        failures |= {key: why for key, why in known.items() if key in failures}
+        _require_training(inputs.training, {**known, **found}, options.cheap_labels)
+        stages.enter("cheap", {"cheap_labels": _digest(options.cheap_labels)})
+        return FoundLabels(found, failures, notes)
     source = CalculatorSource.parse(options.calculator, options.head, charges=options.charges)
     prepare(source, frames, options.device)
     stages.enter("cheap", {"calculator": source.identity})
@@ -68,37 +74,79 @@ def is_learned(calculator: str | None) -> bool:
     return CalculatorSource.parse(calculator).kind not in ("xtb", "factory")
 
 
-def _read(paths: Sequence[Path], keys: Keys) -> tuple[StructureIndex, list[Arrays]]:
-    """The frames that have an energy, each structure once, and their labels.
+def _read(paths: Sequence[Path], keys: Keys) -> tuple[StructureIndex, list[Arrays], list[str]]:
+    """The frames that have an energy, each structure once, their labels, and lines on them.
+
+    Of a structure that is there twice, all labels are taken that one of the two has.
 
     Raises:
-        InputError: for one geometry with two energies.
+        InputError: for one geometry with two energies, and files of several calculators.
     """
+    _require_one_method(paths)
     index = StructureIndex()
     frames: list[Frame] = []
-    for frame in (frame for path in paths for frame in read_frames(path, keys=keys)):
-        if frame.energy is None:
-            continue
-        number, new = index.find_or_add(frame.structure)
-        if new:
-            frames.append(frame)
-        twin = frames[number]
-        assert twin.energy is not None
-        if abs(twin.energy - frame.energy) > _SAME:
-            raise InputError(
-                f"{frame.where}: the geometry of {twin.where} with another energy; cheap labels "
-                "are found by geometry, so that one of the two has to go"
-            )
+    labels: list[Arrays] = []
+    notes: list[str] = []
+    for path in paths:
+        names = _names_in(path, keys)
+        read = [frame for frame in read_frames(path, keys=names) if frame.energy is not None]
+        notes += forces_unread(read, path, names.forces)
+        for frame in read:
+            number, new = index.find_or_add(frame.structure)
+            if new:
+                frames.append(frame)
+                labels.append(carried(frame))
+            twin = frames[number]
+            assert twin.energy is not None and frame.energy is not None
+            if abs(twin.energy - frame.energy) > _SAME:
+                raise InputError(
+                    f"{frame.where}: the geometry of {twin.where} with another energy; cheap "
+                    "labels are found by geometry, so that one of the two has to go"
+                )
+            labels[number] = {**carried(frame), **labels[number]}
     if not frames:
         words = " and ".join(map(str, paths))
-        raise InputError(f"{words}: no frame has an energy under '{keys.energy}' (--energy_key)")
-    return index, [carried(frame) for frame in frames]
+        held = candidates(next(iterate_atoms(paths[0])), "energy")
+        raise InputError(
+            f"{words}: no frame has an energy under '{keys.energy}' (--energy_key)"
+            + (f", but there is '{held[0]}'" if held else "")
+            + "; training frames and cheap labels have one name of it: rename one of the two"
+        )
+    return index, labels, notes
+
+
+def _require_one_method(paths: Sequence[Path]) -> None:
+    """Refuse files of the first stage that are of several calculators.
+
+    Raises:
+        InputError: naming two files and their calculators.
+    """
+    known = [(path, method) for path in paths if (method := method_of(path)) is not None]
+    for path, method in known[1:]:
+        if method != known[0][1]:
+            raise InputError(
+                f"--cheap_labels: those of {known[0][0]} are of {known[0][1]}, those of {path} of "
+                f"{method}; the correction is that of one cheap method"
+            )
+
+
+def _names_in(path: Path, keys: Keys) -> Keys:
+    """Names of the labels in a file: those that the user gave, unless this package wrote it.
+
+    Labels of the first stage, and of ``piwsl pool --labels``, have the default names.
+    """
+    first = next(iterate_atoms(path))
+    of_pool = "pool_time" in first.info and keys.energy not in first.info
+    if not (is_of_evaluation(first) or of_pool):
+        return keys
+    return Keys(charge=keys.charge, spin=keys.spin)
 
 
 def _require_training(
-    training: Sequence[Frame], found: dict[str, Arrays], paths: Sequence[Path]
+    training: Sequence[Frame], known: Collection[str], paths: Sequence[Path]
 ) -> None:
-    without = [frame for frame in training if frame.key not in found]
+    """Refuse training frames of which nothing is known, neither a label nor why there is none."""
+    without = [frame for frame in training if frame.key not in known]
     if without:
         raise InputError(
             f"{without[0].where}: --cheap_labels={' '.join(map(str, paths))} holds no energy of "

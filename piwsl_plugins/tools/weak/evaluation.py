@@ -6,10 +6,11 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...frames.reading import Frame, Keys, elements_of
+from ...frames.reading import Frame, Keys, elements_of, iterate_atoms
 from ..calculators import CalculatorSource
 from ..labelling import label
 from ..loaded_calculators import LoadedCalculator, load
@@ -18,6 +19,9 @@ from ..storage import read_json, write_json
 from ..workers import PROCESSES
 from .frame_labels import write_frames
 
+if TYPE_CHECKING:
+    from ase import Atoms
+
 _KEYS = Keys()
 #: of keys in files, where ASE would take some of them for numbers
 _PREFIX = "frame-"
@@ -25,10 +29,11 @@ _PREFIX = "frame-"
 
 @dataclasses.dataclass(frozen=True)
 class FoundLabels:
-    """Labels, and why there are none, by the key of the structure."""
+    """Labels, and why there are none, by the key of the structure; lines on what was not read."""
 
     labels: dict[str, Arrays]
     failures: dict[str, str]
+    notes: Sequence[str] = ()
 
 
 class LabelFunction:
@@ -116,6 +121,29 @@ def evaluate(
     run.end()
     wanted = {frame.key for frame in frames}
     return FoundLabels(labels, {key: why for key, why in failures.items() if key in wanted})
+
+
+def is_of_evaluation(atoms: Atoms) -> bool:
+    """Whether a frame is of a file of :func:`evaluate`, whose labels have the default names."""
+    return str(atoms.info.get("key", "")).startswith(_PREFIX)
+
+
+def method_of(path: Path) -> str | None:
+    """The calculator of a file of :func:`evaluate`, as far as the file beside it says so."""
+    made_with = _said_beside(path).get("run")
+    return made_with.get("calculator") if isinstance(made_with, dict) else None
+
+
+def failures_of(path: Path) -> dict[str, str]:
+    """Why structures have no label in a file of :func:`evaluate`, by key; likewise."""
+    failures = _said_beside(path).get("failures")
+    return failures if isinstance(failures, dict) else {}
+
+
+def _said_beside(path: Path) -> dict[str, Any]:
+    beside = _beside(path)
+    ours = beside.is_file() and is_of_evaluation(next(iterate_atoms(path)))
+    return read_json(beside) if ours else {}
 
 
 def _read(path: Path) -> tuple[str, dict[str, Arrays]]:

@@ -16,6 +16,8 @@ from ..units import require_angstrom
 
 #: neighbours of an element in one file may be this many times farther apart than in the other
 _SPACING = 1.6
+#: energies (eV per atom) of one structure, to 0.001 Å, differ by less
+_ONE_ENERGY = 1e-3
 #: frames of which the distances are compared
 _COMPARED = 200
 
@@ -53,7 +55,7 @@ def read_inputs(training: Path, pool: Path, keys: Keys, labelled: bool) -> Input
     require_angstrom(given)
     if labelled:
         _require_energies(given, training, keys.energy)
-        notes += _forces_unread(given, training, keys.forces)
+        notes += forces_unread(given, training, keys.forces)
     structures_alone = dataclasses.replace(keys, energy=None, forces=None, stress=None)
     candidates = _each_once(read_frames(pool, keys=structures_alone), pool, notes)
     known = StructureIndex(frame.structure for frame in given)
@@ -77,12 +79,30 @@ def _each_once(frames: Sequence[Frame], path: Path, notes: list[str]) -> list[Fr
             "the methods come from the other frames"
         )
     index = StructureIndex()
-    unique = [frame for frame in whole if index.find_or_add(frame.structure)[1]]
+    unique: list[Frame] = []
+    for frame in whole:
+        number, new = index.find_or_add(frame.structure)
+        if new:
+            unique.append(frame)
+        else:
+            _require_one_energy(unique[number], frame)
     if len(unique) < len(whole):
         notes.append(f"{len(whole) - len(unique)} repeated frames of {path} used once")
     if not whole:
         raise InputError(f"{path}: it holds no frames but isolated atoms")
     return unique
+
+
+def _require_one_energy(frame: Frame, again: Frame) -> None:
+    """Refuse two energies of one structure, of which nobody says which one is meant."""
+    if frame.energy is None or again.energy is None:
+        return
+    apart = abs(frame.energy - again.energy) / len(frame.atoms)
+    if apart > _ONE_ENERGY:
+        raise InputError(
+            f"{again.where}: the geometry of {frame.where} with another energy (by "
+            f"{apart:.3g} eV/atom); leave out the one that is not of the expensive method"
+        )
 
 
 def _require_energies(frames: Sequence[Frame], path: Path, key: str | None) -> None:
@@ -96,7 +116,7 @@ def _require_energies(frames: Sequence[Frame], path: Path, key: str | None) -> N
         )
 
 
-def _forces_unread(frames: Sequence[Frame], path: Path, key: str | None) -> list[str]:
+def forces_unread(frames: Sequence[Frame], path: Path, key: str | None) -> list[str]:
     """A line on frames without forces that hold something which may be theirs."""
     without = [frame for frame in frames if frame.forces is None and frame.vectors]
     if not without:

@@ -13,7 +13,7 @@ from ..calculators import CalculatorSource
 from ..loaded_calculators import prepare
 from ..runs import Arrays
 from ..states import IGNORED, distinct
-from ..units import require_one_unit
+from ..units import require_one_unit, require_total_energies
 from .arguments import folder_of
 from .cheap import cheap_labels, is_learned
 from .corrections import (
@@ -61,7 +61,11 @@ def label(options: argparse.Namespace, settings: WeakSettings, environment: dict
     cheap = cheap_labels(options, inputs, stages, keys)
     training = [frame for frame in inputs.training if frame.key in cheap.labels]
     pool = [frame for frame in inputs.pool if frame.key in cheap.labels]
-    notes = [*inputs.notes, *_left_out(inputs.training, cheap.failures, str(options.training))]
+    notes = [
+        *inputs.notes,
+        *cheap.notes,
+        *_left_out(inputs.training, cheap.failures, str(options.training)),
+    ]
     notes += _left_out(inputs.pool, cheap.failures, str(options.pool))
     if not pool:
         raise InputError(f"{options.pool}: no structure has a cheap label")
@@ -146,6 +150,7 @@ class _Labelling:
 
     def _compare(self) -> tuple[Offsets, list[Arrays]]:
         """Offsets between the two methods on the training frames, and what is left beyond them."""
+        require_total_energies(self.training, self.elements)
         require_one_unit(
             self.training,
             self.cheap,

@@ -100,8 +100,8 @@ def test_random_displacements_of_all_atoms(labelled, tmp_path):
     assert np.abs(label.force_changes - changes(label)).max() < 1e-8
 
 
-def test_forces_of_the_perfect_supercell(labelled, tmp_path):
-    """Opposite displacements give them; without such they are taken as 0, and that is said."""
+def test_forces_of_the_perfect_supercell(labelled, refused, tmp_path):
+    """Opposite displacements give them; without such they must be 0, as reciprocity tells."""
     path = tmp_path / "phonopy_params.yaml"
     phonon = phonon_of(off_centre(), is_plusminus=True)
     residual = np.abs(forces(perfect(phonon))).max()
@@ -114,8 +114,14 @@ def test_forces_of_the_perfect_supercell(labelled, tmp_path):
     assert f"up to {residual:.2g} eV/Å, subtracted" in printed
     assert np.abs(label.force_changes - changes(label)).max() < 1e-3
     assert np.abs(label.force_changes).max() > 0.02
-    phonon_of(off_centre(), is_plusminus=False).save(path)
-    printed = labelled("--from_phonopy", path, *frames, "--overwrite")[1]
+    phonon = phonon_of(off_centre(), is_plusminus=False)
+    phonon.save(path)
+    error = refused("--from_phonopy", path, *frames, "--overwrite")
+    assert "forces in the perfect supercell (relax it" in error and "largest curvature" in error
+    phonon.forces = phonon.forces - forces(perfect(phonon))
+    phonon.save(path)
+    (label,), printed = labelled("--from_phonopy", path, *frames, "--overwrite")
+    assert np.abs(label.force_changes - changes(label)).max() < 1e-8
     assert "REF_forces" not in read(tmp_path / "crystal.xyz").arrays
     assert "taken as 0" in printed and "phonopy-init --fz" in printed
 

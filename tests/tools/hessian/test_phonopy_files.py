@@ -137,8 +137,18 @@ def test_several_crystals(labelled, refused, tmp_path):
     error = refused("--from_phonopy", one, softer, out="both.npz")
     assert "copper" in error and "softer" in error and "of one structure" in error
     assert not (tmp_path / "both.npz").exists()
-    labels, _ = labelled("--from_phonopy", one, one, out="twice.npz")
-    assert len(labels) == 2
+    labels, printed = labelled("--from_phonopy", one, one, out="twice.npz")
+    assert len(labels) == 2 and "one crystal" not in printed
+
+    # phonopy orders the supercell's atoms by the images of the cell in which they stand
+    moved = copper()
+    moved.positions[1:] -= moved.cell.array[0]
+    phonon = phonon_of(moved)
+    phonon.forces = 0.9 * phonon.forces
+    phonon.save(softer / "phonopy_params.yaml")
+    _, printed = labelled("--from_phonopy", one, gold, softer, out="other.npz")
+    assert f"{softer / 'phonopy_params.yaml'} has the cell and the elements of {one}" in printed
+    assert printed.count("if they are one crystal") == 1
 
 
 def test_a_folder_with_files_of_other_names(labelled, refused, tmp_path):

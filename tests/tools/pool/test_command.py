@@ -48,6 +48,15 @@ def test_structures_are_as_far_apart_as_wanted(pool, data):
         assert np.array_equal(frame.positions, twin.positions)
 
 
+@pytest.mark.parametrize(("equilibration", "warned"), [(10, True), (400, False)])
+def test_short_equilibrations_are_warned_of(equilibration, warned, pool, data):
+    """Harmonic: half of the kinetic energy goes to the potential, and comes with the friction."""
+    given = ("--temperatures", 300, "--n", 40, "--per_run", 20, "--friction", 0.01, "--relax")
+    frames, printed = pool(data, "springs", *given, "--equilibration", equilibration)
+    assert ("1/--friction" in printed) == warned and len(frames) == 40
+    assert "--n 20 --out chosen.xyz" in printed
+
+
 def test_labels_are_those_of_the_calculator(pool, data):
     from .known_dynamics import Springs
 

@@ -136,6 +136,15 @@ def test_offsets_of_elements_are_no_flat_energies():
     assert any("--fit_energy_offset" in text for text in texts)
 
 
+@pytest.mark.parametrize(("constant", "said_so"), [(5000.0, False), (800000.0, True)])
+def test_of_three_frames_only_what_no_bond_is_worth_is_a_constant(constant, said_so):
+    """Too few to fit energies of the elements: 5 eV/atom may be an error, 800 cannot."""
+    model = predicted(constant, n_frames=3)
+    assert analyse.relative_energy_rmse(model) is None
+    texts = said(summary(mine=model), "mine")
+    assert any("energies are off by" in text for text in texts) == said_so
+
+
 def test_a_model_with_flat_energies_is_not_praised():
     """Forces are exact and better than the other's, but every energy is the same."""
     flat = predicted(-30 * noise(0, N_FRAMES))

@@ -11,6 +11,7 @@ from .conftest import bundled
 from .known_methods import STRONG
 
 CHEAP = ("--cheap_labels", "cheap.xyz")
+KEYS = ("--energy_key", "--forces_key", "--stress_key")
 
 
 def energies(frames):
@@ -250,12 +251,119 @@ def test_the_first_stage_serves_another_environment(weak):
     assert "cheap labels are those of first.stages/cheap.xyz" in printed
 
 
+def test_the_first_stage_serves_frames_with_names_of_their_own(weak):
+    """Its labels have names of ours, in whatever names the training frames have theirs."""
+    frames = ase.io.read("train.xyz", ":")
+    for atoms in frames:
+        atoms.info["dft"] = atoms.info.pop("REF_energy")
+        atoms.arrays["dft_f"] = atoms.arrays.pop("REF_forces")
+    ase.io.write("train.xyz", frames)
+    names = ("--energy_key", "dft", "--forces_key", "dft_f")
+    method = ("--calculator", "known_methods:weak")
+    offsets = ("--models", 0, "--offsets")
+    direct, _ = weak(*method, *offsets, *names)
+    weak(*method, "--until", "cheap", *names, out="first.xyz")
+    given = ("--cheap_labels", "first.stages/cheap.xyz")
+    found, _ = weak(*given, *offsets, *names, out="second.xyz")
+    for one, other in zip(found, direct, strict=True):
+        assert one.info["dft"] == pytest.approx(other.info["dft"], abs=1e-7)
+        assert one.arrays["dft_f"] == pytest.approx(other.arrays["dft_f"], abs=1e-7)
+
+
+def test_failures_of_the_first_stage_are_known_elsewhere(weak, refused):
+    """As in one environment; of other frames without cheap labels nothing is known."""
+    for name, stretched in (("train", 5), ("pool", 2)):
+        frames = ase.io.read(f"{name}.xyz", ":")
+        frames[stretched].set_distance(0, 1, 1.7, fix=0)
+        ase.io.write(f"{name}.xyz", frames)
+    method, offsets = ("--calculator", "known_methods:failing"), ("--models", 0, "--offsets")
+    direct, printed = weak(*method, *offsets)
+    assert "1 frames of train.xyz left out, which have no cheap label" in printed
+    weak(*method, "--until", "cheap", out="first.xyz")
+    given = ("--cheap_labels", "first.stages/cheap.xyz", *offsets)
+    found, again = weak(*given, out="second.xyz")
+    assert energies(found) == pytest.approx(energies(direct), abs=1e-7)
+    assert again.count("SCF did not converge") == printed.count("SCF did not converge") > 1
+    ase.io.write("cheap.xyz", ase.io.read("first.stages/cheap.xyz", ":"))
+    error = refused("--cheap_labels", "cheap.xyz", *offsets)
+    assert "1 of 10 training frames have none" in error
+
+
+def test_cheap_labels_of_a_structure_are_taken_together(weak):
+    """The energies are in one file, in front of the one with the forces too."""
+    frames = ase.io.read("cheap.xyz", ":")
+    expected, _ = weak(*CHEAP, "--models", 0)
+    for atoms in frames:
+        atoms.arrays["other"] = atoms.arrays.pop("REF_forces")
+    ase.io.write("energies.xyz", frames)
+    given = ("--cheap_labels", "energies.xyz", "cheap.xyz", "--models", 0)
+    found, printed = weak(*given, out="both.xyz")
+    assert np.array_equal(forces(found), forces(expected))
+    assert "frames of energies.xyz have no forces under 'REF_forces', but 'other'" in printed
+
+
+def test_expensive_labels_are_no_cheap_ones(refused):
+    given = ("--cheap_labels", "cheap.xyz", "train.xyz")
+    error = refused(*given, "--models", 0, "--offsets")
+    assert "--cheap_labels=train.xyz: these are the expensive labels" in error
+
+
+def test_cheap_labels_of_two_methods_are_refused(weak, refused):
+    for name in ("weak", "weaker"):
+        weak("--calculator", f"known_methods:{name}", "--until", "cheap", out=f"{name}.xyz")
+    given = ("--cheap_labels", "weak.stages/cheap.xyz", "weaker.stages/cheap.xyz")
+    error = refused(*given, "--models", 0)
+    assert "known_methods:weak (" in error and "known_methods:weaker (" in error
+
+
+def test_two_energies_of_one_training_frame_are_refused(weak, refused):
+    """As of two methods in one file; a copy does no harm."""
+    frames = ase.io.read("train.xyz", ":")
+    again = frames[-1].copy()
+    ase.io.write("train.xyz", [*frames, again])
+    given = (*CHEAP, "--models", 0, "--offsets")
+    assert "1 repeated frames of train.xyz used once" in weak(*given)[1]
+    again.info["REF_energy"] += 0.5
+    ase.io.write("train.xyz", [*frames, again])
+    assert f"train.xyz frame {len(frames)}: the geometry of train.xyz" in refused(*given)
+
+
+def test_what_is_read_is_not_thrown_away(weak, refused):
+    weak("--calculator", "known_methods:weak", "--until", "cheap")
+    given = ("--cheap_labels", "weak.stages/cheap.xyz", "--models", 0, "--overwrite")
+    assert "would throw away weak.stages/cheap.xyz" in refused(*given)
+    assert Path("weak.stages/cheap.xyz").is_file()
+
+
+def test_cheap_labels_of_another_name_are_named(refused):
+    frames = ase.io.read("train.xyz", ":")
+    for atoms in frames:
+        atoms.info["pbe_energy"] = atoms.info.pop("REF_energy")
+    ase.io.write("train.xyz", frames)
+    error = refused("--cheap_labels", "cheap.xyz", "--energy_key", "pbe_energy", "--models", 0)
+    assert "there is 'REF_energy'" in error and "one name" in error
+
+
+def test_energies_per_atom_are_refused(refused):
+    """No energies of the elements explain them where structures differ in size."""
+    names = ("H2O", "CH3OH", "C2H6", "CH3CH2OH", "CO2", "H2CO", "C6H6")
+    frames = [molecule(name) for name in names]
+    for atoms in frames:
+        E0s = {1: -13.6, 6: -1027.0, 8: -2038.0}
+        atoms.info["REF_energy"] = sum(E0s[z] for z in atoms.numbers)
+        atoms.info["REF_energy"] /= len(atoms)
+    ase.io.write("train.xyz", frames)
+    ase.io.write("pool.xyz", molecule("C2H4"))
+    error = refused("--calculator", "known_methods:weak", "--models", 0, "--offsets")
+    assert "not per atom" in error and "eV/atom (median)" in error
+
+
 def test_a_stage_that_there_is_not_writes_no_labels(weak, refused):
     """Of models that are given, and of two methods that agree."""
     given = ("--corrections", "known_methods:weak", "--until", "train")
     assert "--until=train: --corrections are trained already" in refused(*CHEAP, *given)
-    same = ("--cheap_labels", "train.xyz", "gfn2.xyz")
-    ase.io.write("gfn2.xyz", ase.io.read("pool.xyz", ":"))
+    same = ("--cheap_labels", "gfn2.xyz")
+    ase.io.write("gfn2.xyz", [*ase.io.read("train.xyz", ":"), *ase.io.read("pool.xyz", ":")])
     found, printed = weak(*same, "--until", "correction")
     assert found == [] and "there is no correction for the stage 'correction'" in printed
 

@@ -111,6 +111,13 @@ def test_a_model_is_exact_against_its_own_forces(compare, copper_file):
     assert values == pytest.approx(dict.fromkeys(values, 0.0), abs=1e-5)
 
 
+def test_a_folder_is_the_file_in_it_that_has_forces(compare, copper_file):
+    phonon_of(copper()).save(copper_file.parent / "phonopy.yaml", settings={"force_sets": False})
+    in_folder, file = compare(EMT(), copper_file.parent, copper_file)
+    np.testing.assert_array_equal(in_folder.reference.mesh, file.reference.mesh)
+    assert in_folder.title == file.title == "Cu (phonopy_params.yaml)"
+
+
 def test_scaled_forces_scale_frequencies_by_the_root(compare, copper_file):
     (found,) = compare(Changed(EMT(), force_factor=0.81), copper_file)
     assert found.model.mesh == pytest.approx(0.9 * found.reference.mesh, abs=1e-5)

@@ -44,10 +44,12 @@ def predictions(
         found["dipole"].append(evaluation.dipole)
         advance()
     answers = {
-        frame.key: {"energy": energy, "forces": forces}
-        for frame, energy, forces in zip(
-            frames.frames, found["energy"], found["forces"], strict=True
-        )
+        frame.key: {
+            name: found[name][number]
+            for name in ("energy", "forces", "stress")
+            if found[name][number] is not None
+        }
+        for number, frame in enumerate(frames.frames)
     }
     called = model.source.called
     compared = ("labelled frames", f"answers of {called}")

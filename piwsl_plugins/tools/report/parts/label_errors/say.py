@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from .....frames.energy_scale import IMPOSSIBLE
 from ...comparison import ABOVE, BELOW, ComparedError, change, shown
 from ...wording import (
     Remark,
@@ -56,12 +57,15 @@ def remarks(summary: dict[str, Any], name: str) -> Iterator[Remark]:
     slope = values.get("force_slope")
     yield from slope_remarks(slope, "force slope", "forces", accurate, FORCE_TOLERANCE)
     if _is_off(model, summary["settings"]):
+        rest = model.get("relative_energy_rmse")
+        only = (
+            "" if rest is None else f", but by {rest:.3g} only without a constant for each element"
+        )
         yield Remark(
             "note",
             85,
-            f"energies are off by {values['energy_mean_error']['value']:.4g} meV/atom on average, "
-            f"but by {model['relative_energy_rmse']:.3g} only without a constant for each element; "
-            "if model and data are of different levels of theory, use --fit_energy_offset",
+            f"energies are off by {values['energy_mean_error']['value']:.4g} meV/atom on average"
+            f"{only}; if model and data are of different levels of theory, use --fit_energy_offset",
         )
     else:
         words = _constant(summary, name)
@@ -92,8 +96,10 @@ def verdict(summary: dict[str, Any]) -> str:
 def _is_off(model: dict[str, Any], settings: dict[str, Any]) -> bool:
     """Whether energies look like those of another level of theory."""
     mean, rest = model["values"].get("energy_mean_error"), model.get("relative_energy_rmse")
-    if mean is None or rest is None or settings["fit_energy_offset"]:
+    if mean is None or settings["fit_energy_offset"]:
         return False
+    if rest is None:  # too few frames to tell, unless no bond is worth so much
+        return bool(abs(mean["value"]) > 1000.0 * IMPOSSIBLE)
     return bool(abs(mean["value"]) > max(OFFSET_LIMIT * rest, LARGE_OFFSET))
 
 

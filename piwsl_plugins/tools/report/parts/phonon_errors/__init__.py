@@ -27,9 +27,9 @@ class PhononErrors(Part["CrystalModes"]):
     chosen_as = "vibrations"
     file = FileOption(
         "phonons",
-        "crystals: phonopy_params.yaml or the like with forces or force constants in it or "
-        "beside it, or Hessian labels of supercells; adds band structures and densities of states "
-        "to the vibrations",
+        "crystals: phonopy folders, phonopy_params.yaml or the like with forces or force "
+        "constants in it or beside it, or Hessian labels of supercells; adds band structures and "
+        "densities of states to the vibrations",
         "phonopy's files of crystals with --phonons",
         several=True,
     )

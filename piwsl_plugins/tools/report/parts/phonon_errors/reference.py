@@ -14,8 +14,8 @@ from ase.data import chemical_symbols
 from .....errors import InputError, reason_of
 from .....labels.hessian_labels import HessianLabel
 from ....hessian.label_file import read
-from ....hessian.phono3py_sets import is_of_phono3py, load_phono3py
-from ....hessian.phonopy_files import as_atoms, load_phonopy, require_phonopy, without_forces
+from ....hessian.phonopy_files import as_atoms, require_phonopy
+from ....hessian.phonopy_sets import load_with_forces
 from ....hessian.sanity import problem_of
 
 #: endings of phonopy's own files; all else is read as Hessian labels
@@ -125,15 +125,16 @@ def read_crystals(paths: Sequence[Path]) -> list[Crystal]:
     """The crystals of phonopy's files, and of labels with the whole Hessian of a supercell.
 
     Args:
-        paths: ``phonopy_params.yaml`` and the like, with forces or force constants in them or
-            beside them under phonopy's names; or label files, of which other labels are left out.
+        paths: folders of phonopy, or ``phonopy_params.yaml`` and the like, with forces or force
+            constants in them or beside them under phonopy's names; or label files, of which other
+            labels are left out.
 
     Raises:
         InputError: without phonopy, and for files that hold neither.
     """
     found: list[Crystal] = []
     for path in paths:
-        if path.name.endswith(PHONOPY_ENDINGS):
+        if path.is_dir() or path.name.endswith(PHONOPY_ENDINGS):
             found.append(_of_phonopy(path, len(found)))
         else:
             found.extend(_of_labels(path, len(found)))
@@ -182,20 +183,16 @@ def _regions(phonon: Any) -> list[int]:
 
 
 def _of_phonopy(path: Path, number: int) -> Crystal:
-    if is_of_phono3py(path):
-        # the supercell of second order, if it has one of its own
-        phonon = load_phono3py(path, _OPTION)[-1]
-    else:
-        phonon = load_phonopy(path, _OPTION)
+    # of phono3py the supercell of second order, if it has one of its own
+    file, phonons = load_with_forces(path, _OPTION)
+    phonon = phonons[-1]
     # phonopy imports it there without naming it as public
     from phonopy.interface.calculator import (  # type: ignore[attr-defined]
         get_calculator_physical_units,
     )
 
-    if not _has_forces(phonon.dataset) and phonon.force_constants is None:
-        raise without_forces(path)
     units = get_calculator_physical_units(phonon.calculator)
-    return Crystal(number, str(path), phonon, units.distance_to_A, units.force_to_eVperA)
+    return Crystal(number, str(file), phonon, units.distance_to_A, units.force_to_eVperA)
 
 
 def _of_labels(path: Path, first: int) -> Iterator[Crystal]:
