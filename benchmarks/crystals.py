@@ -242,14 +242,15 @@ def main() -> None:
         training, held_out = split(data, seed)
         for name in options.runs:
             rows = pd.read_csv(table).to_dict("records") if table.exists() else []
-            facts = {"host": host.NAME, "run": name, "seed": seed, "rate": options.rate}
+            run, file = RUNS[name], pretrained
+            rate = options.rate if run is not None else 0.0
+            facts = {"host": host.NAME, "run": name, "seed": seed, "rate": rate}
             if any(all(row[key] == value for key, value in facts.items()) for row in rows):
                 continue
-            run, file = RUNS[name], pretrained
             cost: dict[str, float] = {}
             if run is not None:
-                folder = runs / f"{re.sub(r'[^a-zA-Z0-9]+', '_', name)}-{seed}-{options.rate:g}"
-                cost = fine_tune(run, data, folder, pretrained, training, seed, options.rate)
+                folder = runs / f"{re.sub(r'[^a-zA-Z0-9]+', '_', name)}-{seed}-{rate:g}"
+                cost = fine_tune(run, data, folder, pretrained, training, seed, rate)
                 file = host.model_in(folder)
             row = facts | test(host.load(file), data, training, held_out) | cost
             print(row, flush=True)
