@@ -13,6 +13,7 @@ from _accuracy_cells import DATASETS, HESSIAN_TEST_FRAMES
 from _accuracy_data import Sources, computed, draw, labelled
 from _accuracy_hessian import hessian_errors
 from _accuracy_job import Job
+from _errors import errors
 from mace import data, tools
 from mace.tools import torch_geometric
 
@@ -51,35 +52,6 @@ def predict(
         forces.append(output["forces"].detach().numpy())
     ends = np.cumsum([len(atoms) for atoms in frames])[:-1]
     return np.concatenate(energies), np.split(np.concatenate(forces), ends)
-
-
-def errors(
-    frames: list[ase.Atoms],
-    energies: np.ndarray,
-    forces: list[np.ndarray],
-    true_energies: np.ndarray,
-    true_forces: list[np.ndarray],
-) -> dict[str, float]:
-    """Errors in meV/atom and meV/Å, and the force slope Σ F·F_ref / Σ F_ref²."""
-    energy = 1e3 * (energies - true_energies) / np.array([len(atoms) for atoms in frames])
-    found, true = np.concatenate(forces), np.concatenate(true_forces)
-    force = 1e3 * (found - true)
-    return {
-        "E_rmse": float(np.sqrt(np.mean(energy**2))),
-        "E_mae": float(np.mean(np.abs(energy))),
-        "E_centred": float(np.std(energy)),
-        "F_rmse": float(np.sqrt(np.mean(force**2))),
-        "F_mae": float(np.mean(np.abs(force))),
-        "slope": float(np.sum(found * true) / np.sum(true**2)),
-    }
-
-
-def errors_on(
-    frames: list[ase.Atoms], energies: np.ndarray, forces: list[np.ndarray]
-) -> dict[str, float]:
-    """Errors against the labels that the frames carry."""
-    true = np.array([atoms.info["REF_energy"] for atoms in frames])
-    return errors(frames, energies, forces, true, [a.arrays["REF_forces"] for a in frames])
 
 
 def validation(job: Job, sources: Sources, model: Any, shift: float) -> dict[str, float]:

@@ -3,11 +3,12 @@
     python benchmarks/_crystals_data.py FOLDER
 
 needs sevenn (which brings both models) and phonopy. Each crystal is relaxed with the reference,
-SevenNet-l3i5, its symmetry kept, and gives ``NAME/phonopy_params.yaml``, displaced supercells with
-their forces, ``NAME/rattled.xyz``, the perfect supercell and some in which all atoms are moved, and
-``NAME/hot.xyz``, in which they are moved twice as far. ``pretraining.xyz`` are small strained and
-rattled cells with labels of SevenNet-0, ``elsewhere.xyz`` such cells with those of the reference.
-What is finished is kept.
+SevenNet-l3i5, its symmetry kept, and gives ``NAME/phonopy_params.yaml`` and ``NAME/displaced.xyz``,
+phonopy's displaced supercells with their forces, ``NAME/random_params.yaml`` and
+``NAME/random.xyz``, likewise some with random displacements of all atoms, ``NAME/rattled.xyz``, the
+perfect supercell and some in which all atoms are moved, and ``NAME/hot.xyz``, in which they are
+moved twice as far. ``pretraining.xyz`` are small strained and rattled cells with labels of
+SevenNet-0, ``elsewhere.xyz`` such cells with those of the reference. What is finished is kept.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ from phonopy.structure.atoms import PhonopyAtoms
 
 #: displacement of phonopy in Å: the models are in single precision
 DISPLACEMENT = 0.03
+#: random displacements of all atoms: how many, and how far each atom in Å
+SNAPSHOTS, FARTHER = 5, 0.05
 #: supercells in which all atoms move, of each crystal, and how far (σ in Å)
 RATTLED, RATTLE = 8, 0.08
 #: likewise for tests alone
@@ -97,12 +100,10 @@ CRYSTALS = {
 
 
 def phonons(unit: ase.Atoms) -> Phonopy:
-    """phonopy's object with its displaced supercells, of at least :data:`EDGE`."""
+    """phonopy's object with supercells of at least :data:`EDGE`."""
     cell = PhonopyAtoms(unit.get_chemical_symbols(), cell=unit.cell.array, positions=unit.positions)
     cells = np.diag(np.ceil(EDGE / unit.cell.lengths() - 0.05).astype(int))
-    found = Phonopy(cell, cells, primitive_matrix="auto", log_level=0)
-    found.generate_displacements(distance=DISPLACEMENT)
-    return found
+    return Phonopy(cell, cells, primitive_matrix="auto", log_level=0)
 
 
 def as_atoms(cell: PhonopyAtoms) -> ase.Atoms:
@@ -147,17 +148,33 @@ def make_crystal(name: str, folder: Path, reference: Calculator) -> None:
     unit = ase.Atoms(unit.numbers, unit.positions, cell=unit.cell, pbc=True)
     ase.io.write(folder / "unit.xyz", unit)
     found = phonons(unit)
-    sets = [labelled(as_atoms(cell), reference) for cell in found.supercells_with_displacements]
-    found.forces = [atoms.arrays["REF_forces"] for atoms in sets]
+    found.generate_displacements(distance=DISPLACEMENT)
+    label(found, folder / "displaced.xyz", reference)
     random = np.random.default_rng([list(CRYSTALS).index(name), 2601])
     perfect = as_atoms(found.supercell)
-    write(folder / "displaced.xyz", sets)
     for file, atoms_of_file in (
         ("rattled.xyz", [perfect, *rattled(perfect, RATTLED, RATTLE, random)]),
         ("hot.xyz", rattled(perfect, HOT, HOTTER, random)),
     ):
         write(folder / file, [labelled(atoms, reference) for atoms in atoms_of_file])
     found.save(folder / "phonopy_params.yaml")
+
+
+def make_random(name: str, folder: Path, reference: Calculator) -> None:
+    """Write supercells of a relaxed crystal with random displacements."""
+    found = phonons(ase.io.read(folder / "unit.xyz"))
+    found.generate_displacements(
+        distance=FARTHER, number_of_snapshots=SNAPSHOTS, random_seed=list(CRYSTALS).index(name)
+    )
+    label(found, folder / "random.xyz", reference)
+    found.save(folder / "random_params.yaml")
+
+
+def label(found: Phonopy, file: Path, reference: Calculator) -> None:
+    """Give phonopy the forces of its supercells, and write these."""
+    sets = [labelled(as_atoms(cell), reference) for cell in found.supercells_with_displacements]
+    found.forces = [atoms.arrays["REF_forces"] for atoms in sets]
+    write(file, sets)
 
 
 def main() -> None:
@@ -167,9 +184,10 @@ def main() -> None:
     (folder,) = map(Path, sys.argv[1:])
     reference, other = SevenNetCalculator("7net-l3i5"), SevenNetCalculator("7net-0")
     for name in CRYSTALS:
-        if not (folder / name / "phonopy_params.yaml").exists():
-            make_crystal(name, folder / name, reference)
-            print(name, flush=True)
+        for file, make in (("phonopy", make_crystal), ("random", make_random)):
+            if not (folder / name / f"{file}_params.yaml").exists():
+                make(name, folder / name, reference)
+                print(name, file, flush=True)
     units = [ase.io.read(folder / name / "unit.xyz") for name in CRYSTALS]
     for file, n, calculator, seed in (
         ("pretraining.xyz", SMALL, other, 1),

@@ -10,7 +10,8 @@ from typing import Any
 import ase.io
 import numpy as np
 from _accuracy_data import read_labels
-from _accuracy_test import errors_on, predict
+from _accuracy_test import predict
+from _errors import errors_on
 
 #: energies (eV) and forces (eV/Å) of frames
 Predict = Callable[[list[ase.Atoms]], tuple[np.ndarray, list[np.ndarray]]]

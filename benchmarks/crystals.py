@@ -3,21 +3,23 @@
     python benchmarks/crystals.py --out RESULTS_DIR --cheap-python PYTHON [--seeds 0 1 2 3 4]
         [--runs Hessians 'rattled 2' …] [--rate 0.003]
 
-A small MACE is pretrained on energies and forces of SevenNet-0, of small strained cells of 22
-crystals of nine elements, and fine-tuned to SevenNet-l3i5 on supercells of 15 of them, drawn by
-the seed; the others are held out (``_crystals_data.py``, which needs a Python that has sevenn).
-Every fine-tuning has the perfect supercells with energies and forces, and beside them, of each
-crystal: the displaced supercells of its phonopy set as training frames; as many supercells in
-which all atoms are moved, or one, or five; the phonopy set as Hessian labels of the perfect
-supercell, made by ``piwsl hessian --from_phonopy``; both; and frames of the pretraining
-("replay"). Runs with "×2" or "×3" have so many times the steps.
+Run it in the environment of MACE or in that of NequIP, with phonopy. A small model is pretrained on
+energies and forces of SevenNet-0, of small strained cells of 22 crystals of nine elements, and
+fine-tuned to SevenNet-l3i5 on supercells of 15 of them, drawn by the seed; the others are held out
+(``_crystals_data.py``, which needs a Python that has sevenn). Every fine-tuning has the perfect
+supercells with energies and forces, and beside them, of each crystal: the displaced supercells of
+its phonopy set as training frames; as many supercells in which all atoms are moved, or one, or
+five; the phonopy set as Hessian labels of the perfect supercell, made by ``piwsl hessian
+--from_phonopy``; both; and frames of the pretraining ("replay"). "Five random" are supercells in
+which all atoms are displaced at random, in place of the phonopy set. Runs with "×2" or "×3" have so
+many times the steps.
 
-Written is ``crystals.csv``, one row per run: errors of frequencies on a mesh over the Brillouin
-zone of held-out crystals (cm⁻¹) and their sum relative to the reference's ("soft"), and of forces
-of their rattled supercells; the same of the crystals that were trained on ("own"), whose supercells
-are then moved twice as far; of small strained cells of all crystals, as those of the pretraining
-but with the reference's labels ("elsewhere"); validation errors are those of rattled supercells of
-training crystals. Finished runs are kept.
+Written is ``crystals.csv``, one row per host and run: errors of frequencies on a mesh over the
+Brillouin zone of held-out crystals (cm⁻¹) and their sum relative to the reference's ("soft"), and
+of forces of their rattled supercells; the same of the crystals that were trained on ("own"), whose
+supercells are then moved twice as far; of small strained cells of all crystals, as those of the
+pretraining but with the reference's labels ("elsewhere"); validation errors are those of rattled
+supercells of training crystals. Finished runs are kept.
 """
 
 from __future__ import annotations
@@ -25,7 +27,10 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import functools
+import importlib
+import importlib.util
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -36,26 +41,16 @@ import ase.io
 import numpy as np
 import pandas as pd
 import phonopy
-from _accuracy_cells import ENERGIES_AND_FORCES, FINETUNED, MODEL, OPTIMISER, schedule
-from _accuracy_test import errors_on, load, predict
-from _accuracy_training import initialise_worker, train
-from phonons import WAVENUMBERS
+from _command import piwsl
+from _errors import errors_on
+from phonopy.physical_units import get_physical_units
 
-from piwsl_plugins.tools.command import main as piwsl
-
+#: trains and predicts, by the framework of this environment
+host: Any = importlib.import_module(
+    "_crystals_mace" if importlib.util.find_spec("mace") else "_crystals_nequip"
+)
 #: crystals that are not trained on
 HELD_OUT = 7
-#: with less weight of the energy, whole crystals are off by 0.1 eV per atom
-PRETRAINING = {
-    **MODEL,
-    "num_channels": 32,
-    "r_max": 5.0,
-    "E0s": "average",
-    "lr": 0.01,
-    "energy_weight": 100,
-    "forces_weight": 100,
-}
-PRETRAINING_STEPS, PRETRAINING_BATCH = 3000, 8
 #: of fine-tuning: steps, structures in a batch, learning rate
 STEPS, BATCH, RATE = 300, 2, 0.003
 #: frames of the pretraining that are replayed; of rattled supercells, those for validation
@@ -73,6 +68,7 @@ class Run:
         rattled: supercells of each crystal in which all atoms are moved.
         displaced: whether it has those of the phonopy sets as training frames.
         hessians: whether it has these sets as labels.
+        random: whether these, as frames or labels, are five with random displacements.
         replay: whether it has frames of the pretraining.
         times: multiple of the steps.
     """
@@ -80,6 +76,7 @@ class Run:
     rattled: int = 0
     displaced: bool = False
     hessians: bool = False
+    random: bool = False
     replay: bool = False
     times: int = 1
 
@@ -94,9 +91,12 @@ RUNS = {
     "rattled 5": Run(5),
     "rattled 5 ×3": Run(5, times=3),
     "Hessians": Run(hessians=True),
+    "displaced, five random": Run(displaced=True, random=True),
+    "Hessians, five random": Run(hessians=True, random=True),
     "Hessians, rattled 2": Run(2, hessians=True),
     "rattled 2, replay": Run(2, replay=True),
     "Hessians, replay": Run(hessians=True, replay=True),
+    "Hessians, replay ×3": Run(hessians=True, replay=True, times=3),
 }
 
 
@@ -122,10 +122,10 @@ def frequencies(data: Path, name: str, model: Any = None) -> np.ndarray:
     found = phonopy.load(data / name / "phonopy_params.yaml", produce_fc=False, log_level=0)
     if model is not None:
         displaced = ase.io.read(data / name / "displaced.xyz", ":")
-        found.forces = predict(model, displaced)[1]
+        found.forces = host.predict(model, displaced)[1]
     found.produce_force_constants()
     found.run_mesh(MESH, is_mesh_symmetry=False)
-    return found.get_mesh_dict()["frequencies"] * WAVENUMBERS
+    return found.get_mesh_dict()["frequencies"] * get_physical_units().THzToCm
 
 
 @functools.cache
@@ -146,10 +146,10 @@ def test(model: Any, data: Path, training: list[str], held_out: list[str]) -> di
     valid = [atoms for name in training for atoms in supercells(data, name)[-VALIDATION:]]
     hot = [atoms for name in held_out for atoms in supercells(data, name)[1:]]
     own = [atoms for name in training for atoms in ase.io.read(data / name / "hot.xyz", ":")]
-    rattled = errors_on(hot, *predict(model, hot))
-    own_hot = errors_on(own, *predict(model, own))
+    rattled = errors_on(hot, *host.predict(model, hot))
+    own_hot = errors_on(own, *host.predict(model, own))
     small = ase.io.read(data / LAST, ":")
-    elsewhere = errors_on(small, *predict(model, small))
+    elsewhere = errors_on(small, *host.predict(model, small))
     wrong, soft = frequency_errors(model, data, held_out)
     own_wrong, own_soft = frequency_errors(model, data, training)
     return {
@@ -163,32 +163,21 @@ def test(model: Any, data: Path, training: list[str], held_out: list[str]) -> di
         "own_slope": own_hot["slope"],
         "elsewhere_F": elsewhere["F_rmse"],
         "elsewhere_E": elsewhere["E_rmse"],
-        "valid_F": errors_on(valid, *predict(model, valid))["F_rmse"],
+        "valid_F": errors_on(valid, *host.predict(model, valid))["F_rmse"],
     }
 
 
 def foundation(data: Path, folder: Path) -> Path:
     """The pretrained model."""
-    model = folder / "model.model"
+    model: Path = host.model_in(folder)
     if not model.exists():
         folder.mkdir(parents=True, exist_ok=True)
         frames = ase.io.read(data / "pretraining.xyz", ":")
         order = np.random.default_rng(0).permutation(len(frames))
         ase.io.write(folder / "valid.xyz", [frames[n] for n in order[:50]])
         ase.io.write(folder / "train.xyz", [frames[n] for n in order[50:]])
-        arguments = {**PRETRAINING, "seed": 0}
-        run_training(arguments, folder, len(order) - 50, PRETRAINING_STEPS, PRETRAINING_BATCH)
+        host.pretrain(folder, len(order) - 50)
     return model
-
-
-def run_training(
-    arguments: dict[str, Any], folder: Path, n: int, steps: int, batch: int
-) -> dict[str, float]:
-    """MACE's trainer on ``train.xyz`` and ``valid.xyz`` of a folder."""
-    files = {"train_file": folder / "train.xyz", "valid_file": folder / "valid.xyz"}
-    shape = {"batch_size": batch, "valid_batch_size": batch, **schedule(round(steps * batch / n))}
-    base = {"loss": "piwsl", "piwsl_pitc_weight": 0}
-    return train({**OPTIMISER, **base, **arguments, **shape, **files}, folder)[1]
 
 
 def fine_tune(
@@ -211,23 +200,22 @@ def fine_tune(
         frames += cells[: 1 + run.rattled]
         valid += cells[-VALIDATION:]
         if run.displaced:
-            frames += ase.io.read(data / name / "displaced.xyz", ":")
+            file = "random.xyz" if run.random else "displaced.xyz"
+            frames += ase.io.read(data / name / file, ":")
     if run.replay:
         old = ase.io.read(data / "pretraining.xyz", ":")
         random = np.random.default_rng([seed, 8])
         frames += [old[n] for n in random.choice(len(old), REPLAYED, replace=False)]
     ase.io.write(folder / "train.xyz", frames)
     ase.io.write(folder / "valid.xyz", valid)
-    arguments = {**ENERGIES_AND_FORCES, **FINETUNED, "foundation_model": pretrained}
-    arguments |= {"lr": rate, "seed": seed}
+    labels = None
     if run.hessians:
-        sets = [data / name / "phonopy_params.yaml" for name in training]
+        file = "random_params.yaml" if run.random else "phonopy_params.yaml"
+        sets = [data / name / file for name in training]
         labels = folder / "labels.npz"
-        words = ["hessian", "--from_phonopy", *sets, "--out", labels, "--overwrite"]
-        if piwsl([str(word) for word in words]):
-            sys.exit(f"{folder}: no labels")
-        arguments["piwsl_hessian_file"] = labels
-    cost = run_training(arguments, folder, len(frames), STEPS * run.times, BATCH)
+        piwsl("hessian", "--from_phonopy", *sets, "--out", labels, "--overwrite")
+    epochs = round(STEPS * run.times * BATCH / len(frames))
+    cost: dict[str, float] = host.fine_tune(folder, pretrained, labels, epochs, BATCH, rate, seed)
     finished.write_text(json.dumps(cost))
     return cost
 
@@ -248,30 +236,26 @@ def main() -> None:
     script = Path(__file__).with_name("_crystals_data.py")
     if not (data / LAST).exists():
         subprocess.run([options.cheap_python, str(script), str(data)], check=True)
-    rows = pd.read_csv(table).to_dict("records") if table.exists() else []
-    done = {(row["run"], row["seed"], row["rate"]) for row in rows}
-    initialise_worker()
-    pretrained = foundation(data, out / "foundation")
+    runs = out / host.NAME
+    pretrained = foundation(data, runs / "foundation")
     for seed in options.seeds:
         training, held_out = split(data, seed)
         for name in options.runs:
-            run, facts = RUNS[name], (name, seed, options.rate)
-            if facts in done:
+            rows = pd.read_csv(table).to_dict("records") if table.exists() else []
+            run, file = RUNS[name], pretrained
+            rate = options.rate if run is not None else 0.0
+            facts = {"host": host.NAME, "run": name, "seed": seed, "rate": rate}
+            if any(all(row[key] == value for key, value in facts.items()) for row in rows):
                 continue
             cost: dict[str, float] = {}
-            file = pretrained
             if run is not None:
-                folder = out / f"{name.replace(' ', '_')}-{seed}-{options.rate:g}"
-                cost = fine_tune(run, data, folder, pretrained, training, seed, options.rate)
-                file = folder / "model.model"
-            rows.append(
-                dict(zip(("run", "seed", "rate"), facts, strict=True))
-                | test(load(file), data, training, held_out)
-                | cost
-            )
-            print(rows[-1], flush=True)
-            pd.DataFrame(rows).to_csv(table, index=False, float_format="%.5g")
-    means = pd.DataFrame(rows).groupby(["run", "rate"], sort=False).agg(["mean", "std"])
+                folder = runs / f"{re.sub(r'[^a-zA-Z0-9]+', '_', name)}-{seed}-{rate:g}"
+                cost = fine_tune(run, data, folder, pretrained, training, seed, rate)
+                file = host.model_in(folder)
+            row = facts | test(host.load(file), data, training, held_out) | cost
+            print(row, flush=True)
+            pd.DataFrame([*rows, row]).to_csv(table, index=False, float_format="%.5g")
+    means = pd.read_csv(table).groupby(["host", "run", "rate"], sort=False).agg(["mean", "std"])
     print(means.drop(columns="seed", level=0).round(3).to_string())
 
 

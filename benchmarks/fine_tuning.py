@@ -30,8 +30,9 @@ import pandas as pd
 from _accuracy_cells import ENERGIES_AND_FORCES, FINETUNED, MODEL, OPTIMISER, schedule
 from _accuracy_data import Labelled, Sources, labelled
 from _accuracy_hessian import hessian_errors
-from _accuracy_test import errors, errors_on, load, predict
+from _accuracy_test import load, predict
 from _accuracy_training import initialise_worker, train
+from _errors import errors, errors_on
 from _fine_tuning_data import (
     HESSIANS,
     LEADING,

@@ -36,8 +36,9 @@ from _accuracy_cells import (
     VALIDATION_FRAMES,
     schedule,
 )
-from _accuracy_test import errors_on, load, predict
+from _accuracy_test import load, predict
 from _accuracy_training import initialise_worker, train
+from _errors import errors_on
 from _weak_labels_files import GROUNDS as WEAK_GROUNDS
 from _weak_labels_files import Ground
 

@@ -22,8 +22,9 @@ import numpy as np
 import pandas as pd
 import yaml
 from _accuracy_stationary import hessian, xtb
-from _accuracy_test import errors, load, predict
+from _accuracy_test import load, predict
 from _accuracy_training import initialise_worker, train
+from _errors import errors
 from ase import units
 from ase.md.langevin import Langevin
 from ase.md.velocitydistribution import MaxwellBoltzmannDistribution

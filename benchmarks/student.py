@@ -35,9 +35,10 @@ import numpy as np
 import pandas as pd
 import torch
 from _accuracy_cells import ENERGIES_AND_FORCES, MODEL, OPTIMISER, schedule
-from _accuracy_test import errors_on, load, predict
+from _accuracy_test import load, predict
 from _accuracy_training import initialise_worker, train
 from _command import ENVIRONMENT, piwsl
+from _errors import errors_on
 from _labelled_frames import write
 from _survival_dynamics import Dynamics, survival
 from ase.spacegroup import crystal

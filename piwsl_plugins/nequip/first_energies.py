@@ -86,8 +86,8 @@ def _first_energies(model: Any, dataset: Any) -> FirstEnergies | None:
                 continue
             output = _evaluated(model, frame)
             n_atoms = AtomicDataDict.num_nodes(frame)
-            predicted.append(float(output[AtomicDataDict.TOTAL_ENERGY_KEY]) / n_atoms)
-            labels.append(float(energy) / n_atoms)
+            predicted.append(output[AtomicDataDict.TOTAL_ENERGY_KEY].item() / n_atoms)
+            labels.append(energy.item() / n_atoms)
             forces = frame.get(AtomicDataDict.FORCE_KEY)
             if forces is not None and AtomicDataDict.FORCE_KEY in output:
                 known = forces.isfinite()

@@ -7,7 +7,9 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import lightning
+from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 from nequip.data import AtomicDataDict
+from nequip.train import EMALightningModule
 from nequip.utils import RankedLogger
 
 from .data import Datasets
@@ -50,6 +52,33 @@ def say_which_checkpoints_count(trainer: lightning.Trainer) -> None:
                 f"keeps them: where the name is the same, this run's has the next number "
                 f"({_next(names)}). Give each run a folder of its own (hydra.run.dir)"
             )
+
+
+def warn_of_checkpoints_that_cannot_be_loaded(
+    trainer: lightning.Trainer, module: lightning.LightningModule
+) -> None:
+    """Warn where they are saved during validation, when the model has the averaged weights.
+
+    NequIP 0.19.1 (``nequip/train/ema.py``) does not load these.
+    """
+    if not isinstance(module, EMALightningModule):
+        return
+    if any(_saves_in_validation(one, trainer) for one in trainer.checkpoint_callbacks):
+        logger.warning(
+            "PIWSL: WARNING: no checkpoint of this run can be loaded, with any loss: with "
+            "EMALightningModule, NequIP needs check_val_every_n_epoch: 1 and val_check_interval: "
+            f"1.0 in the trainer, here {trainer.check_val_every_n_epoch} and "
+            f"{trainer.val_check_interval}, and no save_on_train_epoch_end: false"
+        )
+
+
+def _saves_in_validation(callback: Checkpoint, trainer: lightning.Trainer) -> bool:
+    """As Lightning 2.6 decides (``callbacks/model_checkpoint.py``)."""
+    return (
+        isinstance(callback, ModelCheckpoint)
+        and callback._every_n_epochs >= 1
+        and not callback._should_save_on_train_epoch_end(trainer)
+    )
 
 
 def _next(names: Sequence[str]) -> str:

@@ -208,11 +208,15 @@ class PIWSLCallback(Callback):
     def on_train_start(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
     ) -> None:
-        """Say which checkpoints count, if there are some that this run did not begin from."""
+        """Say which checkpoints count, and which will not."""
         if _piwsl_loss(pl_module) is not None and trainer.global_step == 0:
-            from .notices import say_which_checkpoints_count
+            from .notices import (
+                say_which_checkpoints_count,
+                warn_of_checkpoints_that_cannot_be_loaded,
+            )
 
             say_which_checkpoints_count(trainer)
+            warn_of_checkpoints_that_cannot_be_loaded(trainer, pl_module)
 
     def on_fit_start(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule

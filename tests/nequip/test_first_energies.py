@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
+import warnings
 
 import numpy as np
 import pytest
@@ -113,3 +114,16 @@ def test_looking_changes_nothing(ethanol):
     assert [part.training for part in model.modules()] == modes
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
     assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_looking_warns_of_nothing(ethanol):
+    """PyTorch 2.13 warns, once, where a number is made of a tensor that requires a gradient."""
+    module, _, data = training(MODELS["nequip"], E_F, {}, 2)
+    data.setup("fit")
+    torch.set_warn_always(True)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", "Converting a tensor")
+            first_energies._first_energies(module.model["sole_model"], data.train_dataset[0])
+    finally:
+        torch.set_warn_always(False)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import ase.io
 import numpy as np
 import pytest
 import torch
 from ase.calculators.singlepoint import SinglePointCalculator
+from lightning.pytorch.callbacks import ModelCheckpoint
+from nequip.train import EMALightningModule
 
 from piwsl_plugins.errors import SettingsError
 from piwsl_plugins.labels.hessian_labels import write_labels
 from piwsl_plugins.nequip import PIWSLLoss
 from piwsl_plugins.testing.hessians import springs
 
+from . import test_step
 from .conftest import MODELS
 from .test_step import E_F, training
 
@@ -77,8 +82,6 @@ def test_stress_that_is_left_out(stress, coeffs, told, ethanol, caplog):
 
 def test_checkpoints_of_an_earlier_run(ethanol, tmp_path, caplog):
     """What the line says of numbers is what Lightning does."""
-    from lightning.pytorch.callbacks import ModelCheckpoint
-
     for number in range(4):
         caplog.clear()
         begin = str(tmp_path / "out/last.ckpt") if number == 3 else None  # a restart
@@ -95,6 +98,31 @@ def test_checkpoints_of_an_earlier_run(ethanol, tmp_path, caplog):
         assert made == (f"best-v{number}.ckpt" if number else "best.ckpt")
         if number:
             assert f"({made})" in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("limits", "warned"),
+    [
+        ({"check_val_every_n_epoch": 2}, True),
+        ({"val_check_interval": 0.5}, True),
+        ({}, False),
+    ],
+)
+def test_checkpoints_that_nequip_does_not_load(
+    limits, warned, ethanol, tmp_path, caplog, monkeypatch
+):
+    """The warning is right: those of averages that are saved during validation."""
+    monkeypatch.setattr(test_step, "NequIPLightningModule", EMALightningModule)
+    limits |= {"max_epochs": 2, "limit_val_batches": 1}
+    module, trainer, data = training(MODELS["nequip"], E_F, {}, 2, learning_rate=1e-6, **limits)
+    checkpoints = ModelCheckpoint(tmp_path)
+    trainer.callbacks.append(checkpoints)
+    trainer.fit(module, datamodule=data)
+    lines = [one for one in said(caplog) if "no checkpoint of this run can be loaded" in one]
+    assert len(lines) == warned
+    expected = pytest.raises(AssertionError, match="EMA") if warned else contextlib.nullcontext()
+    with expected:
+        EMALightningModule.load_from_checkpoint(checkpoints.best_model_path, weights_only=False)
 
 
 def test_terms_that_a_schedule_leaves_out(caplog):
