@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from .....frames.energy_scale import IMPOSSIBLE
 from ...comparison import ABOVE, BELOW, ComparedError, change, shown
 from ...wording import (
     Remark,
@@ -99,6 +98,8 @@ def _is_off(model: dict[str, Any], settings: dict[str, Any]) -> bool:
     if mean is None or settings["fit_energy_offset"]:
         return False
     if rest is None:  # too few frames to tell, unless no bond is worth so much
+        from .....frames.energy_scale import IMPOSSIBLE  # numpy, which --help does without
+
         return bool(abs(mean["value"]) > 1000.0 * IMPOSSIBLE)
     return bool(abs(mean["value"]) > max(OFFSET_LIMIT * rest, LARGE_OFFSET))
 
