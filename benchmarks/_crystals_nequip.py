@@ -17,6 +17,7 @@ import numpy as np
 from _accuracy_cells import ENERGIES_AND_FORCES, FINAL_LR
 from _command import ENVIRONMENT
 
+from piwsl_plugins.frames.element_energies import ElementEnergies
 from piwsl_plugins.tools.calculators import CalculatorSource
 from piwsl_plugins.tools.loaded_calculators import LoadedCalculator
 from piwsl_plugins.tools.loaded_calculators import load as load_calculator
@@ -98,8 +99,8 @@ def average_energies(frames: list[ase.Atoms]) -> dict[str, float]:
     names = sorted({symbol for atoms in frames for symbol in atoms.symbols})
     counts = np.array([[atoms.symbols.count(name) for name in names] for atoms in frames])
     energies = np.array([atoms.info["REF_energy"] for atoms in frames])
-    fitted = np.linalg.lstsq(counts, energies, rcond=None)[0]
-    return dict(zip(names, fitted.tolist(), strict=True))
+    fitted = ElementEnergies(counts.astype(float), energies)
+    return dict(zip(names, fitted.energies.tolist(), strict=True))
 
 
 def _package(folder: Path) -> Path:

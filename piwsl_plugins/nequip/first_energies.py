@@ -62,7 +62,7 @@ def check_first_energies(trainer: Any, module: Any, loss: PIWSLLoss) -> None:
         return
     model = next(iter(module.model.values()))
     found = _first_energies(model, dataset[0])
-    if found is None:
+    if found is None or not found.unlikely:  # nor is it impossible then
         return
     config = module.hparams.get("model")
     pretrained = _is_pretrained(config)
@@ -70,7 +70,7 @@ def check_first_energies(trainer: Any, module: Any, loss: PIWSLLoss) -> None:
     remedy = f"{found}; {_OF_PRETRAINED if pretrained else of_new or _OF_NEW}"
     if found.impossible:
         raise SettingsError("coeffs", _coeffs(loss), remedy)
-    if found.unlikely and (pretrained or of_new):
+    if pretrained or of_new:
         logger.warning(f"PIWSL: WARNING: {remedy}")
 
 
@@ -79,15 +79,11 @@ def _first_energies(model: Any, dataset: Any) -> FirstEnergies | None:
     predicted, labels = [], []
     errors, force_labels = [torch.zeros(0)], [torch.zeros(0)]
     with isolate_rng(include_cuda=False), left_closed(dataset), _evaluating(model):
-        for index in evenly_spaced(len(dataset)):
-            frame = dataset[index]
-            energy = frame.get(AtomicDataDict.TOTAL_ENERGY_KEY)
-            if energy is None or not energy.isfinite().all():
-                continue
+        for frame, energy in _with_energies(dataset):
             output = _evaluated(model, frame)
             n_atoms = AtomicDataDict.num_nodes(frame)
             predicted.append(output[AtomicDataDict.TOTAL_ENERGY_KEY].item() / n_atoms)
-            labels.append(energy.item() / n_atoms)
+            labels.append(energy / n_atoms)
             forces = frame.get(AtomicDataDict.FORCE_KEY)
             if forces is not None and AtomicDataDict.FORCE_KEY in output:
                 known = forces.isfinite()
@@ -101,6 +97,15 @@ def _first_energies(model: Any, dataset: Any) -> FirstEnergies | None:
     )
 
 
+def _with_energies(dataset: Any) -> Iterator[tuple[Fields, float]]:
+    """Those training frames to look at that have an energy, and this in eV."""
+    for index in evenly_spaced(len(dataset)):
+        frame = dataset[index]
+        energy = frame.get(AtomicDataDict.TOTAL_ENERGY_KEY)
+        if energy is not None and energy.isfinite().all():
+            yield frame, energy.item()
+
+
 def _of_several_compositions(config: Any, dataset: Any) -> str:
     """The remedy for one shift of all types where compositions differ; else ""."""
     names, shifts = (_found(config, key) for key in ("type_names", "per_type_energy_shifts"))
@@ -110,13 +115,10 @@ def _of_several_compositions(config: Any, dataset: Any) -> str:
         return ""
     counts, energies = [], []
     with isolate_rng(include_cuda=False), left_closed(dataset):
-        for index in evenly_spaced(len(dataset)):
-            frame = dataset[index]
-            energy = frame.get(AtomicDataDict.TOTAL_ENERGY_KEY)
-            if energy is not None and energy.isfinite().all():
-                types = frame[AtomicDataDict.ATOM_TYPE_KEY].flatten()
-                counts.append(torch.bincount(types, minlength=len(names)).double().numpy())
-                energies.append(float(energy))
+        for frame, energy in _with_energies(dataset):
+            types = frame[AtomicDataDict.ATOM_TYPE_KEY].flatten()
+            counts.append(torch.bincount(types, minlength=len(names)).double().numpy())
+            energies.append(energy)
     fitted = ElementEnergies(np.array(counts), np.array(energies))
     if fitted.rank < 2:
         return ""
