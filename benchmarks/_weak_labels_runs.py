@@ -26,7 +26,7 @@ BATCH, POOL_BATCH = 2, 8
 RATES = (0.001, 0.003)
 #: how often the labelled frames stand in the file of a head of their own, beside the pool's
 REPEATED = 20
-#: the model that is distilled
+#: a larger model, which is distilled, too
 LARGE = {"num_channels": 32, "max_L": 1, "max_ell": 3, "correlation": 3, "lr": 0.01}
 LARGE_RATE = 0.001
 #: arguments that a pretrained model brings
@@ -69,6 +69,8 @@ class Runs:
             "two heads, equal cost": lambda: self.at_equal_cost(self.two_heads, POOL_STEPS),
             **{f"replay, lr {r:g}": functools.partial(self.replay, r) for r in RATES},
             "replay of pseudolabels, lr 0.003": functools.partial(self.replay, 0.003, True),
+            "large": functools.partial(self.labels, name="large", more=LARGE),
+            "large, weak": functools.partial(self.weak, name="large_weak", more=LARGE),
             "large, fine-tuned": self.large,
             "distilled": self.distilled,
         }
@@ -76,7 +78,9 @@ class Runs:
             hessians = self.options.data / f"{self.dataset.hessians}.xyz"
             more = {"piwsl_hessian_file": hessians}
             rows["Hessians"] = functools.partial(self.labels, name="hessians", more=more)
-            rows["weak, Hessians"] = functools.partial(self.weak, more=more)
+            rows["weak, Hessians"] = functools.partial(
+                self.weak, name="weak_and_hessians", more=more
+            )
             return rows
         more_frames = {f"labels, {n} x the frames": functools.partial(self.labels, n) for n in MORE}
         return rows | more_frames
@@ -118,10 +122,12 @@ class Runs:
         return self._trained("cheap_forces", file, model(self.options, 1, self.n))
 
     def weak(
-        self, more: dict[str, Any] | None = None, steps: float = POOL_STEPS
+        self,
+        steps: float = POOL_STEPS,
+        name: str = "weak",
+        more: dict[str, Any] | None = None,
     ) -> tuple[Predict, float]:
         """An ordinary model on the labels and the weak labels of the pool."""
-        name = "weak_and_hessians" if more else "weak"
         predict, seconds = self._with_pool(name, self.files.weak, more or {}, steps)
         return predict, seconds + self.files.weak_s
 
@@ -293,4 +299,9 @@ class Runs:
 
 def _begun_from(foundation: Path) -> dict[str, Any]:
     """MACE's arguments of a model that is there already."""
-    return {"foundation_model": foundation, **dict.fromkeys(ARCHITECTURE)}
+    arguments = {"foundation_model": foundation, **dict.fromkeys(ARCHITECTURE)}
+    model = load(foundation)
+    if len(model.atomic_numbers) == 1:  # MACE 0.3.16 does not find the E0s of one element
+        energies = model.atomic_energies_fn.atomic_energies.flatten().tolist()
+        arguments["E0s"] = str(dict(zip(model.atomic_numbers.tolist(), energies)))
+    return arguments

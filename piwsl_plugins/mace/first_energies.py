@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from mace.tools.torch_geometric.batch import Batch
 
+from ..frames.element_energies import ElementEnergies
 from ..terms.first_energies import FirstEnergies, evenly_spaced
 from .host import REPLAY_HEAD
 from .missing_labels import has_label
@@ -35,6 +36,10 @@ _SCRATCH = (
     "the E0s are not those of this method; give the energies of isolated atoms that it has, or "
     "--E0s=average"
 )
+_FITTED = (
+    "no energies of the elements explain these labels, which must be total energies in eV, not per "
+    "atom, and of one method"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,11 +59,42 @@ class Expected:
     remedy: str
 
 
+def require_labels_of_average_E0s(configs: Iterable[Any]) -> None:
+    """End the run where MACE 0.3.16 would make the E0s of "average" NaN, and with them the model.
+
+    It fits them to all frames of the training file, those without an energy included
+    (``compute_average_E0s`` in mace/data/utils.py).
+
+    Args:
+        configs: MACE's of the heads, with the frames where it reads them with ASE.
+    """
+    for config in configs:
+        frames = list(getattr(config.collections, "train", None) or ())
+        labelled = [frame for frame in frames if frame.properties.get("energy") is not None]
+        fitted = not config.atomic_energies_dict and str(config.E0s).lower() == "average"
+        if fitted and 0 < len(labelled) < len(frames):
+            fail(
+                f"--E0s={config.E0s}: MACE fits these to all frames of the training file, and "
+                f"{len(frames) - len(labelled)} of {len(frames)} have no energy, which makes the "
+                "model NaN; give them in numbers, by least squares of the others "
+                f'--E0s="{_least_squares(labelled)}"'
+            )
+
+
+def _least_squares(frames: Sequence[Any]) -> str:
+    """Energies of the elements from frames that all have an energy, as ``--E0s`` takes them."""
+    elements = np.unique(np.concatenate([frame.atomic_numbers for frame in frames]))
+    counts = [[np.sum(frame.atomic_numbers == z) for z in elements] for frame in frames]
+    energies = np.array([float(frame.properties["energy"]) for frame in frames])
+    fitted = ElementEnergies(np.array(counts, float), energies).energies
+    values = ", ".join(f"{z}: {energy:.6f}" for z, energy in zip(elements, fitted, strict=True))
+    return f"{{{values}}}"
+
+
 def expected_energies(given: dict[str, Any], model: torch.nn.Module) -> list[Expected]:
     """The heads whose first energies can be judged, in the order of the training data.
 
-    Without a weight of the energies nothing can; E0s that are fitted to the data are right by
-    themselves.
+    Without a weight of the energies nothing can.
 
     Args:
         given: the arguments of MACE's ``configure_model`` by name.
@@ -77,9 +113,8 @@ def expected_energies(given: dict[str, Any], model: torch.nn.Module) -> list[Exp
             expected.append(Expected(name, "--pt_train_file", pretrained, _REPLAYED))
             continue
         of_atoms = bool(config.atomic_energies_dict)
-        if foundation is None and not of_atoms and str(config.E0s).lower() == "average":
-            continue
-        remedy = _SCRATCH
+        fitted = not of_atoms and str(config.E0s).lower() == "average"
+        remedy = _FITTED if fitted else _SCRATCH
         if foundation is not None:
             remedy = _KEPT if _keeps_E0s(model, foundation) else _FOUNDATION
         E0s = "E0s of the isolated atoms in the data" if of_atoms else f"--E0s={config.E0s}"

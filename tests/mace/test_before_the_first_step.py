@@ -1,9 +1,12 @@
 """Runs that would learn nothing, or a constant, end before the first step; others do not."""
 
+import ast
+
 import ase.io
 import numpy as np
 import pytest
 import torch
+from ase.build import molecule
 from mace.calculators import MACECalculator
 
 from .conftest import (
@@ -113,6 +116,35 @@ def test_a_new_model_with_E0s_of_another_method(tmp_path, capfd):
     message = refused(capfd, tmp_path / "run", files, **options)
     assert message.startswith("--E0s={1: -13.6, 6: -1030.0, 8: -2040.0}: before the first step")
     assert "--E0s=average" in message
+
+
+def test_energies_per_atom(tmp_path, capfd):
+    molecules = [molecule(name) for name in ("CH4", "C2H6", "C2H4", "H2O", "CO2", "CH3OH")]
+    for atoms in molecules:
+        energies = [{1: -13.6, 6: -1030.0, 8: -2040.0}[z] for z in atoms.numbers]
+        atoms.info["REF_energy"] = np.mean(energies)
+        atoms.arrays["REF_forces"] = np.random.default_rng(0).normal(size=(len(atoms), 3))
+    files = {name: tmp_path / f"{name}.xyz" for name in ("train_file", "valid_file")}
+    for file in files.values():
+        ase.io.write(file, molecules)
+    message = refused(capfd, tmp_path / "run", files, E0s="average")
+    assert message.startswith("--E0s=average: before the first step")
+    assert "not per atom" in message
+
+
+def test_average_E0s_where_some_frames_have_no_energy(tmp_path, capfd):
+    files = write_files(tmp_path, "ethanol_gfn2", 6, 3)
+    structures = frames("ethanol_gfn2_train", 6)
+    ase.io.write(files["train_file"], [*without(structures[:2], "REF_energy"), *structures[2:]])
+    message = refused(capfd, tmp_path / "run", files, E0s="average")
+    assert message.startswith("--E0s=average: ")
+    assert "2 of 6 have no energy" in message
+    E0s = message.split('--E0s="')[1].split('"')[0]
+    energy = sum(ast.literal_eval(E0s)[z] for z in structures[2].numbers)
+    labels = [atoms.info["REF_energy"] for atoms in structures[2:]]
+    assert energy == pytest.approx(np.mean(labels), abs=1e-4)
+    train(tmp_path / "run", files, E0s=E0s, **OFF)
+    assert "RMSE_E_per_atom=     nan" not in log(tmp_path / "run")
 
 
 def without(structures, *names):
