@@ -31,6 +31,11 @@ def test_a_correction_that_does_not_help_is_warned_of():
     assert line.startswith("WARNING") and "109%" in line and "--models 0" in line
 
 
+def test_forces_that_are_learned_do_not_hide_energies_that_are_not():
+    (line,) = advise(CHEAP, {"energy": 0.005, "forces": 0.05}, learned=False)
+    assert line.startswith("WARNING") and "5 instead of 3.8 meV/atom" in line
+
+
 def test_a_learned_cheap_method_is_better_fine_tuned(tmp_path):
     (line,) = advise(CHEAP, {}, learned=True)
     assert "no better than fine-tuning" in line
