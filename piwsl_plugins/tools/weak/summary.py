@@ -80,6 +80,13 @@ def next_commands(options: argparse.Namespace) -> Sequence[str]:
             "pretrain on it, then fine-tune on the energies; the configs say how:",
             "  piwsl configs mace/energies_pretrain   (mace/energies_finetune; or nequip/...)",
         ]
+    if options.models == 0:
+        return [
+            f"labels of this method alone: if those of {training} are of it too, train on both in one "
+            "file,",
+            f"  cat {training} {out} > both.xyz",
+            "otherwise pretrain on it (docs/few_labels.md)",
+        ]
     return [
         "train an ordinary model on both:",
         f"  mace_run_train --loss=piwsl --piwsl_pool_file={out} --train_file={training} ...",
