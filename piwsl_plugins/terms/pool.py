@@ -38,8 +38,8 @@ class Pool:
         Args:
             dataset: the framework's structures, a sequence.
             collate: makes some of them a batch.
-            per_batch: number of structures for each batch of each rank; of a smaller pool all, once,
-                as a structure is displaced in the same way wherever it is in a batch.
+            per_batch: number of structures for each batch of each rank; all, once, where there are
+                fewer, as copies of a structure are displaced alike.
             seed: of the order.
             rank: this process' rank.
             n_ranks: number of ranks.

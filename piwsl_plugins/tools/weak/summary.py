@@ -82,8 +82,8 @@ def next_commands(options: argparse.Namespace) -> Sequence[str]:
         ]
     if options.models == 0:
         return [
-            f"labels of this method alone: if those of {training} are of it too, train on both in one "
-            "file,",
+            f"labels of this method alone: if those of {training} are of it too, train on both, in "
+            "one file,",
             f"  cat {training} {out} > both.xyz",
             "otherwise pretrain on it (docs/few_labels.md)",
         ]
