@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -79,6 +79,26 @@ def require_labels_of_average_E0s(configs: Iterable[Any]) -> None:
                 "model NaN; give them in numbers, by least squares of the others "
                 f'--E0s="{_least_squares(labelled)}"'
             )
+
+
+def estimate_E0s(run: Callable[[], Any], given: dict[str, Any]) -> Any:
+    """Run MACE's ``estimate_e0s_from_foundation``, unless the model has another precision.
+
+    MACE 0.3.16 evaluates the model as its file has it, on structures of ``--default_dtype``
+    (mace/data/utils.py), and PyTorch then says nothing of either.
+
+    Args:
+        run: calls it.
+        given: its arguments by name.
+    """
+    of_model = next(given["foundation_model"].parameters()).dtype
+    if of_model != torch.get_default_dtype():
+        name = str(of_model).removeprefix("torch.")
+        fail(
+            f"--E0s=estimated: the file of --foundation_model is of {name}, and MACE estimates E0s "
+            f"with a model of --default_dtype alone; give --default_dtype={name}"
+        )
+    return run()
 
 
 def _least_squares(frames: Sequence[Any]) -> str:

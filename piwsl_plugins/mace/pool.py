@@ -126,7 +126,7 @@ class PoolFile:
         if self._settings.pool.pool_weight:
             self._check_labels(weighed, terms)
         logging.info(summary)
-        per_batch = self._settings.pool.pool_per_batch
+        per_batch = min(self._settings.pool.pool_per_batch, len(self.entries))
         logging.info(f"PIWSL: {per_batch} of them with each batch, as of head '{self._head}'")
 
     def _check_labels(self, weighed: frozenset[str], terms: bool) -> None:

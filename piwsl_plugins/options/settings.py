@@ -210,7 +210,10 @@ class PoolOptions(Group):
         kind=str,
     )
     pool_per_batch: int = option(
-        4, "Number of structures of 'pool_file' in each batch.", kind=int, minimum=1
+        4,
+        "Number of structures of 'pool_file' in each batch; all, once, where it has fewer.",
+        kind=int,
+        minimum=1,
     )
     pool_weight: float = option(
         1.0,

@@ -38,7 +38,8 @@ class Pool:
         Args:
             dataset: the framework's structures, a sequence.
             collate: makes some of them a batch.
-            per_batch: number of structures for each batch of each rank.
+            per_batch: number of structures for each batch of each rank; all, once, where there are
+                fewer, as copies of a structure are displaced alike.
             seed: of the order.
             rank: this process' rank.
             n_ranks: number of ranks.
@@ -46,7 +47,8 @@ class Pool:
             multiprocessing_context: how these are started, as torch's loader takes it.
         """
         self.dataset = dataset
-        self._arguments = (len(dataset), per_batch, seed, rank, n_ranks)
+        n = len(dataset)
+        self._arguments = (n, min(per_batch, n), seed, rank, n_ranks)
         self.collate_fn, self._n_workers = collate, n_workers
         self._context = multiprocessing_context if n_workers else None
         self._number = -1

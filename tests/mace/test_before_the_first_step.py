@@ -88,6 +88,16 @@ def test_energies_of_another_method_are_refused(tmp_path, pretrained, capfd):
     train(tmp_path / "forces", files, **options, energy_weight=0)  # nobody reads the energies
 
 
+def test_E0s_are_not_estimated_by_a_model_of_another_precision(tmp_path, pretrained, capfd):
+    files, options = tuning(tmp_path, pretrained, 0.0)
+    model = torch.load(options["foundation_model"], weights_only=False)
+    options["foundation_model"] = tmp_path / "single.model"
+    torch.save(model.float(), options["foundation_model"])
+    message = refused(capfd, tmp_path / "run", files, **options)
+    assert message.startswith("--E0s=estimated: ") and "--default_dtype=float32" in message
+    train(tmp_path / "single", files, **options, default_dtype="float32")
+
+
 def test_a_pretrained_model_of_more_elements(tmp_path, pretrained, capfd):
     """MACE takes the E0s that it is given, and the remedy is one."""
     files, options = tuning(tmp_path, pretrained, 12.0, [1, 6, 7, 8], E0s="foundation")

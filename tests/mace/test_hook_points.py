@@ -14,6 +14,7 @@ from .conftest import make_model
 
 #: of the functions that are replaced: the arguments that are read, by name
 ARGUMENTS = {
+    "mace.data.utils.estimate_e0s_from_foundation": {"foundation_model"},
     "mace.data.utils.load_from_xyz": {"file_path", "key_specification", "no_data_ok"},
     "mace.tools.arg_parser.build_default_arg_parser": set(),
     "mace.tools.arg_parser_tools.check_args": {"args"},

@@ -32,6 +32,12 @@ def test_more_structures_than_the_pool_has():
     assert sorted(choose(0, 2, 5, seed=0))[:2] == [0, 0]
 
 
+def test_a_structure_is_not_twice_in_a_batch_of_a_small_pool():
+    """... where its copies would be displaced alike."""
+    pool = Pool(Lazy(2), sorted, 5, seed=0)
+    assert [pool.batch(number) for number in range(3)] == [[0, 1]] * 3
+
+
 class Lazy:
     """A dataset that counts what is read of it."""
 

@@ -37,6 +37,8 @@ def _listed(configs: Mapping[str, str]) -> str:
 
 def _summary(name: str, out: Path, text: str) -> str:
     command = "nequip-train" if "training_module:" in text else "mace_run_train --config"
+    if name.endswith("/correction"):  # its files are replaced
+        return f'{out}: the config {name}; piwsl weak … --train "{command} {out}" adds the files'
     lines = [f"{out}: the config {name}; train with: {command} {out}"]
     absent = [file for file in bundled_files(text) if not Path(file).exists()]
     if absent:

@@ -103,9 +103,13 @@ def _temperature(done: Trajectories, temperature: float) -> str:
     n_starts = len({s.run.start for s in there})
     mean = np.mean([s.kinetic_temperature for s in there])
     return (
-        f"  {temperature:g} K: {len(there)} structures of {n_runs} runs from {n_starts} frames, "
-        f"mean temperature {mean:.0f} K"
+        f"  {temperature:g} K: {len(there)} structures of {_counted(n_runs, 'run')} from "
+        f"{_counted(n_starts, 'frame')}, mean temperature {mean:.0f} K"
     )
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _cut(done: Trajectories) -> list[str]:
@@ -114,7 +118,7 @@ def _cut(done: Trajectories) -> list[str]:
     reasons = collections.Counter((reason, run.temperature) for run, reason in done.cut)
     ordered = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
     return [
-        f"  {len(done.cut)} runs cut at the last sound structure:",
+        f"  {_counted(len(done.cut), 'run')} cut at the last sound structure:",
         *(f"    {count} at {t:g} K: {reason}" for (reason, t), count in ordered),
     ]
 

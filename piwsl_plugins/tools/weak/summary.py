@@ -57,6 +57,13 @@ def advise(cheap: Errors, held_out: Errors, learned: bool) -> list[str]:
             "not learned the difference. Train it longer or with a smaller model, or use the cheap "
             "method's labels (--models 0) for pretraining, and fine-tune"
         )
+    elif name == "forces" and held_out["energy"] > cheap["energy"]:
+        lines.append(
+            "WARNING: on held-out frames the corrected forces are better than the cheap method's, "
+            f"and the energies worse, {1e3 * held_out['energy']:.3g} instead of "
+            f"{1e3 * cheap['energy']:.3g} meV/atom after offsets: train the corrections longer, or "
+            "with a larger weight of the energy"
+        )
     if learned:
         lines.append(
             "NOTE: the cheap method is a learned model. Corrections of one were measured to be no "
@@ -72,6 +79,13 @@ def next_commands(options: argparse.Namespace) -> Sequence[str]:
         return [
             "pretrain on it, then fine-tune on the energies; the configs say how:",
             "  piwsl configs mace/energies_pretrain   (mace/energies_finetune; or nequip/...)",
+        ]
+    if options.models == 0:
+        return [
+            f"labels of this method alone: if those of {training} are of it too, train on both, in "
+            "one file,",
+            f"  cat {training} {out} > both.xyz",
+            "otherwise pretrain on it (docs/few_labels.md)",
         ]
     return [
         "train an ordinary model on both:",

@@ -31,6 +31,11 @@ def test_a_correction_that_does_not_help_is_warned_of():
     assert line.startswith("WARNING") and "109%" in line and "--models 0" in line
 
 
+def test_forces_that_are_learned_do_not_hide_energies_that_are_not():
+    (line,) = advise(CHEAP, {"energy": 0.005, "forces": 0.05}, learned=False)
+    assert line.startswith("WARNING") and "5 instead of 3.8 meV/atom" in line
+
+
 def test_a_learned_cheap_method_is_better_fine_tuned(tmp_path):
     (line,) = advise(CHEAP, {}, learned=True)
     assert "no better than fine-tuning" in line
@@ -41,7 +46,11 @@ def test_a_learned_cheap_method_is_better_fine_tuned(tmp_path):
 
 
 def test_the_next_commands_can_be_pasted():
-    options = argparse.Namespace(training=Path("my train.xyz"), out=Path("weak.xyz"), offsets=False)
+    files = {"training": Path("my train.xyz"), "out": Path("weak.xyz")}
+    options = argparse.Namespace(**files, offsets=False, models=3)
     text = "\n".join(next_commands(options))
     assert "--piwsl_pool_file=weak.xyz --train_file='my train.xyz'" in text
     assert "pool_file: weak.xyz" in text
+    options.models = 0
+    text = "\n".join(next_commands(options))
+    assert "cat 'my train.xyz' weak.xyz > both.xyz" in text and "pool_file" not in text

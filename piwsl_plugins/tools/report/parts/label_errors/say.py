@@ -64,7 +64,8 @@ def remarks(summary: dict[str, Any], name: str) -> Iterator[Remark]:
             "note",
             85,
             f"energies are off by {values['energy_mean_error']['value']:.4g} meV/atom on average"
-            f"{only}; if model and data are of different levels of theory, use --fit_energy_offset",
+            f"{only}; if model and data are of different levels of theory, use "
+            "--fit_energy_offset, else the training was too short for energies",
         )
     else:
         words = _constant(summary, name)
