@@ -16,7 +16,7 @@ from ..frames.entries import Entry
 from ..frames.pool_checks import look_through
 from ..labels.hessian_labels import HessianLabel
 from ..options.loop import check_structures, decided_in_loop, options_of_loop
-from ..terms.distributed import n_ranks, rank
+from ..terms.distributed import n_ranks
 from ..terms.found import KEY, POOL
 from ..terms.loop import Loop, found_in, labels_of_loop, on_first_rank
 from ..terms.pool import Pool
@@ -131,8 +131,7 @@ class PIWSL(Loop):
         if settings.pool.pool_file is not None and acts(settings):
             frames = self._pool_frames(pool, _transforms(structures, transforms))
             in_pool = self._entries_of_pool(frames, carrying, tell)
-            seed, per_batch = settings.run.seed or 0, settings.pool.pool_per_batch
-            of_pool = Pool(frames, join, per_batch, seed, rank(), n_ranks())
+            of_pool = Pool.of_ranks(settings, frames, join)
         others = [entry for entry in entries if entry.structure.level]
         labels = labels_of_loop(settings, carrying, others, in_pool, hessians, tell)
         stock = self._stock
