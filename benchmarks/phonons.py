@@ -29,6 +29,7 @@ from phonopy import Phonopy
 from phonopy.structure.atoms import PhonopyAtoms
 
 from piwsl_plugins.labels.hessian_labels import HessianLabel, write_labels
+from piwsl_plugins.tools.hessian import differences
 
 #: Å, of the teacher
 LATTICE = 5.429
@@ -66,17 +67,9 @@ def cells(n: int, seed: int) -> list[ase.Atoms]:
 
 def hessian(atoms: ase.Atoms) -> HessianLabel:
     """The teacher's Hessian by central differences of forces."""
-    rows = []
-    for component in range(3 * len(atoms)):
-        forces = []
-        for sign in (-1, 1):
-            moved = atoms.copy()
-            moved.positions.flat[component] += sign * STEP
-            moved.calc = calculator("Kumagai")
-            forces.append(moved.get_forces().ravel())
-        rows.append((forces[0] - forces[1]) / (2 * STEP))
-    found = np.array(rows)
-    whole = 0.5 * (found + found.T)
+    moved = atoms.copy()
+    moved.calc = calculator("Kumagai")
+    whole, _ = differences.hessian(moved, STEP)
     return HessianLabel(atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc, whole)
 
 

@@ -39,9 +39,9 @@ from .options.settings import ADVERSARIAL, AUTO, LARGEST_NOISE, Consistency, Hes
 from .terms import displacements
 from .terms.displacements import Keys
 from .terms.hessian_targets import Targets, draw_targets
-from .terms.hessian_terms import HessianDisplacements, HessianEnergies, HessianForces
 from .terms.penalties import Penalty
 from .terms.points import CalledPoints, Evaluate, Origin, Some, check_shape, sizes_of
+from .terms.term_table import hessian_term
 from .terms.terms import PISC, PITC, ConsistencyDisplacements, Residual
 
 __all__ = ["Evaluate", "Origin", "Residual", "draw", "hessian", "pisc", "pitc"]
@@ -242,10 +242,7 @@ def hessian(
     fields = {"probe": drawn}
     if form != "forces":
         fields["mirrored_probe"] = -drawn
-    of_form: type[HessianForces | HessianEnergies] = (
-        HessianEnergies if form == "energies" else HessianForces
-    )
-    term = of_form(HessianDisplacements(options, HessianLabels([])), penalty)
+    term = hessian_term(options, HessianLabels([]), penalty)
     found = term.residual(CalledPoints(evaluate, positions, batch, fields, origin, some, targets))
     return dataclasses.replace(found, structure=some.structures[found.structure])
 

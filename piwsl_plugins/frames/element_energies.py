@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 #: a composition is spanned by others if this much of it (in atoms) is left over
 _TOLERANCE = 1e-6
+
+
+def compositions(structures: Iterable[ArrayLike], elements: ArrayLike) -> NDArray[np.float64]:
+    """Number of atoms of each element, ``(n_structures, n_elements)``.
+
+    Args:
+        structures: the atomic numbers of each.
+        elements: atomic numbers.
+    """
+    wanted = np.asarray(elements)
+    counts = [(np.reshape(numbers, (-1, 1)) == wanted).sum(axis=0) for numbers in structures]
+    return np.array(counts, dtype=float).reshape(len(counts), len(wanted))
 
 
 class ElementEnergies:

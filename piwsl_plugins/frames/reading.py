@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ase import Atoms
 
 #: vectors of atoms by names of ASE's that tell what they are
-_NO_FORCES = ("positions", "momenta", "velocities", "initial_magmoms", "magmoms")
+NO_FORCES = ("positions", "momenta", "velocities", "initial_magmoms", "magmoms")
 
 
 class FrameError(InputError):
@@ -350,7 +350,7 @@ def _vectors(atoms: Atoms, forces_key: str) -> tuple[str, ...]:
     return tuple(
         name
         for name, array in arrays.items()
-        if name not in (*_NO_FORCES, forces_key)
+        if name not in (*NO_FORCES, forces_key)
         and np.shape(array) == (len(atoms), 3)
         and np.asarray(array).dtype.kind == "f"
     )

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from mace.tools.torch_geometric.batch import Batch
 
-from ..frames.element_energies import ElementEnergies
+from ..frames.element_energies import ElementEnergies, compositions
 from ..terms.first_energies import FirstEnergies, evenly_spaced
 from .host import REPLAY_HEAD
 from .missing_labels import has_label
@@ -104,9 +104,9 @@ def estimate_E0s(run: Callable[[], Any], given: dict[str, Any]) -> Any:
 def _least_squares(frames: Sequence[Any]) -> str:
     """Energies of the elements from frames that all have an energy, as ``--E0s`` takes them."""
     elements = np.unique(np.concatenate([frame.atomic_numbers for frame in frames]))
-    counts = [[np.sum(frame.atomic_numbers == z) for z in elements] for frame in frames]
+    counts = compositions([frame.atomic_numbers for frame in frames], elements)
     energies = np.array([float(frame.properties["energy"]) for frame in frames])
-    fitted = ElementEnergies(np.array(counts, float), energies).energies
+    fitted = ElementEnergies(counts, energies).energies
     values = ", ".join(f"{z}: {energy:.6f}" for z, energy in zip(elements, fitted, strict=True))
     return f"{{{values}}}"
 

@@ -1,4 +1,4 @@
-"""A MACE model in training, as the core asks for it."""
+"""A MACE model in training, as the terms ask for it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def carrying_heads(chosen: Sequence[str] | None, heads: Sequence[str]) -> list[s
 
 
 class Describe:
-    """Says what the core needs to know of batches, on the CPU; a loader's workers may call it."""
+    """Says what the terms need to know of batches, on the CPU; a loader's workers may call it."""
 
     def __init__(self, numbers: Sequence[int], heads: Sequence[int] | None) -> None:
         """
@@ -63,7 +63,7 @@ class Describe:
 
 
 class MACEHost:
-    """A model for the core's :class:`~piwsl_plugins.terms.host.Host`; batches are dictionaries."""
+    """A model for the terms' :class:`~piwsl_plugins.terms.host.Host`; batches are dictionaries."""
 
     def __init__(
         self,
@@ -87,7 +87,7 @@ class MACEHost:
         )
 
     def describe(self, batch: Batch) -> Structures:
-        """What the core needs to know of a batch."""
+        """What the terms need to know of a batch."""
         known: Structures | None = batch.get(STRUCTURES)
         return known or self.description(batch)
 

@@ -17,11 +17,9 @@ from torch.nn.parallel import DistributedDataParallel
 from ..errors import SettingsError
 from ..frames.entries import Entry
 from ..labels.hessian_labels import HessianLabel
-from ..labels.hessian_matching import matched_labels
 from ..options.loop import check_structures, decided_in_loop, options_of_loop
-from ..terms.displacements import bond_warning
 from ..terms.found import KEY
-from ..terms.loop import Loop, found_in, on_first_rank
+from ..terms.loop import Loop, found_in, labels_of_loop, on_first_rank
 from ..terms.training import Training
 from ..terms.training_log import TrainingLog, UnusedCalls
 from .arguments import MaceSettings
@@ -117,36 +115,24 @@ class PIWSL(Loop):
         tell = on_first_rank(log)
         entries = _entries(self._host, structures, names)
         carrying = [entry for entry in entries if entry.structure.level in heads]
-        of_pool = labels = None
+        of_pool = None
         supervised = PIWSLLoss(_as_of_mace(loss), settings)
         if settings.pool.pool_file is not None and supervised.is_on:
             keys = key_specification or data.KeySpecification.from_defaults()
             read = ("energy", "forces") if uses_forces else ("energy",)
             of_pool = LoopPool(settings, pool, inner, heads, keys, read, carrying)
             tell(of_pool.summary)
-        if not supervised.is_on:
-            tell("PIWSL: all weights are 0: this trains with the loss alone")
-        if settings.hessian.hessian_weight:
-            if not carrying:
-                raise SettingsError(
-                    "hessian_file",
-                    settings.hessian.hessian_file,
-                    f"no training structure is of a head that has the labels ({', '.join(heads)})"
-                    f", of {len(entries)}; give the structures of the loader, made with the "
-                    "model's heads",
-                )
-            labels, found = matched_labels(
-                settings.hessian,
+        if settings.hessian.hessian_weight and not carrying:
+            raise SettingsError(
                 "hessian_file",
-                [entry.structure for entry in carrying],
-                [] if of_pool is None else [entry.structure for entry in of_pool.entries],
-                [entry.structure for entry in entries if entry.structure.level not in heads],
-                hessians,
+                settings.hessian.hessian_file,
+                f"no training structure is of a head that has the labels ({', '.join(heads)})"
+                f", of {len(entries)}; give the structures of the loader, made with the "
+                "model's heads",
             )
-            tell(found)
-        warning = bond_warning(settings.consistency, (entry.structure for entry in carrying))
-        if warning:
-            tell(warning)
+        others = [entry for entry in entries if entry.structure.level not in heads]
+        in_pool = [] if of_pool is None else [entry.structure for entry in of_pool.entries]
+        labels = labels_of_loop(settings, carrying, others, in_pool, hessians, tell)
         self.training = supervised.engine = Training(
             settings,
             labels,

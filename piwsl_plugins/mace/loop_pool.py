@@ -15,7 +15,6 @@ from ..errors import InputError, SettingsError
 from ..frames.entries import Entry
 from ..frames.pool_checks import look_through
 from ..frames.reading import read_atoms
-from ..terms.distributed import n_ranks, rank
 from ..terms.pool import Pool
 from ..terms.term_table import weights_of
 from .arguments import MaceSettings
@@ -108,11 +107,4 @@ class LoopPool:
                 )
                 for config in self._configs
             ]
-        return Pool(
-            dataset,
-            Batch.from_data_list,
-            self._settings.pool.pool_per_batch,
-            self._settings.run.seed or 0,
-            rank(),
-            n_ranks(),
-        )
+        return Pool.of_ranks(self._settings, dataset, Batch.from_data_list)

@@ -19,9 +19,9 @@ from torch import Tensor
 
 from ..terms.found import KEY, POOL, Found
 from ..terms.hessian_terms import HESSIAN_LENGTH
-from ..terms.penalties import Huber, Norms, Penalty, Squares
-from ..terms.term_table import supervises_pool, weights_of
-from ..terms.training import Training, mean_over_ranks, mean_penalty
+from ..terms.penalties import Huber, Norms, Penalty, Squares, mean_penalty
+from ..terms.term_table import acts, supervises_pool, weights_of
+from ..terms.training import Training, mean_over_ranks
 from ..terms.training_log import TrainingLog, describe_options
 from ..terms.validation import ValidationWatch
 from .arguments import ENERGY, MaceSettings, check_forces, flag, settings_of, store
@@ -139,7 +139,7 @@ class PIWSLLoss(torch.nn.Module):
     @property
     def is_on(self) -> bool:
         """Whether there is any PIWSL term, or a pool that is supervised."""
-        return bool(weights_of(self.settings)) or self.supervises_pool
+        return acts(self.settings)
 
     @property
     def supervises_pool(self) -> bool:

@@ -18,7 +18,6 @@ from ..errors import InputError, SettingsError
 from ..frames.entries import Entry
 from ..frames.pool_checks import look_through
 from ..frames.reading import iterate_atoms, read_atoms
-from ..terms.distributed import n_ranks, rank
 from ..terms.pool import Pool
 from . import files
 from .arguments import MaceSettings
@@ -191,15 +190,7 @@ class PoolFile:
             # of data that is read structure by structure the first ones stand for all
             n = len(dataset) if self._in_memory is not None else min(len(dataset), 10)
             warn_of_weights(args.loss, [dataset[index] for index in range(n)])
-        return Pool(
-            dataset,
-            Batch.from_data_list,
-            self._settings.pool.pool_per_batch,
-            self._settings.run.seed or 0,
-            rank(),
-            n_ranks(),
-            args.num_workers,
-        )
+        return Pool.of_ranks(self._settings, dataset, Batch.from_data_list, args.num_workers)
 
 
 def keys_of(head: Any, names: Iterable[str]) -> str:

@@ -1,4 +1,4 @@
-"""NequIP's and Allegro's models as the core's ``Host``."""
+"""NequIP's and Allegro's models as the terms' ``Host``."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ JOIN_EDGES = 3000
 
 
 class Describe:
-    """Says what the core needs to know of batches, on the CPU; a loader's workers may call it."""
+    """Says what the terms need to know of batches, on the CPU; a loader's workers may call it."""
 
     def __init__(self, type_names: Sequence[str], levels: Chosen | None = None) -> None:
         """

@@ -1,4 +1,4 @@
-"""The loader of training data, which says what the core needs to know of its batches."""
+"""The loader of training data, which says what the terms need to know of its batches."""
 
 from __future__ import annotations
 

@@ -15,14 +15,12 @@ from ..errors import InputError, SettingsError
 from ..frames.entries import Entry
 from ..frames.pool_checks import look_through
 from ..labels.hessian_labels import HessianLabel
-from ..labels.hessian_matching import matched_labels
 from ..options.loop import check_structures, decided_in_loop, options_of_loop
-from ..terms.displacements import bond_warning
-from ..terms.distributed import n_ranks, rank
+from ..terms.distributed import n_ranks
 from ..terms.found import KEY, POOL
-from ..terms.loop import Loop, found_in, on_first_rank
+from ..terms.loop import Loop, found_in, labels_of_loop, on_first_rank
 from ..terms.pool import Pool
-from ..terms.term_table import weights_of
+from ..terms.term_table import acts
 from ..terms.training import Training, mean_over_ranks
 from ..terms.training_log import EpochMeans, TrainingLog, UnusedCalls
 from .frames import sources_of
@@ -130,27 +128,12 @@ class PIWSL(Loop):
         entries = self._entries(structures)
         carrying = [entry for entry in entries if not entry.structure.level]
         in_pool, of_pool = [], None
-        if settings.pool.pool_file is not None and self._is_on:
+        if settings.pool.pool_file is not None and acts(settings):
             frames = self._pool_frames(pool, _transforms(structures, transforms))
             in_pool = self._entries_of_pool(frames, carrying, tell)
-            seed, per_batch = settings.run.seed or 0, settings.pool.pool_per_batch
-            of_pool = Pool(frames, join, per_batch, seed, rank(), n_ranks())
-        labels = None
-        if settings.hessian.hessian_weight:
-            labels, found = matched_labels(
-                settings.hessian,
-                "hessian_file",
-                [entry.structure for entry in carrying],
-                in_pool,
-                [entry.structure for entry in entries if entry.structure.level],
-                hessians,
-            )
-            tell(found)
-        warning = bond_warning(settings.consistency, (entry.structure for entry in carrying))
-        if warning:
-            tell(warning)
-        if not self._is_on:
-            tell("PIWSL: all weights are 0: this trains with the loss alone")
+            of_pool = Pool.of_ranks(settings, frames, join)
+        others = [entry for entry in entries if entry.structure.level]
+        labels = labels_of_loop(settings, carrying, others, in_pool, hessians, tell)
         stock = self._stock
         self._unused = UnusedCalls(tell)
         self.training = Training(
@@ -164,10 +147,6 @@ class PIWSL(Loop):
             stock.begin(self.training)
             for metric in stock.values() if n_ranks() > 1 else ():
                 metric.dist_sync_on_step = True  # as NequIP's training module does
-
-    @property
-    def _is_on(self) -> bool:
-        return bool(weights_of(self.settings)) or self.settings.pool.pool_weight > 0
 
     def _entries(self, structures: Sequence[AtomicDataDict.Type]) -> list[Entry]:
         """Training structures as the model is given them."""

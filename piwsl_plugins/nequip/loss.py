@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -18,7 +18,7 @@ from ..terms.found import KEY, POOL, Found
 from ..terms.term_table import supervises_pool, weights_of
 from ..terms.training import Training
 from .config import DEFAULT_COEFFS, check_coeffs, installation_problem
-from .metrics import PoolError, TermMean, energy_error, field_of, label_of
+from .metrics import PoolError, TermMean, energy_error, field_of
 from .settings import NequIPSettings
 
 logger = RankedLogger(__name__, rank_zero_only=True)
@@ -292,12 +292,6 @@ class PIWSLLoss(MetricsManager):
 def uses_forces(metrics: MetricsManager) -> bool:
     """Whether metrics read anything of a model's output beyond energies."""
     return any(field_of(entry.field) not in _ENERGIES for entry in metrics.entries.values())
-
-
-def labels_of(managers: Iterable[MetricsManager | None]) -> set[str]:
-    """The labels that metrics read."""
-    entries = [e for metrics in managers if metrics is not None for e in metrics.entries.values()]
-    return {label_of(entry.field) for entry in entries if entry.field}
 
 
 def _stock_terms(

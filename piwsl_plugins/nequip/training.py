@@ -131,7 +131,8 @@ class PIWSLCallback(Callback):
 
     def _attach(self, trainer: Any, pl_module: Any, loss: PIWSLLoss) -> None:
         from .data import check_datamodule, datasets_of, splits_read
-        from .loss import labels_of, uses_forces
+        from .labels import Reads
+        from .loss import uses_forces
         from .notices import say_that_stress_is_left_out
         from .preparation import prepare
 
@@ -142,7 +143,7 @@ class PIWSLCallback(Callback):
         check_datamodule(settings, datamodule)
         datasets = datasets_of(datamodule, splits_read(pl_module, datamodule))
         models, seed, metrics = pl_module.model, settings.run.seed, pl_module.train_metrics
-        say_that_stress_is_left_out(labels_of([loss]), datasets)
+        say_that_stress_is_left_out(Reads.of("the loss", [loss]).every, datasets)
         seed = int(getattr(datamodule, "seed", 0)) if seed is None else seed
         labels, held_out, pool = prepare(trainer, pl_module, loss, datasets, seed)
         if not loss.is_on and held_out is None:

@@ -1,7 +1,7 @@
-"""What a framework must do so that the core can train its models with PIWSL terms.
+"""What a framework must do so that its models can be trained with PIWSL terms.
 
 A batch is the framework's own: whatever its models are called with, structures of any sizes,
-their atoms one after the other. The core never looks into it.
+their atoms one after the other. The terms never look into it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ STRUCTURES = "piwsl_structures"
 
 
 def plain(batch: Mapping[str, Any]) -> dict[str, Any]:
-    """A batch that is a dictionary, without what its loader left there for the core."""
+    """A batch that is a dictionary, without what its loader left there for the terms."""
     return {key: value for key, value in batch.items() if key != STRUCTURES}
 
 
@@ -47,7 +47,7 @@ class Evaluated:
 
 @dataclasses.dataclass(frozen=True)
 class Structures:
-    """What the core needs to know of the structures of a batch, on the CPU.
+    """What the terms need to know of the structures of a batch, on the CPU.
 
     Made where the data is loaded, so that nothing is copied back from the model's device.
 
@@ -201,7 +201,7 @@ class Host(Protocol):
     lists: NeighbourLists
 
     def describe(self, batch: Batch) -> Structures:
-        """What the core needs to know of a batch; as its loader left it there, if it did."""
+        """What the terms need to know of a batch; as its loader left it there, if it did."""
 
     def weight(self, batch: Batch) -> Tensor:
         """Weight of each structure in the terms, ``(n_structures,)``, on the model's device."""

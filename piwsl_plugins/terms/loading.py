@@ -14,7 +14,7 @@ Collate = Callable[[list[Any]], Batch]
 
 
 class Describing:
-    """A loader's ``collate_fn`` that leaves in each batch what the core needs to know of it.
+    """A loader's ``collate_fn`` that leaves in each batch what the terms need to know of it.
 
     So keys of displacements and neighbour lists are not made in the training step, and nothing
     is copied back from the model's device.
@@ -30,7 +30,7 @@ class Describing:
         """
         Args:
             collate: the framework's, whose batches take items like a dictionary.
-            describe: says what the core needs to know of a batch.
+            describe: says what the terms need to know of a batch.
             lists: neighbour lists, kept in each process.
             terms: those that may act.
         """

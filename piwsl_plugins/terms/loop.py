@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
+from ..frames.entries import Entry
+from ..frames.structure import Structure
+from ..labels.hessian_labels import HessianLabel
+from ..labels.hessian_lookup import HessianLabels
+from ..labels.hessian_matching import matched_labels
 from ..options.settings import Settings
+from .displacements import bond_warning
 from .distributed import n_ranks, rank
 from .found import KEY, Found
 from .loading import describing
+from .term_table import acts
 from .training import Moment, Training
 from .training_log import EpochMeans, describe_options
 
@@ -65,6 +72,47 @@ class Loop:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(describe_options(self.settings))})"
+
+
+def labels_of_loop(
+    settings: Settings,
+    carrying: Sequence[Entry],
+    others: Sequence[Entry],
+    in_pool: Sequence[Structure],
+    given: Sequence[HessianLabel] | None,
+    tell: Callable[[str], None],
+) -> HessianLabels | None:
+    """The Hessian labels of a training's structures, if they have a weight.
+
+    Args:
+        settings: decided.
+        carrying: the training structures that carry terms.
+        others: those that do not.
+        in_pool: structures of the pool, if there is one.
+        given: labels in place of ``hessian_file``.
+        tell: takes lines for the user: what has been matched, displacements that are too long for
+            the bonds, and that nothing has a weight.
+
+    Raises:
+        SettingsError: naming ``hessian_file``, also if no label belongs to a structure.
+    """
+    if not acts(settings):
+        tell("PIWSL: all weights are 0: this trains with the loss alone")
+    labels, structures = None, [entry.structure for entry in carrying]
+    if settings.hessian.hessian_weight:
+        labels, found = matched_labels(
+            settings.hessian,
+            "hessian_file",
+            structures,
+            in_pool,
+            [entry.structure for entry in others],
+            given,
+        )
+        tell(found)
+    warning = bond_warning(settings.consistency, structures)
+    if warning:
+        tell(warning)
+    return labels
 
 
 def found_in(output: Mapping[str, Any]) -> Found:

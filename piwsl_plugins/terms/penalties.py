@@ -20,6 +20,11 @@ class Penalty(Protocol):
         """Of errors ``(n, k)`` in eV/Å the penalties: ``(n, k)``, or ``(n,)`` of each row."""
 
 
+def mean_penalty(penalties: Tensor) -> Tensor:
+    """The mean, 0 of none."""
+    return penalties.sum() / max(penalties.numel(), 1)
+
+
 class Squares:
     """The square of each component, as in a mean squared error."""
 

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..options.settings import Settings
+from .distributed import n_ranks, rank
 from .host import Batch
 
 
@@ -54,6 +56,18 @@ class Pool:
         self._number = -1
         self._batch: Batch = None
         self._batches: Iterator[Batch] = iter(())
+
+    @classmethod
+    def of_ranks(
+        cls,
+        settings: Settings,
+        dataset: Any,
+        collate: Callable[[list[Any]], Batch],
+        n_workers: int = 0,
+    ) -> Pool:
+        """As the options say, dealt to the ranks of torch.distributed; arguments as above."""
+        per_batch, seed = settings.pool.pool_per_batch, settings.run.seed or 0
+        return cls(dataset, collate, per_batch, seed, rank(), n_ranks(), n_workers)
 
     def batch(self, number: int) -> Batch:
         """The structures that go with a training batch.

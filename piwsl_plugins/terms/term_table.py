@@ -49,3 +49,8 @@ def weights_of(settings: Settings) -> dict[str, float]:
 def supervises_pool(settings: Settings) -> bool:
     """Whether there is a pool whose labels have a weight."""
     return settings.pool.pool_file is not None and settings.pool.pool_weight > 0.0
+
+
+def acts(settings: Settings) -> bool:
+    """Whether any term has a weight, or the labels of a pool."""
+    return bool(weights_of(settings)) or supervises_pool(settings)

@@ -22,6 +22,7 @@ from .consistency import pisc_residual, pitc_residual, symmetric_residual
 from .displacements import Keys
 from .hessian_targets import Targets
 from .host import Structures
+from .penalties import mean_penalty
 
 
 class Points(Protocol):
@@ -63,7 +64,7 @@ class Residual:
 
     def mean(self) -> Tensor:
         """The mean penalty, 0 where no structure has one: the term itself."""
-        return self.penalty.sum() / max(self.penalty.numel(), 1)
+        return mean_penalty(self.penalty)
 
 
 @dataclasses.dataclass(frozen=True)

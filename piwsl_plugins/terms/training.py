@@ -15,7 +15,7 @@ from ..options.settings import Settings
 from .found import POOL, Found
 from .host import Batch, Host, Output, plain
 from .loss_gradient import LossGradient
-from .penalties import Penalty
+from .penalties import Penalty, mean_penalty
 from .pool import Pool
 from .schedule import weight_factor
 from .softening import remedy
@@ -246,11 +246,6 @@ class Training:
         if problem is None:
             return finding, None
         return finding, f"PIWSL: {problem}. Remedy: {remedy(self.settings, self.log.option)}"
-
-
-def mean_penalty(penalties: Tensor) -> Tensor:
-    """The mean, 0 of none."""
-    return penalties.sum() / max(penalties.numel(), 1)
 
 
 def mean_over_ranks(penalties: Tensor) -> Tensor:

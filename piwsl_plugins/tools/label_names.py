@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..frames.reading import iterate_atoms
+from ..frames.reading import NO_FORCES, iterate_atoms
 
 if TYPE_CHECKING:
     from ase import Atoms
 
-#: numbers of a structure that are no energy, vectors of atoms that are no forces
+#: numbers of a structure that are no energy
 _NO_ENERGY = ("charge", "spin", "total_charge", "total_spin", "multiplicity", "free_energy")
-_NO_FORCES = ("positions", "momenta", "velocities", "initial_magmoms", "magmoms", "dipole")
-
 #: charges of atoms by the names that MACE's training and calculator have for them
 _ATOMIC_CHARGES = ("REF_charges", "Qs")
 
@@ -106,7 +104,11 @@ def _fits(name: str, value: object, label: str, n_atoms: int) -> bool:
     except ValueError:
         return False
     if label == "forces":
-        return array.dtype.kind == "f" and array.shape == (n_atoms, 3) and name not in _NO_FORCES
+        return (
+            array.dtype.kind == "f"
+            and array.shape == (n_atoms, 3)
+            and name not in (*NO_FORCES, "dipole")
+        )
     if label == "energy":
         return array.dtype.kind == "f" and array.size == 1 and name not in _NO_ENERGY
     if label == "dipole":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import io
 import logging
 import sys
@@ -152,6 +153,34 @@ class LoadedCalculator:
         if finite and not (np.isfinite(energy) and np.isfinite(forces).all()):
             raise RunError(f"{called}: energy or forces of {where} are not finite")
         return Evaluation(energy, forces, stresses, moment)
+
+
+class LazyCalculator:
+    """A calculator that is loaded when first needed, in each process that works on frames."""
+
+    def __init__(self, source: CalculatorSource, elements: Sequence[int], device: str) -> None:
+        """
+        Args:
+            source: what to load.
+            elements: atomic numbers of all structures.
+            device: torch device of MACE and NequIP models.
+        """
+        self.source = source
+        self._arguments = source, elements, device
+
+    @functools.cached_property
+    def _loaded(self) -> LoadedCalculator:
+        return load(*self._arguments)
+
+    def attached(self, frame: Frame) -> Any:
+        """``ase.Atoms``, a copy of a frame's, with the calculator, without memory of those before.
+
+        Raises:
+            InputError: if the calculator cannot be loaded, or would get charge or spin wrong.
+        """
+        atoms = frame.atoms.copy()
+        atoms.calc = self._loaded.calculator_for(atoms, frame.where)
+        return atoms
 
 
 def load(

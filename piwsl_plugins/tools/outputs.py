@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -12,6 +12,9 @@ from ..errors import InputError, RunError
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
+
+#: endings of extended XYZ
+XYZ = (".xyz", ".extxyz")
 
 
 def check_file(path: Path, inputs: Iterable[Path | None] = ()) -> None:
@@ -28,6 +31,18 @@ def check_file(path: Path, inputs: Iterable[Path | None] = ()) -> None:
         raise InputError(f"{path} is a folder; give the name of a file to write")
     if path.resolve() in {one.resolve() for one in inputs if one is not None}:
         raise InputError(f"{path} is read; give what is written another name")
+
+
+def require_ending(option: str, path: Path, endings: Sequence[str]) -> None:
+    """Refuse a file to write whose name does not say what it is.
+
+    Raises:
+        InputError: naming the option and what is allowed.
+    """
+    if path.suffix not in endings:
+        *others, last = endings
+        allowed = f"{', '.join(others)} or {last}"
+        raise InputError(f"{option}={path}: allowed is a name that ends in {allowed}")
 
 
 def check_new(path: Path, overwrite: bool) -> None:

@@ -37,6 +37,11 @@ def replaced(out: Path) -> bool:
     return head.is_file() and bool(read_json(head).get(_REPLACES))
 
 
+def is_unfinished(out: Path) -> bool:
+    """Whether there is an unfinished run that writes a file."""
+    return _beside(out).is_dir()
+
+
 def _beside(out: Path) -> Path:
     return out.with_name(out.name + ".partial")
 

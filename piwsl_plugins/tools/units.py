@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ..errors import InputError
-from ..frames.element_energies import ElementEnergies
+from ..frames.element_energies import ElementEnergies, compositions
 from ..frames.energy_scale import IMPOSSIBLE
 from ..frames.reading import Frame
 
@@ -134,7 +134,7 @@ def require_total_energies(frames: Sequence[Frame], elements: Sequence[int]) -> 
     Raises:
         InputError: naming the median of what is left.
     """
-    left = _beyond_elements(_counts(frames, elements), [float(f.energy or 0.0) for f in frames])
+    left = _beyond_elements(frames, elements, [float(f.energy or 0.0) for f in frames])
     apart = float(np.median(np.abs(left) / [len(frame.atoms) for frame in frames]))
     if apart > IMPOSSIBLE:
         raise InputError(
@@ -204,20 +204,16 @@ def _energies(
     elements: Sequence[int],
 ) -> tuple[np.ndarray, np.ndarray]:
     """Both energies of the frames (eV), less the part that their composition explains."""
-    counts = _counts(frames, elements)
     own = [float(f.energy or 0.0) for f in frames]
     other = [float(others[f.key]["energy"]) for f in frames]
-    return _beyond_elements(counts, own), _beyond_elements(counts, other)
+    return _beyond_elements(frames, elements, own), _beyond_elements(frames, elements, other)
 
 
-def _counts(frames: Sequence[Frame], elements: Sequence[int]) -> np.ndarray:
-    """Atoms of each element, ``(n_frames, n_elements)``."""
-    return np.array([[np.sum(f.atoms.numbers == z) for z in elements] for f in frames], float)
-
-
-def _beyond_elements(counts: np.ndarray, energies: Sequence[float]) -> np.ndarray:
+def _beyond_elements(
+    frames: Sequence[Frame], elements: Sequence[int], energies: Sequence[float]
+) -> np.ndarray:
     """Energies (eV) less one for each element, fitted to them."""
-    energy = np.array(energies)
+    energy, counts = np.array(energies), compositions([f.atoms.numbers for f in frames], elements)
     return np.asarray(energy - ElementEnergies(counts, energy)(counts))
 
 

@@ -23,7 +23,20 @@ CONFIGS = sorted(
     or path.stem == "energies_only"
 )
 
+TINY = {
+    "max_num_epochs": 1,
+    "num_channels": 4,
+    "num_interactions": 1,
+    "max_L": 0,
+    "r_max": 3,
+    "plot": False,
+}
+
 pytestmark = pytest.mark.slow
+
+
+def options(given):
+    return [f"--{name}={value}" for name, value in given.items()]
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
@@ -38,11 +51,11 @@ def test_config(config, short_data, tmp_path):
         "num_interactions": 1,
         "r_max": 3.5,
         "name": "run",
+        "plot": False,  # half of the time of such a run
     }
     if "start_swa" in config.read_text():
         shorter["start_swa"] = 1
-    arguments = [f"--config={config}", *(f"--{name}={value}" for name, value in shorter.items())]
-    done = run_command(arguments, short_data)
+    done = run_command([f"--config={config}", *options(shorter)], short_data)
     # the correction between two methods is trained by MACE alone
     assert ("===========PIWSL===========" in done.stdout) == (config.stem != "correction")
     assert "Error-table" in done.stdout
@@ -53,12 +66,11 @@ def test_config(config, short_data, tmp_path):
 def test_other_elements(name, tmp_path):
     """With files of the user's, without isolated atoms, and no other change."""
     write_alloys(tmp_path)
-    options = [f"{part}_file={part}.xyz" for part in ("train", "valid", "test")]
-    options += ["max_num_epochs=1", "num_channels=4", "num_interactions=1", "max_L=0", "r_max=3"]
+    files = {f"{part}_file": f"{part}.xyz" for part in ("train", "valid", "test")}
     if name == "weak":
-        options.append("piwsl_pool_file=train.xyz")
+        files["piwsl_pool_file"] = "train.xyz"
     config = ROOT / "configs" / "mace" / f"{name}.yaml"
-    arguments = [f"--config={config}", "--name=run", *(f"--{option}" for option in options)]
+    arguments = [f"--config={config}", "--name=run", *options(files | TINY)]
     assert "Error-table" in run_command(arguments, tmp_path).stdout
     assert (tmp_path / "run.model").exists()
 
@@ -94,13 +106,12 @@ def test_config_of_the_paper(tmp_path):
     """In the folder of the data, on energies alone, as docs/paper.md has it."""
     for part in ("train", "valid", "test"):
         ase.io.write(tmp_path / f"{part}.xyz", frames(f"ethanol_gfn2_{part}", 6))
-    shorter = ["max_num_epochs=1", "num_channels=4", "num_interactions=1", "max_L=0", "r_max=3"]
-    arguments = ["--piwsl_base_loss=energy", *(f"--{option}" for option in shorter)]
+    arguments = ["--piwsl_base_loss=energy", *options(TINY)]
     config = ROOT / "configs" / "paper" / "mace.yaml"
     done = run_command([f"--config={config}", *arguments], tmp_path)
-    options = (
+    settings = (
         "pitc_weight=1.2, pisc_weight=0.01, consistency_form=trapezoid, displacement=atom_norm"
     )
-    assert options in done.stdout
+    assert settings in done.stdout
     assert "Error-table" in done.stdout
     assert (tmp_path / "piwsl.model").exists()

@@ -10,6 +10,7 @@ from .conftest import run_command
 SMALL = {
     "max_num_epochs": 2,
     "eval_interval": 1,
+    "plot": False,
     "num_channels": 4,
     "num_interactions": 1,
     "r_max": 3.5,
@@ -24,7 +25,7 @@ def test_the_pretrained_model_has_the_energy_scale_of_the_expensive_labels(tmp_p
     expensive = shift_cheap_labels(tmp_path)
     small = [f"--{name}={value}" for name, value in SMALL.items()]
     run_command(["--config=configs/mace/energies_pretrain.yaml", *small], tmp_path)
-    run_command(["--config=configs/mace/energies_finetune.yaml", *small[:2]], tmp_path)
+    run_command(["--config=configs/mace/energies_finetune.yaml", *small[:3]], tmp_path)
     for name in ("pretrained", "finetuned"):
         model = torch.load(f"energies/{name}.model", weights_only=False)
         energies = model.atomic_energies_fn.atomic_energies.double().flatten()  # H, C, O

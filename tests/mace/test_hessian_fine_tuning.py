@@ -246,6 +246,7 @@ def test_recipes(recipe, pretrained, short_data, tmp_path):
         "foundation_model": pretrained,
         "max_num_epochs": 2,
         "eval_interval": 1,
+        "plot": False,
     }
     if "heads" in given:
         shorter["heads"] = given["heads"].replace("finetune/ten.xyz", str(tmp_path / "frames.xyz"))

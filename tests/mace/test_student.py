@@ -8,7 +8,8 @@ from piwsl_plugins.tools.command import main
 from ..student_recipe import CHOSEN, POOL, check_labels, follow
 from .conftest import make_model, run_command
 
-SMALL = ["max_num_epochs=1", "eval_interval=1", "num_channels=4", "num_interactions=1"]
+SMALL = ["max_num_epochs=1", "eval_interval=1", "plot=False"]
+SMALL += ["num_channels=4", "num_interactions=1"]
 
 pytestmark = pytest.mark.slow
 

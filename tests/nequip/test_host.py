@@ -1,4 +1,4 @@
-"""NequIP's and Allegro's models as the core's ``Host``: the conformance suite, and calls."""
+"""NequIP's and Allegro's models as the terms' ``Host``: the conformance suite, and calls."""
 
 from __future__ import annotations
 

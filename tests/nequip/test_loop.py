@@ -225,6 +225,14 @@ def test_errors_are_those_of_the_options(structures, files):
         PIWSL(model, EnergyForceLoss(type_names=TYPE_NAMES), data)
 
 
+def test_weights_of_zero_are_said(structures, files):
+    options = {"hessian_file": files[1], "hessian_weight": 0.0}
+    for loss in (FORCES, squares):
+        lines = []
+        PIWSL(make_model("nequip"), loss, data_of(structures), log=lines.append, **options)
+        assert lines == ["PIWSL: all weights are 0: this trains with the loss alone"]
+
+
 def step_of_rank(rank, loss, hessian_file):
     """Gradients of a rank's structure, or, without a rank, of both; only the first has a label."""
     with global_state():

@@ -85,7 +85,7 @@ def batch_of(structures: Sequence[ase.Atoms]) -> Batch:
 
 
 class PairHost:
-    """The pair potential for the core: all that a framework must do."""
+    """The pair potential for the terms: all that a framework must do."""
 
     def __init__(self, model: PairPotential) -> None:
         self.model = model

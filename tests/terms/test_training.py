@@ -8,7 +8,8 @@ import torch
 from piwsl_plugins.labels.hessian_lookup import HessianLabels
 from piwsl_plugins.options.settings import Settings
 from piwsl_plugins.terms.found import KEY
-from piwsl_plugins.terms.training import Moment, Training, mean_penalty
+from piwsl_plugins.terms.penalties import mean_penalty
+from piwsl_plugins.terms.training import Moment, Training
 from piwsl_plugins.terms.training_log import TrainingLog
 from piwsl_plugins.testing.hessians import springs
 from piwsl_plugins.testing.reference import EPOCH, SEED, Reference

@@ -159,10 +159,10 @@ BONDED = {
 @pytest.mark.slow
 @pytest.mark.parametrize("name", BONDED)
 def test_positions_in_bohr_and_nanometres_are_told_from_bonds(name):
-    require_angstrom(rattled(BONDED[name], 1.0))
+    require_angstrom(rattled(BONDED[name], 1.0, 2))
     for unit, factor in (("bohr", 1.889726), ("nm", 0.1)):
         with pytest.raises(InputError, match=f"x.xyz frame 0.*likely the positions are in {unit}"):
-            require_angstrom(rattled(BONDED[name], factor))
+            require_angstrom(rattled(BONDED[name], factor, 2))
 
 
 def test_atoms_without_bonds_tell_no_unit():

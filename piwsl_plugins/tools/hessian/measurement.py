@@ -9,7 +9,7 @@ import numpy as np
 from ...errors import InputError
 from ...frames.reading import Frame
 from ..calculators import CalculatorSource
-from ..loaded_calculators import LoadedCalculator, load
+from ..loaded_calculators import LazyCalculator
 from .differences import curvatures, force_changes, hessian
 from .probes import draw_probes
 from .settings import HessianSettings
@@ -25,17 +25,15 @@ class Measurement:
         settings: HessianSettings,
         device: str = "cpu",
     ) -> None:
-        """Take what is needed; the calculator is loaded when first needed, in each process.
-
+        """
         Args:
             source: the calculator.
             elements: atomic numbers of all structures.
             settings: how to measure.
             device: torch device of MACE and NequIP models.
         """
-        self._arguments = source, elements, device
+        self._calculator = LazyCalculator(source, elements, device)
         self._settings = settings
-        self._calculator: LoadedCalculator | None = None
 
     def __call__(self, frame: Frame) -> dict[str, np.ndarray]:
         """The second derivatives of a structure.
@@ -50,10 +48,7 @@ class Measurement:
         """
         from ase.calculators.calculator import PropertyNotImplementedError
 
-        if self._calculator is None:
-            self._calculator = load(*self._arguments)
-        atoms, settings = frame.atoms.copy(), self._settings
-        atoms.calc = self._calculator.calculator_for(atoms, frame.where)
+        atoms, settings = self._calculator.attached(frame), self._settings
         try:
             if len(atoms) <= settings.max_hessian_atoms and not settings.energies:
                 matrix, asymmetry = hessian(atoms, settings.step)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ...errors import InputError
 from .. import states, workers
 from ..calculators import FORMS
 from ..options import add
-from ..outputs import check_file, check_new
+from ..outputs import XYZ, check_file, check_new, require_ending
 from .settings import PoolSettings
 
 _EPILOG = """\
@@ -93,16 +92,15 @@ def check(options: argparse.Namespace) -> None:
     Raises:
         InputError: naming the option.
     """
-    from ..runs import replaced
+    from ..runs import is_unfinished, replaced
 
     workers.check_options(options)
-    _require_ending("--out", options.out, (".xyz", ".extxyz"))
+    require_ending("--out", options.out, XYZ)
     check_new(options.out, options.overwrite or replaced(options.out))
     if options.figure is not None:
-        _require_ending("--figure", options.figure, (".png", ".pdf"))
+        require_ending("--figure", options.figure, (".png", ".pdf"))
         # that of an unfinished run is its own, drawn before the pool was written
-        unfinished = options.out.with_name(options.out.name + ".partial").is_dir()
-        check_new(options.figure, options.overwrite or unfinished)
+        check_new(options.figure, options.overwrite or is_unfinished(options.out))
     for path in outputs_of(options):
         check_file(path, (options.data, *options.exclude))
 
@@ -110,9 +108,3 @@ def check(options: argparse.Namespace) -> None:
 def outputs_of(options: argparse.Namespace) -> list[Path]:
     """The files to write."""
     return [options.out, *([] if options.figure is None else [options.figure])]
-
-
-def _require_ending(option: str, path: Path, endings: tuple[str, ...]) -> None:
-    if path.suffix not in endings:
-        allowed = " or ".join(endings)
-        raise InputError(f"{option}={path}: allowed is a name that ends in {allowed}")

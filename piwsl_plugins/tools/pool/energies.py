@@ -10,7 +10,7 @@ from ase import Atoms
 from ...frames.reading import Frame, elements_of
 from ...progress import stage
 from ..calculators import CalculatorSource
-from ..loaded_calculators import LoadedCalculator, load
+from ..loaded_calculators import LazyCalculator
 from ..parallel import outcomes
 from ..workers import PROCESSES
 from .bond_coverage import evenly
@@ -24,15 +24,10 @@ class _Energy:
     """A function of frames: the energy (eV)."""
 
     def __init__(self, source: CalculatorSource, elements: Sequence[int], device: str) -> None:
-        self._arguments = source, elements, device
-        self._calculator: LoadedCalculator | None = None
+        self._calculator = LazyCalculator(source, elements, device)
 
     def __call__(self, frame: Frame) -> float:
-        if self._calculator is None:
-            self._calculator = load(*self._arguments)
-        atoms = frame.atoms.copy()
-        atoms.calc = self._calculator.calculator_for(atoms, frame.where)
-        return float(atoms.get_potential_energy())
+        return float(self._calculator.attached(frame).get_potential_energy())
 
 
 def relative_energies(

@@ -14,7 +14,7 @@ from ...errors import PIWSLError
 from ...frames.reading import Frame
 from ..calculators import CalculatorSource
 from ..dynamics import draw_velocities
-from ..loaded_calculators import LoadedCalculator, load
+from ..loaded_calculators import LazyCalculator
 from ..runs import Arrays
 from .integrators import integrator, relax
 from .plan import Trajectory
@@ -35,17 +35,15 @@ class Simulation:
         settings: PoolSettings,
         device: str = "cpu",
     ) -> None:
-        """Take what is needed; the calculator is loaded when first needed, in each process.
-
+        """
         Args:
             source: the calculator.
             elements: atomic numbers of all frames.
             settings: how the dynamics run.
             device: torch device of MACE and NequIP models.
         """
-        self._arguments = source, elements, device
+        self._calculator = LazyCalculator(source, elements, device)
         self._settings = settings
-        self._calculator: LoadedCalculator | None = None
 
     def __call__(self, run: Frame) -> Arrays:
         """Run it.
@@ -61,11 +59,8 @@ class Simulation:
             Exception: of a calculator that fails on the frame itself.
         """
         assert isinstance(run, Trajectory)
-        if self._calculator is None:
-            self._calculator = load(*self._arguments)
         settings = self._settings
-        atoms = run.atoms.copy()
-        atoms.calc = self._calculator.calculator_for(atoms, run.where)
+        atoms = self._calculator.attached(run)
         atoms.get_forces()
         if settings.relax:
             relax(atoms)

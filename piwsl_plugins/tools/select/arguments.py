@@ -7,14 +7,14 @@ from pathlib import Path
 
 from ...errors import InputError
 from .. import states, workers
-from ..outputs import check_file, check_new
+from ..outputs import XYZ, check_file, check_new, require_ending
 
 METHODS = {
     "d_optimal": "the structure that adds most to the information of those before it",
     "fps": "the structure farthest from those before it",
     "random": "drawn by --seed",
 }
-_ENDINGS = (".xyz", ".extxyz")
+_PICTURES = (".png", ".pdf", ".svg")
 #: cutoffs that make sense (Å): beyond a bond, and below what takes hours
 SHORTEST, LONGEST = 2.0, 12.0
 
@@ -124,15 +124,14 @@ def check(options: argparse.Namespace) -> None:
             raise InputError(
                 f"--cutoff={options.cutoff:g}: allowed is {SHORTEST:g} to {LONGEST:g} Å"
             )
-    if options.figure is not None and options.figure.suffix not in (".png", ".pdf", ".svg"):
-        raise InputError(f"--figure={options.figure}: allowed are names in .png, .pdf or .svg")
     inputs = (options.pool, *options.given, None if options.model is None else Path(options.model))
     outputs = outputs_of(options)
     if len({path.resolve() for path in outputs}) < len(outputs):
         raise InputError("--out, --rest and --figure must be different files")
+    for name, endings in {"out": XYZ, "rest": XYZ, "figure": _PICTURES}.items():
+        if getattr(options, name) is not None:
+            require_ending(f"--{name}", getattr(options, name), endings)
     for path in outputs:
-        if path != options.figure and path.suffix not in _ENDINGS:
-            raise InputError(f"{path}: frames are written as extended XYZ, so name it *.xyz")
         check_file(path, inputs)
         check_new(path, options.overwrite)
 

@@ -9,7 +9,7 @@ from ...errors import InputError
 from .. import states, workers
 from ..calculators import FORMS
 from ..options import add
-from ..outputs import check_file
+from ..outputs import XYZ, check_file, require_ending
 from .settings import STAGES, WeakSettings
 
 _EPILOG = """\
@@ -124,8 +124,7 @@ def check(options: argparse.Namespace, settings: WeakSettings) -> None:
             '--train "mace_run_train --config correction.yaml", or --corrections, or --models 0 '
             "for the labels of the cheap method alone"
         )
-    if options.out.suffix not in (".xyz", ".extxyz"):
-        raise InputError(f"--out={options.out}: allowed is a name that ends in .xyz or .extxyz")
+    require_ending("--out", options.out, XYZ)
     read = (options.training, options.pool, *(options.cheap_labels or ()))
     check_file(options.out, read)
     compared = settings.models > 0 or options.offsets

@@ -13,7 +13,7 @@ import numpy as np
 from ...frames.reading import Frame, Keys, elements_of, iterate_atoms
 from ..calculators import CalculatorSource
 from ..labelling import label
-from ..loaded_calculators import LoadedCalculator, load
+from ..loaded_calculators import LazyCalculator
 from ..runs import Arrays, Run
 from ..storage import read_json, write_json
 from ..workers import PROCESSES
@@ -40,15 +40,13 @@ class LabelFunction:
     """A function of structures for :func:`piwsl_plugins.tools.labelling.label`."""
 
     def __init__(self, source: CalculatorSource, elements: Sequence[int], device: str) -> None:
-        """Take what is needed; the calculator is loaded when first needed, in each process.
-
+        """
         Args:
             source: the calculator.
             elements: atomic numbers of all structures.
             device: torch device of MACE and NequIP models.
         """
-        self._arguments = source, elements, device
-        self._calculator: LoadedCalculator | None = None
+        self._calculator = LazyCalculator(source, elements, device)
 
     def __call__(self, frame: Frame) -> Arrays:
         """Energy, forces if the calculator has them, and stress if the cell is periodic too.
@@ -59,10 +57,7 @@ class LabelFunction:
         """
         from ase.calculators.calculator import PropertyNotImplementedError
 
-        if self._calculator is None:
-            self._calculator = load(*self._arguments)
-        atoms = frame.atoms.copy()
-        atoms.calc = self._calculator.calculator_for(atoms, frame.where)
+        atoms = self._calculator.attached(frame)
         found: Arrays = {"energy": np.array(float(atoms.get_potential_energy()))}
         further = {"forces": atoms.get_forces}
         if atoms.pbc.all():

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ...frames.element_energies import ElementEnergies
+from ...frames.element_energies import ElementEnergies, compositions
 from ...frames.reading import Frame
 
 
@@ -23,8 +23,11 @@ class Offsets:
             differences: of the two energies of each (eV).
             elements: atomic numbers that occur in any structure.
         """
-        self._elements = np.array(elements)
-        self._fitted = ElementEnergies(compositions(frames, elements), np.array(differences))
+        self._elements = elements
+        self._fitted = ElementEnergies(self._counts(frames), np.array(differences))
+
+    def _counts(self, frames: Sequence[Frame]) -> np.ndarray:
+        return compositions([frame.atoms.numbers for frame in frames], self._elements)
 
     @property
     def energies(self) -> np.ndarray:
@@ -38,15 +41,8 @@ class Offsets:
 
     def __call__(self, frames: Sequence[Frame]) -> np.ndarray:
         """Σ e0 of structures, ``(n_frames,)`` in eV."""
-        return self._fitted(compositions(frames, self._elements))
+        return self._fitted(self._counts(frames))
 
     def spans(self, frames: Sequence[Frame]) -> np.ndarray:
         """Whether the compositions fitted to fix Σ e0 of structures, ``(n_frames,)`` bool."""
-        return self._fitted.spans(compositions(frames, self._elements))
-
-
-def compositions(frames: Sequence[Frame], elements: Sequence[int] | np.ndarray) -> np.ndarray:
-    """Number of atoms of each element, ``(n_frames, n_elements)``."""
-    wanted = np.asarray(elements)
-    counts = [(frame.atoms.numbers[:, None] == wanted).sum(axis=0) for frame in frames]
-    return np.array(counts, dtype=float).reshape(len(frames), len(wanted))
+        return self._fitted.spans(self._counts(frames))

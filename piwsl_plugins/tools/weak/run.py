@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from ...errors import InputError
@@ -34,12 +34,10 @@ from .offsets import Offsets
 from .settings import WeakSettings
 from .shares import draw_shares
 from .stages import Stages
-from .summary import advise, describe, next_commands
+from .summary import advise, describe, distrusted, left_out, next_commands
 from .trainings import train
-from .trust import Corrected, Weak, corrected, held_out_errors, uncorrected, weigh
+from .trust import Corrected, corrected, held_out_errors, uncorrected, weigh
 
-#: frames left out that are named
-_NAMED = 5
 #: of forces where the training frames have none
 _SLOPE = " (the slope of the energies: no forces were learned)"
 
@@ -64,9 +62,9 @@ def label(options: argparse.Namespace, settings: WeakSettings, environment: dict
     notes = [
         *inputs.notes,
         *cheap.notes,
-        *_left_out(inputs.training, cheap.failures, str(options.training)),
+        *left_out(inputs.training, cheap.failures, str(options.training)),
     ]
-    notes += _left_out(inputs.pool, cheap.failures, str(options.pool))
+    notes += left_out(inputs.pool, cheap.failures, str(options.pool))
     if not pool:
         raise InputError(f"{options.pool}: no structure has a cheap label")
     run = _Labelling(options, settings, keys, stages, command, training, pool, cheap.labels, notes)
@@ -78,18 +76,6 @@ def label(options: argparse.Namespace, settings: WeakSettings, environment: dict
         run.write([(frame, dict(cheap.labels[frame.key])) for frame in pool], [])
     else:
         run.correct(environment)
-
-
-def _left_out(frames: Sequence[Frame], failures: dict[str, str], path: str) -> list[str]:
-    """Lines on the frames without cheap labels."""
-    failed = [frame for frame in frames if frame.key in failures]
-    if not failed:
-        return []
-    lines = [f"{len(failed)} frames of {path} left out, which have no cheap label:"]
-    lines += [f"  {frame.where}: {failures[frame.key]}" for frame in failed[:_NAMED]]
-    if len(failed) > _NAMED:
-        lines.append(f"  and {len(failed) - _NAMED} more")
-    return lines
 
 
 class _Labelling:
@@ -136,7 +122,7 @@ class _Labelling:
         sizes = root_mean_squares(changes, self.training)
         shifted = uncorrected(self.pool, self.cheap, [], offsets)
         weak = weigh(self.pool, [shifted], ("energy", "forces", "stress"), {}, sizes)
-        self.notes += _distrusted(weak)
+        self.notes += distrusted(weak)
         if len(self.training) <= offsets.rank:
             self.notes.append(
                 f"the energies of {len(self.training)} training frames are as few as the offsets "
@@ -301,7 +287,7 @@ class _Labelling:
         n_held_out = sum(len(model.held_out) for model in models)
         weak = weigh(self.pool, models, self._names(sizes), errors, {**sizes, **cheap})
         lines = describe(len(self.training), cheap, errors, n_held_out, weak.spread)
-        self.notes += _distrusted(weak)
+        self.notes += distrusted(weak)
         self.write(
             list(zip(weak.frames, weak.labels, strict=True)),
             [*lines, *advise(cheap, errors, is_learned(self.options.calculator))],
@@ -342,20 +328,3 @@ def _require_more_than_offsets(n: int, rank: int, sizes: Mapping[str, float]) ->
             f"{rank} independent compositions, so that nothing is left to learn or to compare; "
             "give more frames, or frames with forces"
         )
-
-
-def _distrusted(weak: Weak) -> list[str]:
-    notes = []
-    if weak.distrusted:
-        named = ", ".join(frame.where for frame in weak.distrusted[:_NAMED])
-        more = ", …" if len(weak.distrusted) > _NAMED else ""
-        notes.append(
-            f"{len(weak.distrusted)} structures left out, on which the models differ by more than "
-            f"the cheap method is wrong: {named}{more}"
-        )
-    if weak.without_energy:
-        notes.append(
-            f"{weak.without_energy} structures get no energy: the training frames leave open "
-            "how their energies are shifted, as their composition is not one of theirs"
-        )
-    return notes

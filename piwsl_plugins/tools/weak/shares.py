@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from ...errors import InputError
+from ...frames.element_energies import compositions
 from ...frames.reading import Frame, elements_of
-from .offsets import compositions
 
 
 def draw_shares(frames: Sequence[Frame], models: int, held_out: int, seed: int) -> list[list[int]]:
@@ -40,7 +40,7 @@ def draw_shares(frames: Sequence[Frame], models: int, held_out: int, seed: int) 
             f"{option}: {n} training frames are too few for a share of their own for each model; "
             "give fewer models, or more frames"
         )
-    rows = compositions(frames, elements_of(frames))
+    rows = compositions([frame.atoms.numbers for frame in frames], elements_of(frames))
     whole = rows.T @ rows  # whole numbers, so that frames can be taken off exactly
     rank = _rank(whole)
     remaining = np.random.default_rng(seed).permutation(n).tolist()

@@ -6,8 +6,13 @@ import argparse
 import shlex
 from collections.abc import Mapping, Sequence
 
+from ...frames.reading import Frame
+from .trust import Weak
+
 #: a correction that leaves more than this share of the cheap method's error is not worth it
 _WORTH = 0.9
+#: frames left out that are named
+_NAMED = 5
 
 Errors = Mapping[str, float]
 
@@ -21,6 +26,36 @@ def _line(name: str, errors: Errors, remark: str) -> str:
     if "stress" in errors:
         parts.append(f"stress {1e3 * errors['stress']:.2f} meV/Å³")
     return f"  {name:<34}{'  '.join(parts)}{f'  ({remark})' if remark else ''}"
+
+
+def left_out(frames: Sequence[Frame], failures: dict[str, str], path: str) -> list[str]:
+    """Lines on the frames without cheap labels."""
+    failed = [frame for frame in frames if frame.key in failures]
+    if not failed:
+        return []
+    lines = [f"{len(failed)} frames of {path} left out, which have no cheap label:"]
+    lines += [f"  {frame.where}: {failures[frame.key]}" for frame in failed[:_NAMED]]
+    if len(failed) > _NAMED:
+        lines.append(f"  and {len(failed) - _NAMED} more")
+    return lines
+
+
+def distrusted(weak: Weak) -> list[str]:
+    """Lines on the structures of the pool that get no label, or no energy."""
+    notes = []
+    if weak.distrusted:
+        named = ", ".join(frame.where for frame in weak.distrusted[:_NAMED])
+        more = ", …" if len(weak.distrusted) > _NAMED else ""
+        notes.append(
+            f"{len(weak.distrusted)} structures left out, on which the models differ by more than "
+            f"the cheap method is wrong: {named}{more}"
+        )
+    if weak.without_energy:
+        notes.append(
+            f"{weak.without_energy} structures get no energy: the training frames leave open "
+            "how their energies are shifted, as their composition is not one of theirs"
+        )
+    return notes
 
 
 def describe(

@@ -84,7 +84,8 @@ def weigh(
     A label whose models differ by as much as they are wrong on frames that they have not seen, s,
     has half the weight. It is the inverse of the variance of a label, s² of all and σ² of this one,
     beside that of a label on which the models agree. Where s is not known, the median of σ over
-    the pool takes its place.
+    the pool takes its place. A structure gets an energy only if the frames of every model fix its
+    offsets.
 
     Args:
         pool: structures that all models have labelled.
@@ -93,8 +94,6 @@ def weigh(
         errors: s, root mean square errors on held-out frames, by label.
         corrections: errors of the cheap method: where the models differ by more, its label would
             be as good.
-
-    A structure gets an energy only if the frames of every model fix its offsets.
     """
     decisive = "forces" if "forces" in corrections else "energy"
     kept, labels, distrusted = [], [], []

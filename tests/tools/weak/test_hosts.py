@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[3]
 CHEAP = ("--cheap_labels", "cheap.xyz")
 COMMANDS = {
     "mace": f"mace_run_train --config {ROOT}/configs/mace/correction.yaml --max_num_epochs=80 "
-    "--num_channels=4 --r_max=3.5 --max_ell=2 --correlation=2 --num_interactions=1",
+    "--num_channels=4 --r_max=3.5 --max_ell=2 --correlation=2 --num_interactions=1 --plot=False",
     "nequip": f"nequip-train {ROOT}/configs/nequip/correction.yaml epochs=80 r_max=3.0 "
     "training_module.model.num_features=4 training_module.model.num_layers=1",
 }

@@ -5,7 +5,7 @@ from ase.calculators.emt import EMT
 from ..conftest import frames_of
 from ..known_calculators import Changed, Quadratic, ethanol, stiff_hessian
 
-torch = pytest.importorskip("torch", reason="the core's residuals need torch")
+torch = pytest.importorskip("torch", reason="its residuals need torch")
 
 from piwsl_plugins.terms.displacements import epoch_keys, geometry_keys, uniform  # noqa: E402
 from piwsl_plugins.tools.report.parts.consistency_residuals import ConsistencyOptions, analyse  # noqa: E402

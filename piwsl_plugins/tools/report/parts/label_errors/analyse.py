@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from .....frames.element_energies import ElementEnergies, compositions
 from ...part import Estimated
 from ...resampling import Estimate, Ratio
 
@@ -253,7 +254,7 @@ def _without_offset(
     from ase.data import chemical_symbols
 
     elements = np.unique(np.concatenate(numbers))
-    counts = np.array([[np.sum(frame == z) for z in elements] for frame in numbers], dtype=float)
-    offsets, *_ = np.linalg.lstsq(counts, error, rcond=None)
-    named = {chemical_symbols[z]: float(o) for z, o in zip(elements, offsets, strict=True)}
-    return error - counts @ offsets, named
+    counts = compositions(numbers, elements)
+    offsets = ElementEnergies(counts, error)
+    named = {chemical_symbols[z]: float(o) for z, o in zip(elements, offsets.energies, strict=True)}
+    return error - offsets(counts), named
