@@ -27,6 +27,7 @@ from .missing_labels import has_label
 from .pool import PoolFile, keys_of
 from .process import fail
 from .pseudolabels import check_pseudolabels
+from .restart import check_checkpoints
 from .sets import Sets
 
 
@@ -95,6 +96,7 @@ def prepare(run: Callable[[], Any], given: dict[str, Any]) -> Any:
     _check_force_labels(args, loader.dataset, learned)
     lists = NeighbourLists(structures.search, args.r_max)
     model, outputs = run()
+    check_checkpoints(args, model)
     expected = expected_energies(given, model)
     keep(loader, Companions(labels, pool, valid_labels, lists, expected))
     return model, outputs
