@@ -14,6 +14,7 @@ from mace.calculators.foundations_models import mace_mp_names, polar_model_names
 from ..frames.checks import problem_of, problem_of_atoms
 from ..frames.reading import FrameError, iterate_atoms, label_of
 from ..progress import shown
+from .ase_names import as_in_the_file, isolated_atoms
 from .lazy_files import LazyFile, disregard_missing, parts_of_path
 from .process import fail, labels_read
 
@@ -29,7 +30,7 @@ HELD_OUT = (*VALIDATION, "test_file", "test_dir")
 
 
 def load_checked(run: Callable[[], Any], given: dict[str, Any]) -> Any:
-    """Run MACE's ``load_from_xyz``; missing labels have weight 0.
+    """Run MACE's ``load_from_xyz``; missing labels have weight 0, others are as in the file.
 
     A file that cannot be right ends the run with one message.
 
@@ -42,7 +43,9 @@ def load_checked(run: Callable[[], Any], given: dict[str, Any]) -> Any:
     to_label = given["no_data_ok"]
     read = () if to_label else labels_read()
     try:
-        atomic_energies, configs = run()
+        with as_in_the_file():
+            atomic_energies, configs = run()
+        atomic_energies = isolated_atoms(path, keys.info_keys["energy"], atomic_energies)
         finite = np.isfinite(list(atomic_energies.values())).all()
         if finite and not any(problem_of_config(config, read) for config in configs):
             if not to_label:

@@ -22,6 +22,7 @@ from ..terms.distributed import n_ranks, rank
 from ..terms.pool import Pool
 from . import files
 from .arguments import MaceSettings
+from .ase_names import as_in_the_file
 from .labels import labels_of
 from .lazy_files import STATE, dataset_of, disregard_missing
 from .tables import energy_of, entry_of
@@ -219,13 +220,14 @@ def _read(path: str, head: Any, judged: Sequence[str]) -> Iterator[Any]:
     """
     load = inspect.unwrap(data.utils.load_from_xyz)  # without our hook, which judges training data
     try:
-        _, configs = load(
-            path,
-            key_specification=head.key_specification,
-            head_name=head.head_name,
-            config_type_weights=get_config_type_weights(head.config_type_weights),
-            no_data_ok=True,
-        )
+        with as_in_the_file():
+            _, configs = load(
+                path,
+                key_specification=head.key_specification,
+                head_name=head.head_name,
+                config_type_weights=get_config_type_weights(head.config_type_weights),
+                no_data_ok=True,
+            )
     except Exception as error:  # ASE's readers raise errors of every kind
         read_atoms(path, "pool_file")  # in its words
         raise SettingsError("pool_file", path, str(error) or type(error).__name__) from error
