@@ -1,6 +1,7 @@
 """Data with energies alone, and data of which some structures have no forces."""
 
 import ase.io
+import numpy as np
 import pytest
 import torch
 from ase.calculators.singlepoint import SinglePointCalculator
@@ -169,6 +170,34 @@ def test_each_label_counts_where_it_exists(name, order):
     loss.backward()
     assert not pred["forces"].grad[~known].any()
     assert pred["forces"].grad[known].any()
+
+
+@pytest.mark.parametrize(
+    ("name", "base", "factor", "per_atom"),
+    [
+        ("stress", modules.WeightedHuberEnergyForcesStressLoss(0, 0, 3.0, 1e3), 1.5, False),
+        ("stress", modules.WeightedEnergyForcesStressLoss(0, 0, 3.0), 3.0, False),
+        ("virials", modules.WeightedEnergyForcesVirialsLoss(0, 0, 3.0), 3.0, True),
+        ("dipole", modules.WeightedEnergyForcesDipoleLoss(0, 0, 0.03), 3.0, True),
+    ],
+)
+def test_stress_virials_and_dipoles_count_where_they_exist(name, base, factor, per_atom):
+    """MACE's losses of Huber and of dipoles take missing ones for labels that are zero."""
+    structures = [frames("periodic_gfn2_train", 1)[0].copy() for _ in range(3)]
+    shape, key = ((3,), name) if name == "dipole" else ((3, 3), f"REF_{name}")
+    for atoms, label in zip(structures, (np.full(shape, 0.5), None, np.zeros(shape)), strict=True):
+        atoms.info.pop(key, None)
+        if label is not None:
+            atoms.info[key] = label
+    batch = batch_of([atomic_data(atoms) for atoms in structures])
+    pred = predictions(structures) | {"dipole": torch.zeros(3, 3)}
+    pred[name] = torch.ones_like(pred[name]).requires_grad_()
+    settings = MaceSettings.create({"pitc_weight": 0.0})
+    loss = PIWSLLoss(base.double(), settings)(ref=batch, pred=pred)
+    loss.backward()
+    unit = len(structures[0]) if per_atom else 1
+    assert loss.item() == pytest.approx(factor * (0.5**2 + 1.0) / 3 / unit**2)
+    assert pred[name].grad[[0, 2]].all() and not pred[name].grad[1].any()
 
 
 @pytest.mark.parametrize("weight", [None, "config_energy_weight", "config_forces_weight"])
