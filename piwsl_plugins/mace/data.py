@@ -20,7 +20,11 @@ from ..terms.term_table import weights_of
 from . import arguments, files, structures
 from .arguments import ENERGY, MaceSettings
 from .companions import Companions, keep
-from .first_energies import expected_energies, require_labels_of_average_E0s
+from .first_energies import (
+    expected_energies,
+    require_labels_of_average_E0s,
+    require_labels_of_scaling,
+)
 from .host import REPLAY_HEAD, carrying_heads
 from .labels import read_by, weighed
 from .missing_labels import has_label
@@ -44,6 +48,7 @@ def prepare(run: Callable[[], Any], given: dict[str, Any]) -> Any:
     _check_heads(settings, given["heads"])
     check_pseudolabels(args, configs, given["model_foundation"])
     require_labels_of_average_E0s(configs)
+    require_labels_of_scaling(args, configs, given["model_foundation"] is not None)
     sets = Sets(configs)
     _check_validation(args, configs, sets)
     heads = carrying_heads(settings.mace.heads, given["heads"])

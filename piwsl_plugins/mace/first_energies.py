@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
+from argparse import Namespace
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -18,6 +19,8 @@ from .host import REPLAY_HEAD
 from .missing_labels import has_label
 from .process import fail
 
+#: models of MACE's that begin with the mean energy of interaction
+_SHIFTED = ("ScaleShiftMACE", "PolarMACE")
 _FOUNDATION = (
     "the E0s are not those of this method; let MACE fit them, --E0s=estimated, and take isolated "
     "atoms out of the training file, whose energies it would take instead"
@@ -69,8 +72,7 @@ def require_labels_of_average_E0s(configs: Iterable[Any]) -> None:
         configs: MACE's of the heads, with the frames where it reads them with ASE.
     """
     for config in configs:
-        frames = list(getattr(config.collections, "train", None) or ())
-        labelled = [frame for frame in frames if frame.properties.get("energy") is not None]
+        frames, labelled = _with_energies(config)
         fitted = not config.atomic_energies_dict and str(config.E0s).lower() == "average"
         if fitted and 0 < len(labelled) < len(frames):
             fail(
@@ -79,6 +81,41 @@ def require_labels_of_average_E0s(configs: Iterable[Any]) -> None:
                 "model NaN; give them in numbers, by least squares of the others "
                 f'--E0s="{_least_squares(labelled)}"'
             )
+
+
+def require_labels_of_scaling(args: Namespace, configs: Iterable[Any], pretrained: bool) -> None:
+    """End the run where MACE 0.3.16 would shift or scale a new model by missing energies.
+
+    It takes the energies of all training structures, 0 eV for one without
+    (``compute_mean_std_atomic_inter_energy`` and another in mace/modules/utils.py).
+
+    Args:
+        args: MACE's.
+        configs: MACE's of the heads, with the frames where it reads them with ASE.
+        pretrained: whether the model has its shift and scale already.
+    """
+    scaled = args.scaling == "std_scaling"
+    shifted = args.model in _SHIFTED and args.scaling != "no_scaling"
+    if pretrained or args.std is not None or not (scaled or shifted):
+        return
+    remedy = "--scaling=rms_forces_scaling" if scaled else "--model=MACE"
+    if scaled and shifted:
+        remedy += " --model=MACE"
+    for config in configs:
+        frames, labelled = _with_energies(config)
+        if 0 < len(labelled) < len(frames):
+            given = f"--model={args.model} --scaling={args.scaling}"
+            fail(
+                f"{given}: MACE shifts and scales the model by the energies of all training "
+                f"frames, and {len(frames) - len(labelled)} of {len(frames)} have none, which "
+                f"count as 0 eV; choose {remedy}"
+            )
+
+
+def _with_energies(config: Any) -> tuple[list[Any], list[Any]]:
+    """The training frames of a head, where they are in memory, and those that have an energy."""
+    frames = list(getattr(config.collections, "train", None) or ())
+    return frames, [frame for frame in frames if frame.properties.get("energy") is not None]
 
 
 def _least_squares(frames: Sequence[Any]) -> str:

@@ -147,6 +147,34 @@ def test_average_E0s_where_some_frames_have_no_energy(tmp_path, capfd):
     assert "RMSE_E_per_atom=     nan" not in log(tmp_path / "run")
 
 
+@pytest.mark.parametrize(
+    ("given", "remedy"),
+    [
+        ({"scaling": "std_scaling"}, {"scaling": "rms_forces_scaling"}),
+        ({"model": "ScaleShiftMACE"}, {"model": "MACE"}),
+    ],
+    ids=["std_scaling", "ScaleShiftMACE"],
+)
+def test_scales_and_shifts_where_some_frames_have_no_energy(given, remedy, tmp_path, capfd):
+    """MACE 0.3.16 counts 0 eV for them, and its scale is tens of eV instead of some meV."""
+    files = write_files(tmp_path, "ethanol_gfn2", 6, 3)
+    structures = frames("ethanol_gfn2_train", 6)
+    E0s = {"E0s": "{1: -13.0, 6: -50.0, 8: -109.0}", "batch_size": 2}
+    train(tmp_path / "whole", files, **given, **E0s, dry_run=True)
+    ase.io.write(files["train_file"], [*without(structures[:2], "REF_energy"), *structures[2:]])
+    message = refused(capfd, tmp_path / "run", files, **given, **E0s)
+    assert "2 of 6 have none, which count as 0 eV" in message
+    ((option, value),) = remedy.items()
+    assert message.endswith(f"choose --{option}={value}\n")
+    model = train(tmp_path / "remedy", files, **remedy, **E0s, **OFF)
+    assert model.scale_shift.scale.item() == pytest.approx(rms_forces(structures), rel=1e-6)
+    assert model.scale_shift.shift.item() == 0.0
+
+
+def rms_forces(structures):
+    return np.sqrt(np.mean(np.concatenate([a.arrays["REF_forces"] for a in structures]) ** 2))
+
+
 def without(structures, *names):
     for atoms in structures:
         for name in names:
