@@ -19,6 +19,7 @@ from ..terms.validation import ValidationWatch
 from .companions import companions_of
 from .first_energies import check_first_energies
 from .host import MACEHost, SupervisedLoss
+from .labelled_errors import labelled_errors
 from .loss import PIWSLLoss
 from .missing_labels import has_label
 from .reporting import Reporting
@@ -180,6 +181,7 @@ def train(run: Callable[[], None], arguments: dict[str, Any]) -> None:
 def evaluate(run: Callable[[], Evaluation], arguments: dict[str, Any]) -> Evaluation:
     """Run MACE's ``evaluate``, and watch the forces while the run is training.
 
+    Its errors are of the labels that there are (:mod:`.labelled_errors`).
     Without that and with energies as the base loss, forces are computed only where there are
     labels to compare them with, and not at all with ``--compute_forces=False``.
 
@@ -212,7 +214,8 @@ def evaluate(run: Callable[[], Evaluation], arguments: dict[str, Any]) -> Evalua
 
         handles.append(model.register_forward_hook(after))
     try:
-        result = run()
+        with labelled_errors():
+            result = run()
     finally:
         for handle in handles:
             handle.remove()
