@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from ase.data import chemical_symbols
 from mace.tools.torch_geometric.batch import Batch
 
 from ..frames.element_energies import ElementEnergies
@@ -63,10 +64,11 @@ class Expected:
 
 
 def require_labels_of_average_E0s(configs: Iterable[Any]) -> None:
-    """End the run where MACE 0.3.16 would make the E0s of "average" NaN, and with them the model.
+    """End the run where MACE 0.3.16 would make E0s of "average" that are NaN, or 0 eV.
 
-    It fits them to all frames of the training file, those without an energy included
-    (``compute_average_E0s`` in mace/data/utils.py).
+    It fits them to all frames of the training file, those without an energy included, and an
+    element that is in the validation data alone gets 0 eV (``compute_average_E0s`` in
+    mace/data/utils.py).
 
     Args:
         configs: MACE's of the heads, with the frames where it reads them with ASE.
@@ -74,7 +76,18 @@ def require_labels_of_average_E0s(configs: Iterable[Any]) -> None:
     for config in configs:
         frames, labelled = _with_energies(config)
         fitted = not config.atomic_energies_dict and str(config.E0s).lower() == "average"
-        if fitted and 0 < len(labelled) < len(frames):
+        if not fitted:
+            continue
+        lacking = _elements(getattr(config.collections, "valid", None) or ()) - _elements(frames)
+        if frames and lacking:
+            symbols = ", ".join(chemical_symbols[z] for z in sorted(lacking))
+            fail(
+                f"--E0s={config.E0s}: no training frame has {symbols}, but the validation data "
+                "has, whose energies would be judged with an E0 of 0 eV, and choose the model; put "
+                "such a frame into the training file (or split it with another --seed), or give "
+                "E0s in numbers"
+            )
+        if 0 < len(labelled) < len(frames):
             fail(
                 f"--E0s={config.E0s}: MACE fits these to all frames of the training file, and "
                 f"{len(frames) - len(labelled)} of {len(frames)} have no energy, which makes the "
@@ -116,6 +129,10 @@ def _with_energies(config: Any) -> tuple[list[Any], list[Any]]:
     """The training frames of a head, where they are in memory, and those that have an energy."""
     frames = list(getattr(config.collections, "train", None) or ())
     return frames, [frame for frame in frames if frame.properties.get("energy") is not None]
+
+
+def _elements(frames: Iterable[Any]) -> set[int]:
+    return {int(z) for frame in frames for z in np.unique(frame.atomic_numbers)}
 
 
 def _least_squares(frames: Sequence[Any]) -> str:

@@ -147,6 +147,26 @@ def test_average_E0s_where_some_frames_have_no_energy(tmp_path, capfd):
     assert "RMSE_E_per_atom=     nan" not in log(tmp_path / "run")
 
 
+def test_average_E0s_of_an_element_in_the_validation_data_alone(tmp_path, capfd):
+    """MACE 0.3.16 gives it 0 eV, and the validation loss is that error alone."""
+    molecules = [molecule(name) for name in ("CH4", "C2H6", "C2H4", "CH3Cl")]
+    for number, atoms in enumerate(molecules):
+        energies = [{1: -0.5, 6: -1.0, 17: -2.0}[z] for z in atoms.numbers]
+        atoms.info["REF_energy"] = sum(energies) + 0.01 * number
+        atoms.arrays["REF_forces"] = np.random.default_rng(0).normal(size=(len(atoms), 3))
+    files = {"train_file": tmp_path / "train.xyz", "valid_file": tmp_path / "valid.xyz"}
+    options = {"E0s": "average", "batch_size": 2, **OFF}
+    ase.io.write(files["train_file"], molecules[:3])
+    ase.io.write(files["valid_file"], molecules[2:])
+    message = refused(capfd, tmp_path / "run", files, **options)
+    assert message.startswith(
+        "--E0s=average: no training frame has Cl, but the validation data has"
+    )
+    ase.io.write(files["train_file"], molecules)
+    model = train(tmp_path / "whole", files, **options)
+    assert model.atomic_energies_fn.atomic_energies.flatten()[2] == pytest.approx(-2.0, abs=0.1)
+
+
 @pytest.mark.parametrize(
     ("given", "remedy"),
     [
