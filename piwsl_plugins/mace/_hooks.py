@@ -100,7 +100,7 @@ def _has_our_loss(bound: dict[str, Any]) -> bool:
 HOOK_POINTS: dict[str, dict[str, Hook]] = {
     "mace.data.utils": {
         "estimate_e0s_from_foundation": _handed_over(
-            "first_energies", "estimate_E0s", _in_this_process
+            "fitted_energies", "estimate_E0s", _in_this_process
         ),
         "load_from_xyz": _handed_over("files", "load_checked", _in_this_process),
     },

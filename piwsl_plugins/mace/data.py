@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from ..errors import InputError, SettingsError
@@ -20,13 +20,16 @@ from ..terms.term_table import weights_of
 from . import arguments, files, structures
 from .arguments import ENERGY, MaceSettings
 from .companions import Companions, keep
-from .first_energies import expected_energies, require_labels_of_average_E0s
+from .first_energies import expected_energies
+from .fitted_energies import require_labels_of_average_E0s, require_labels_of_scaling
 from .host import REPLAY_HEAD, carrying_heads
+from .ignored_weights import warn_of_weights
 from .labels import read_by, weighed
 from .missing_labels import has_label
 from .pool import PoolFile, keys_of
 from .process import fail
 from .pseudolabels import check_pseudolabels
+from .restart import check_checkpoints
 from .sets import Sets
 
 
@@ -43,6 +46,7 @@ def prepare(run: Callable[[], Any], given: dict[str, Any]) -> Any:
     _check_heads(settings, given["heads"])
     check_pseudolabels(args, configs, given["model_foundation"])
     require_labels_of_average_E0s(configs)
+    require_labels_of_scaling(args, configs, given["model_foundation"] is not None)
     sets = Sets(configs)
     _check_validation(args, configs, sets)
     heads = carrying_heads(settings.mace.heads, given["heads"])
@@ -93,8 +97,10 @@ def prepare(run: Callable[[], Any], given: dict[str, Any]) -> Any:
         fail(str(error))
     learned = () if pool is None or not settings.pool.pool_weight else pool.dataset
     _check_force_labels(args, loader.dataset, learned)
+    warn_of_weights(args.loss, _first_of_all(loader.dataset), "the training data")
     lists = NeighbourLists(structures.search, args.r_max)
     model, outputs = run()
+    check_checkpoints(args, model)
     expected = expected_energies(given, model)
     keep(loader, Companions(labels, pool, valid_labels, lists, expected))
     return model, outputs
@@ -209,6 +215,13 @@ def _check_heads(settings: MaceSettings, heads: Sequence[str]) -> None:
             f"{', '.join(heads)}; remove it, or, for {REPLAY_HEAD}, give replay data "
             "(--multiheads_finetuning=True with --pt_train_file)"
         )
+
+
+def _first_of_all(dataset: Any) -> Iterator[Any]:
+    """The training structures of each head, of HDF5 and LMDB files the first ten."""
+    for of_head in dataset.datasets:
+        n = len(of_head) if isinstance(of_head, list) else min(len(of_head), 10)
+        yield from (of_head[index] for index in range(n))
 
 
 def _check_force_labels(args: Namespace, dataset: Any, pool: Sequence[Any]) -> None:

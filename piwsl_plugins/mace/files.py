@@ -14,6 +14,7 @@ from mace.calculators.foundations_models import mace_mp_names, polar_model_names
 from ..frames.checks import problem_of, problem_of_atoms
 from ..frames.reading import FrameError, iterate_atoms, label_of
 from ..progress import shown
+from .ase_names import as_in_the_file, isolated_atoms
 from .lazy_files import LazyFile, disregard_missing, parts_of_path
 from .process import fail, labels_read
 
@@ -29,7 +30,7 @@ HELD_OUT = (*VALIDATION, "test_file", "test_dir")
 
 
 def load_checked(run: Callable[[], Any], given: dict[str, Any]) -> Any:
-    """Run MACE's ``load_from_xyz``; missing labels have weight 0.
+    """Run MACE's ``load_from_xyz``; missing labels have weight 0, others are as in the file.
 
     A file that cannot be right ends the run with one message.
 
@@ -42,7 +43,9 @@ def load_checked(run: Callable[[], Any], given: dict[str, Any]) -> Any:
     to_label = given["no_data_ok"]
     read = () if to_label else labels_read()
     try:
-        atomic_energies, configs = run()
+        with as_in_the_file():
+            atomic_energies, configs = run()
+        atomic_energies = isolated_atoms(path, keys.info_keys["energy"], atomic_energies)
         finite = np.isfinite(list(atomic_energies.values())).all()
         if finite and not any(problem_of_config(config, read) for config in configs):
             if not to_label:
@@ -53,19 +56,27 @@ def load_checked(run: Callable[[], Any], given: dict[str, Any]) -> Any:
     except Exception as error:  # ASE's readers raise errors of every kind
         reason = str(error) or type(error).__name__
     names = {**keys.info_keys, **keys.arrays_keys}
-    problem = _problem_in(path, [names[name] for name in read if name in names])
+    problem = _problem_in(path, {name: names[name] for name in read if name in names})
     fail(f"{path}: {problem or reason}")
 
 
-def _problem_in(path: str, keys: Sequence[str]) -> str | None:
-    """What is wrong in a file, read once more: MACE leaves frames out, so that numbers differ."""
+def _problem_in(path: str, keys: Mapping[str, str]) -> str | None:
+    """What is wrong in a file, read once more: MACE leaves frames out, so that numbers differ.
+
+    Args:
+        path: the file.
+        keys: under which labels are read, by their names.
+    """
     try:
         selected = "@" in Path(path).name  # as ASE takes it, "train.xyz@:10"
         every = ase.io.iread(path, index=":") if selected else iterate_atoms(Path(path))
         for number, atoms in enumerate(every):
             # MACE takes labels under names of ASE's from the calculator, in Voigt's notation too
-            labels = {key: label_of(atoms, key) for key in keys}
+            labels = {key: label_of(atoms, key) for key in keys.values()}
             problem = problem_of_atoms(atoms, **labels)
+            if not problem and "stress" in keys:
+                weight = atoms.info.get("config_stress_weight", 1.0)
+                problem = _problem_of_stress(atoms.pbc, labels[keys["stress"]], weight)
             if problem:
                 return f"frame {number} (from 0): {problem.replace('REF_', '')}"
     except FrameError as error:
@@ -84,7 +95,28 @@ def problem_of_config(config: Any, read: Iterable[str]) -> str | None:
         read: names of the labels that are used.
     """
     labels = {name: config.properties.get(name) for name in read}
-    return problem_of(config.atomic_numbers, config.positions, config.cell, config.pbc, **labels)
+    problem = problem_of(config.atomic_numbers, config.positions, config.cell, config.pbc, **labels)
+    if problem or "stress" not in labels:
+        return problem
+    weight = config.property_weights.get("stress", 1.0)
+    return _problem_of_stress(config.pbc, labels["stress"], weight)
+
+
+def _problem_of_stress(pbc: Sequence[bool], stress: Any, weight: float) -> str | None:
+    """That a stress is of another volume than MACE's; None if it is not, or does not count.
+
+    MACE 0.3.16 replaces cell vectors of directions that are not periodic by longer ones
+    (mace/data/neighborhood.py), and divides virials by the volume that these span.
+    """
+    if all(pbc) or stress is None or not weight or not np.any(stress):
+        return None
+    directions = " ".join("FT"[bool(periodic)] for periodic in pbc)
+    return (
+        f'it has a stress, and pbc="{directions}": MACE divides by the volume of a cell that it '
+        "makes longer where a structure is not periodic, so that it would learn another stress; "
+        'with vacuum beyond the cutoff give pbc="T T T", or the stress no weight '
+        "(config_stress_weight=0)"
+    )
 
 
 def data_files(given: Mapping[str, Any], options: Iterable[str]) -> list[str]:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from mace.tools.torch_geometric.batch import Batch
 
-from ..frames.element_energies import ElementEnergies, compositions
 from ..terms.first_energies import FirstEnergies, evenly_spaced
 from .host import REPLAY_HEAD
 from .missing_labels import has_label
@@ -57,58 +56,6 @@ class Expected:
     E0s: str
     pretrained: bool
     remedy: str
-
-
-def require_labels_of_average_E0s(configs: Iterable[Any]) -> None:
-    """End the run where MACE 0.3.16 would make the E0s of "average" NaN, and with them the model.
-
-    It fits them to all frames of the training file, those without an energy included
-    (``compute_average_E0s`` in mace/data/utils.py).
-
-    Args:
-        configs: MACE's of the heads, with the frames where it reads them with ASE.
-    """
-    for config in configs:
-        frames = list(getattr(config.collections, "train", None) or ())
-        labelled = [frame for frame in frames if frame.properties.get("energy") is not None]
-        fitted = not config.atomic_energies_dict and str(config.E0s).lower() == "average"
-        if fitted and 0 < len(labelled) < len(frames):
-            fail(
-                f"--E0s={config.E0s}: MACE fits these to all frames of the training file, and "
-                f"{len(frames) - len(labelled)} of {len(frames)} have no energy, which makes the "
-                "model NaN; give them in numbers, by least squares of the others "
-                f'--E0s="{_least_squares(labelled)}"'
-            )
-
-
-def estimate_E0s(run: Callable[[], Any], given: dict[str, Any]) -> Any:
-    """Run MACE's ``estimate_e0s_from_foundation``, unless the model has another precision.
-
-    MACE 0.3.16 evaluates the model as its file has it, on structures of ``--default_dtype``
-    (mace/data/utils.py), and PyTorch then says nothing of either.
-
-    Args:
-        run: calls it.
-        given: its arguments by name.
-    """
-    of_model = next(given["foundation_model"].parameters()).dtype
-    if of_model != torch.get_default_dtype():
-        name = str(of_model).removeprefix("torch.")
-        fail(
-            f"--E0s=estimated: the file of --foundation_model is of {name}, and MACE estimates E0s "
-            f"with a model of --default_dtype alone; give --default_dtype={name}"
-        )
-    return run()
-
-
-def _least_squares(frames: Sequence[Any]) -> str:
-    """Energies of the elements from frames that all have an energy, as ``--E0s`` takes them."""
-    elements = np.unique(np.concatenate([frame.atomic_numbers for frame in frames]))
-    counts = compositions([frame.atomic_numbers for frame in frames], elements)
-    energies = np.array([float(frame.properties["energy"]) for frame in frames])
-    fitted = ElementEnergies(counts, energies).energies
-    values = ", ".join(f"{z}: {energy:.6f}" for z, energy in zip(elements, fitted, strict=True))
-    return f"{{{values}}}"
 
 
 def expected_energies(given: dict[str, Any], model: torch.nn.Module) -> list[Expected]:

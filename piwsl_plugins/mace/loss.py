@@ -29,8 +29,6 @@ from .companions import Companions
 from .missing_labels import has_label, where_labelled
 from .reporting import Reporting
 
-_PROPERTIES = ("energy", "forces", "stress", "virials", "dipole")
-
 
 class EnergyLoss(torch.nn.Module):
     """Mean over structures of the squared error of the energy per atom, in eV².
@@ -178,7 +176,7 @@ class PIWSLLoss(torch.nn.Module):
         pool = None
         if POOL in found.weights:
             labels = found.pool_labels
-            known = where_labelled(labels, found.pool, _PROPERTIES, has_label)
+            known = where_labelled(labels, found.pool, has_label)
             pool = self.base_loss(ref=labels, pred=known, ddp=ddp)
         error = (ref["energy"] - pred["energy"]).detach() / ref["ptr"].diff()
         error = error[has_label(ref, "energy")]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
+
+_LABELS = ("energy", "forces", "stress", "virials", "dipole")
 
 
 def has_label(data: Any, name: str) -> Tensor:
@@ -26,30 +28,31 @@ def is_given(data: Any, name: str) -> Tensor:
         atoms = filled.any(dim=-1)
         filled = torch.zeros_like(data["weight"], dtype=torch.long)
         filled = filled.index_add(0, data["batch"], atoms.long())
-    some: Tensor = (filled.reshape(len(data["weight"]), -1) > 0).any(dim=-1)
-    return has_label(data, name) | some
+    # the weight of a dipole has three components
+    either = torch.stack([_any(has_label(data, name), data), _any(filled > 0, data)])
+    return either.any(dim=0)
+
+
+def _any(values: Tensor, data: Any) -> Tensor:
+    return values.reshape(len(data["weight"]), -1).any(dim=-1)
 
 
 def where_labelled(
-    ref: Any,
-    pred: dict[str, Any],
-    properties: Sequence[str] = ("energy", "forces"),
-    known: Callable[[Any, str], Tensor] = is_given,
+    ref: Any, pred: dict[str, Any], known: Callable[[Any, str], Tensor] = is_given
 ) -> dict[str, Any]:
     """Predictions that equal the labels wherever MACE has put zeros for missing ones.
 
-    Missing labels then add nothing to any base loss and its gradient; MACE's losses "huber" and
-    "l1l2energyforces" ignore the weight 0 that it gives them (``mace/modules/loss.py``). Where
-    all structures are labelled, nothing changes.
+    Missing labels then add nothing to any base loss and its gradient; MACE's losses "huber",
+    "l1l2energyforces" and "energy_forces_dipole" ignore the weight 0 that it gives them
+    (``mace/modules/loss.py``). Where all structures are labelled, nothing changes.
 
     Args:
         ref: MACE batch with the labels.
         pred: the model's output.
-        properties: those that are compared.
         known: says which structures have a label.
     """
     compared = dict(pred)
-    for name in properties:
+    for name in _LABELS:
         value = pred.get(name)
         if value is not None:
             chosen = known(ref, name)

@@ -21,17 +21,11 @@ from ..frames.reading import iterate_atoms, read_atoms
 from ..terms.pool import Pool
 from . import files
 from .arguments import MaceSettings
+from .ase_names import as_in_the_file
+from .ignored_weights import warn_of_weights
 from .labels import labels_of
 from .lazy_files import STATE, dataset_of, disregard_missing
 from .tables import energy_of, entry_of
-
-#: by base loss of MACE 0.3.16 (mace/modules/loss.py): weights of structures that it ignores,
-#: "l1l2energyforces" in the forces alone
-_IGNORED_WEIGHTS = {
-    "huber": ("weight", "energy_weight", "forces_weight"),
-    "l1l2energyforces": ("weight", "forces_weight"),
-    "universal": ("weight",),
-}
 
 
 class PoolFile:
@@ -189,7 +183,7 @@ class PoolFile:
         if self._settings.pool.pool_weight:
             # of data that is read structure by structure the first ones stand for all
             n = len(dataset) if self._in_memory is not None else min(len(dataset), 10)
-            warn_of_weights(args.loss, [dataset[index] for index in range(n)])
+            warn_of_weights(args.loss, [dataset[index] for index in range(n)], "the pool")
         return Pool.of_ranks(self._settings, dataset, Batch.from_data_list, args.num_workers)
 
 
@@ -210,13 +204,14 @@ def _read(path: str, head: Any, judged: Sequence[str]) -> Iterator[Any]:
     """
     load = inspect.unwrap(data.utils.load_from_xyz)  # without our hook, which judges training data
     try:
-        _, configs = load(
-            path,
-            key_specification=head.key_specification,
-            head_name=head.head_name,
-            config_type_weights=get_config_type_weights(head.config_type_weights),
-            no_data_ok=True,
-        )
+        with as_in_the_file():
+            _, configs = load(
+                path,
+                key_specification=head.key_specification,
+                head_name=head.head_name,
+                config_type_weights=get_config_type_weights(head.config_type_weights),
+                no_data_ok=True,
+            )
     except Exception as error:  # ASE's readers raise errors of every kind
         read_atoms(path, "pool_file")  # in its words
         raise SettingsError("pool_file", path, str(error) or type(error).__name__) from error
@@ -242,29 +237,3 @@ def labels_under_other_keys(atoms: Atoms) -> str:
 def is_reference(config: Any) -> bool:
     """Whether it is an isolated atom, which MACE trains no model on."""
     return len(config.atomic_numbers) == 1 and config.config_type == "IsolatedAtom"
-
-
-def warn_of_weights(loss: str, structures: Sequence[Any]) -> None:
-    """Log if labelled structures have weights that a base loss ignores.
-
-    Args:
-        loss: its name.
-        structures: MACE's AtomicData; missing labels have weight 0.
-    """
-    labelled = [one for one in structures if one.energy_weight > 0 or one.forces_weight > 0]
-    ignored = [
-        f"config_{name}"
-        for name in _IGNORED_WEIGHTS.get(loss, ())
-        if any(one[name] != 1 and (one[name] != 0 or name == "weight") for one in labelled)
-    ]
-    if ignored:
-        remedy = (
-            "give config_energy_weight and config_forces_weight instead"
-            if loss == "universal"
-            else "choose --piwsl_base_loss=weighted, stress or virials"
-        )
-        part = " in the forces" if loss == "l1l2energyforces" else ""
-        logging.warning(
-            f"PIWSL: structures of the pool have {', '.join(ignored)} other than 1, but the base "
-            f"loss '{loss}' ignores this{part}; if it should count, {remedy}"
-        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -18,6 +19,7 @@ from ..terms.validation import ValidationWatch
 from .companions import companions_of
 from .first_energies import check_first_energies
 from .host import MACEHost, SupervisedLoss
+from .labelled_errors import labelled_errors
 from .loss import PIWSLLoss
 from .missing_labels import has_label
 from .reporting import Reporting
@@ -179,12 +181,16 @@ def train(run: Callable[[], None], arguments: dict[str, Any]) -> None:
 def evaluate(run: Callable[[], Evaluation], arguments: dict[str, Any]) -> Evaluation:
     """Run MACE's ``evaluate``, and watch the forces while the run is training.
 
+    Its errors are of the labels that there are (:mod:`.labelled_errors`).
     Without that and with energies as the base loss, forces are computed only where there are
     labels to compare them with, and not at all with ``--compute_forces=False``.
 
     Args:
         run: MACE's function with its arguments bound.
         arguments: these by name.
+
+    Raises:
+        SystemExit: where the loss is not finite while the run is training.
     """
     loss: PIWSLLoss = arguments["loss_fn"]
     model, watched = arguments["model"], loss.watched
@@ -208,10 +214,41 @@ def evaluate(run: Callable[[], Evaluation], arguments: dict[str, Any]) -> Evalua
 
         handles.append(model.register_forward_hook(after))
     try:
-        result = run()
+        with labelled_errors():
+            result = run()
     finally:
         for handle in handles:
             handle.remove()
     if watched is not None:
         reporting.end_loader(training)
+    if loss.reporting is not None:
+        _require_finite(result[0], loss.reporting.epoch)
     return result
+
+
+def _require_finite(validation_loss: float, epoch: int | None) -> None:
+    """End a run whose validation loss is NaN: MACE would keep this model, and no other after it.
+
+    MACE 0.3.16 (``train`` in mace/tools/train.py) takes what is not ``>=`` the lowest loss for
+    lower, writes such a model in the place of the best one, and ends as if all were well.
+
+    Args:
+        validation_loss: of one loader.
+        epoch: None before the first step.
+
+    Raises:
+        SystemExit: if the loss is not finite.
+    """
+    if math.isfinite(validation_loss):
+        return
+    if epoch is None:
+        raise SystemExit(
+            f"before the first step the loss of the validation data is {validation_loss}: the "
+            "model, its E0s or the labels are not finite"
+        )
+    raise SystemExit(
+        f"epoch {epoch}: the loss of the validation data is {validation_loss}: the training has "
+        "diverged, and MACE would take this model for the best; its checkpoint of the best epoch "
+        "before, if there is one, is kept: go on from it with --restart_latest, or begin again, "
+        "with a lower --lr, or with --default_dtype=float64"
+    )

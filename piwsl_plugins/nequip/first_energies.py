@@ -15,6 +15,7 @@ from nequip.utils import RankedLogger
 from ..errors import SettingsError
 from ..frames.element_energies import ElementEnergies
 from ..terms.first_energies import FirstEnergies, evenly_spaced
+from .config import DataError
 from .frames import Fields, left_closed
 from .metrics import field_of
 
@@ -41,10 +42,10 @@ _ONE_SHIFT = (
 
 
 def check_first_energies(trainer: Any, module: Any, loss: PIWSLLoss) -> None:
-    """Refuse a training whose first energies are off by a constant.
+    """Refuse a training whose first energies are NaN or off by a constant.
 
-    Nothing is judged where the loss has no weight on energies, nor when a training goes on from a
-    checkpoint.
+    No constant is judged where the loss has no weight on energies, nor when a training goes on
+    from a checkpoint.
 
     Args:
         trainer: Lightning's.
@@ -52,8 +53,10 @@ def check_first_energies(trainer: Any, module: Any, loss: PIWSLLoss) -> None:
         loss: of the training.
 
     Raises:
+        DataError: for a model that is not finite.
         SettingsError: naming the remedy.
     """
+    _require_finite(module)
     dataset = getattr(trainer.datamodule, "train_dataset", None)
     weighted = {field_of(entry.field) for entry in loss.entries.values() if entry.coeff}
     if not dataset or AtomicDataDict.TOTAL_ENERGY_KEY not in weighted or trainer.ckpt_path:
@@ -72,6 +75,26 @@ def check_first_energies(trainer: Any, module: Any, loss: PIWSLLoss) -> None:
         raise SettingsError("coeffs", _coeffs(loss), remedy)
     if pretrained or of_new:
         logger.warning(f"PIWSL: WARNING: {remedy}")
+
+
+def _require_finite(module: Any) -> None:
+    """Refuse a model that is NaN, and would be to an end that looks as if all were well.
+
+    NequIP 0.19's ``CommonDataStatisticsManager`` (nequip/data/stats_manager.py) counts labels that
+    are NaN, also where the loss ignores them, and shifts and scales become NaN.
+
+    Raises:
+        DataError: naming the numbers and the remedy.
+    """
+    for name, value in [*module.model.named_parameters(), *module.model.named_buffers()]:
+        if value.isnan().any():
+            raise DataError(
+                f"training_module.model: '{name}' is NaN before the first step, and so would the "
+                "model be to the end; if it is of training_data_stats, labels that are NaN count "
+                "in these unless the metric has ignore_nan: true (stats_manager: "
+                "nequip.data.DataStatisticsManager): do so, or give per_type_energy_shifts and "
+                "per_type_energy_scales in numbers; a checkpoint is of a training that diverged"
+            )
 
 
 def _first_energies(model: Any, dataset: Any) -> FirstEnergies | None:

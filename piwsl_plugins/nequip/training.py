@@ -261,9 +261,24 @@ class PIWSLCallback(Callback):
     def on_validation_epoch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
     ) -> None:
-        """Report, where NequIP does."""
-        if self._log is not None and not trainer.sanity_checking:
+        """Report, where NequIP does, and end a training that has diverged.
+
+        Lightning writes checkpoints later, so that the last one is of a model that is not NaN.
+
+        Raises:
+            SystemExit: for weights that are NaN.
+        """
+        if _piwsl_loss(pl_module) is None or trainer.sanity_checking:
+            return
+        if self._log is not None:
             self._log.end_validation(trainer.current_epoch, pl_module)
+        if any(parameter.isnan().any() for parameter in pl_module.model.parameters()):
+            line = (
+                f"epoch {trainer.current_epoch}: the weights are NaN: the training has diverged; "
+                "go on from a checkpoint before (ckpt_path), or begin again, with a lower learning "
+                "rate, or with gradient clipping (trainer.gradient_clip_val)"
+            )
+            raise SystemExit(line if trainer.is_global_zero else 1)
 
     def on_train_epoch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule

@@ -3,10 +3,20 @@
 import ase.io
 import numpy as np
 import pytest
+import torch
 
 from piwsl_plugins.mace.files import check_foundation_model
 
-from .conftest import assert_same_weights, frames, train, write_files
+from .conftest import (
+    R_MAX,
+    assert_same_weights,
+    atomic_data,
+    batch_of,
+    frames,
+    make_model,
+    train,
+    write_files,
+)
 from .test_trainer import write_hdf5, write_lmdb
 
 #: frames of the isolated atoms come first
@@ -31,6 +41,11 @@ def spoil(atoms, case):
         atoms.set_cell([[4, 0, 0], [8, 0, 0], [0, 0, 5]])
         atoms.pbc = True
         return "it is periodic, but its cell vectors do not span a volume"
+    if case == "slab":
+        atoms.set_cell([8, 9, 40])
+        atoms.pbc = [True, True, False]
+        atoms.info["REF_stress"] = np.array([0.0, 0.01, 0.0, 0.0, 0.0, 0.0])
+        return 'it has a stress, and pbc="T T F"'
     atoms.positions[3] = atoms.positions[5]
     return "atoms 3 and 5 are at the same place"
 
@@ -53,6 +68,7 @@ def message_of(capfd, folder, files, **options):
         ("valid_file", "forces"),
         ("test_file", "stress"),
         ("train_file", "cell"),
+        ("train_file", "slab"),
         ("train_file", "same place"),
     ],
 )
@@ -62,7 +78,7 @@ def test_a_bad_frame(file, case, tmp_path, files, capfd):
     structures = ase.io.read(paths[file], index=":")
     words = spoil(structures[FRAME], case)
     ase.io.write(paths[file], structures)
-    loss = "stress" if case == "stress" else "weighted"
+    loss = "stress" if case in ("stress", "slab") else "weighted"
     message = message_of(capfd, tmp_path / "run", paths, piwsl_base_loss=loss)
     assert message.startswith(f"{paths[file]}: frame {FRAME} (from 0): {words}"), message
 
@@ -85,6 +101,50 @@ def test_labels_that_no_loss_reads_are_left_alone(tmp_path, files):
     train(tmp_path / "pool", files, piwsl_pool_file=tmp_path / "pool.xyz", dry_run=True)
     spoiled = {"piwsl_pool_file": tmp_path / "spoiled.xyz", "piwsl_pool_weight": 0}
     train(tmp_path / "spoiled", files, **spoiled, dry_run=True)
+
+
+def test_why_stresses_of_slabs_are_refused():
+    """MACE's volume is another, and grows with the distance from the origin."""
+    slab = frames("ethanol_gfn2_train", 1)[0]
+    slab.positions[:, 2] += 20.0
+    slab.set_cell([8.0, 9.0, 40.0])
+    batches = []
+    for periods in ([True, True, True], [True, True, False]):
+        slab.pbc = periods
+        batches.append(batch_of([atomic_data(slab)]).to_dict())
+    model = make_model()
+    outputs = [model(batch, compute_stress=True, compute_virials=True) for batch in batches]
+    for name in ("energy", "forces", "virials"):
+        torch.testing.assert_close(*(output[name] for output in outputs))
+    whole, made_up = (output["stress"] for output in outputs)
+    torch.testing.assert_close(whole, -outputs[0]["virials"] / (8.0 * 9.0 * 40.0))
+    height = 5.0 * R_MAX * (np.abs(slab.positions).max() + 1.0)
+    torch.testing.assert_close(whole, made_up * height / 40.0)
+    assert height > 400.0
+
+
+@pytest.mark.parametrize("case", ["pbc", "weight", "other loss", "no stress"])
+def test_slabs_that_train_as_they_should(case, tmp_path, files):
+    structures = ase.io.read(files["train_file"], index=":")
+    spoil(structures[FRAME], "slab")
+    if case == "pbc":
+        structures[FRAME].pbc = True
+    elif case == "weight":
+        structures[FRAME].info["config_stress_weight"] = 0.0
+    elif case == "no stress":
+        structures[FRAME].info["REF_stress"] = np.zeros(6)
+    ase.io.write(files["train_file"], structures)
+    loss = "weighted" if case == "other loss" else "stress"
+    train(tmp_path / "run", files, piwsl_base_loss=loss, dry_run=True)
+
+
+def test_a_pool_with_a_stress_of_a_slab(tmp_path, files, capfd):
+    pool = frames("ethanol_gfn2_test", 3)
+    words = spoil(pool[2], "slab")
+    ase.io.write(tmp_path / "pool.xyz", pool)
+    options = {"piwsl_base_loss": "universal", "piwsl_pool_file": tmp_path / "pool.xyz"}
+    message = message_of(capfd, tmp_path / "run", files, **options)
+    assert f"pool.xyz: frame 2 (from 0): {words}" in message
 
 
 def test_other_losses_read_what_mace_reads(tmp_path, files):

@@ -157,6 +157,54 @@ def test_average_E0s_where_some_frames_have_no_energy(tmp_path, capfd):
     assert "RMSE_E_per_atom=     nan" not in log(tmp_path / "run")
 
 
+def test_average_E0s_of_an_element_in_the_validation_data_alone(tmp_path, capfd):
+    """MACE 0.3.16 gives it 0 eV, and the validation loss is that error alone."""
+    molecules = [molecule(name) for name in ("CH4", "C2H6", "C2H4", "CH3Cl")]
+    for number, atoms in enumerate(molecules):
+        energies = [{1: -0.5, 6: -1.0, 17: -2.0}[z] for z in atoms.numbers]
+        atoms.info["REF_energy"] = sum(energies) + 0.01 * number
+        atoms.arrays["REF_forces"] = np.random.default_rng(0).normal(size=(len(atoms), 3))
+    files = {"train_file": tmp_path / "train.xyz", "valid_file": tmp_path / "valid.xyz"}
+    options = {"E0s": "average", "batch_size": 2, **OFF}
+    ase.io.write(files["train_file"], molecules[:3])
+    ase.io.write(files["valid_file"], molecules[2:])
+    message = refused(capfd, tmp_path / "run", files, **options)
+    assert message.startswith(
+        "--E0s=average: no training frame has Cl, but the validation data has"
+    )
+    ase.io.write(files["train_file"], molecules)
+    model = train(tmp_path / "whole", files, **options)
+    assert model.atomic_energies_fn.atomic_energies.flatten()[2] == pytest.approx(-2.0, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("given", "remedy"),
+    [
+        ({"scaling": "std_scaling"}, {"scaling": "rms_forces_scaling"}),
+        ({"model": "ScaleShiftMACE"}, {"model": "MACE"}),
+    ],
+    ids=["std_scaling", "ScaleShiftMACE"],
+)
+def test_scales_and_shifts_where_some_frames_have_no_energy(given, remedy, tmp_path, capfd):
+    """MACE 0.3.16 counts 0 eV for them, and its scale is tens of eV instead of some meV."""
+    files = write_files(tmp_path, "ethanol_gfn2", 6, 3)
+    structures = frames("ethanol_gfn2_train", 6)
+    E0s = {"E0s": "{1: -13.0, 6: -50.0, 8: -109.0}", "batch_size": 2}
+    train(tmp_path / "whole", files, **given, **E0s, dry_run=True)
+    ase.io.write(files["train_file"], [*without(structures[:2], "REF_energy"), *structures[2:]])
+    message = refused(capfd, tmp_path / "run", files, **given, **E0s)
+    assert "2 of 6 have none, which count as 0 eV" in message
+    ((option, value),) = remedy.items()
+    assert message.endswith(f"choose --{option}={value}\n")
+    model = train(tmp_path / "remedy", files, **remedy, **E0s, **OFF)
+    assert model.scale_shift.scale.item() == pytest.approx(rms_forces(structures), rel=1e-6)
+    assert model.scale_shift.shift.item() == 0.0
+
+
+def rms_forces(structures):
+    return np.sqrt(np.mean(np.concatenate([a.arrays["REF_forces"] for a in structures]) ** 2))
+
+
 def without(structures, *names):
     for atoms in structures:
         for name in names:

@@ -1,10 +1,12 @@
 """Data with energies alone, and data of which some structures have no forces."""
 
 import ase.io
+import numpy as np
 import pytest
 import torch
 from ase.calculators.singlepoint import SinglePointCalculator
 from mace import data, modules
+from mace.tools import evaluate
 
 from piwsl_plugins.mace.arguments import MaceSettings
 from piwsl_plugins.mace.loss import EnergyLoss, PIWSLLoss
@@ -15,6 +17,7 @@ from .conftest import (
     batch_of,
     command_line,
     frames,
+    loader,
     make_model,
     run_command,
     train,
@@ -169,6 +172,70 @@ def test_each_label_counts_where_it_exists(name, order):
     loss.backward()
     assert not pred["forces"].grad[~known].any()
     assert pred["forces"].grad[known].any()
+
+
+@pytest.mark.parametrize(
+    ("name", "base", "factor", "per_atom"),
+    [
+        ("stress", modules.WeightedHuberEnergyForcesStressLoss(0, 0, 3.0, 1e3), 1.5, False),
+        ("stress", modules.WeightedEnergyForcesStressLoss(0, 0, 3.0), 3.0, False),
+        ("virials", modules.WeightedEnergyForcesVirialsLoss(0, 0, 3.0), 3.0, True),
+        ("dipole", modules.WeightedEnergyForcesDipoleLoss(0, 0, 0.03), 3.0, True),
+    ],
+)
+def test_stress_virials_and_dipoles_count_where_they_exist(name, base, factor, per_atom):
+    """MACE's losses of Huber and of dipoles take missing ones for labels that are zero."""
+    structures = [frames("periodic_gfn2_train", 1)[0].copy() for _ in range(3)]
+    shape, key = ((3,), name) if name == "dipole" else ((3, 3), f"REF_{name}")
+    for atoms, label in zip(structures, (np.full(shape, 0.5), None, np.zeros(shape)), strict=True):
+        atoms.info.pop(key, None)
+        if label is not None:
+            atoms.info[key] = label
+    batch = batch_of([atomic_data(atoms) for atoms in structures])
+    pred = predictions(structures) | {"dipole": torch.zeros(3, 3)}
+    pred[name] = torch.ones_like(pred[name]).requires_grad_()
+    settings = MaceSettings.create({"pitc_weight": 0.0})
+    loss = PIWSLLoss(base.double(), settings)(ref=batch, pred=pred)
+    loss.backward()
+    unit = len(structures[0]) if per_atom else 1
+    assert loss.item() == pytest.approx(factor * (0.5**2 + 1.0) / 3 / unit**2)
+    assert pred[name].grad[[0, 2]].all() and not pred[name].grad[1].any()
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 5])
+def test_errors_on_validation_data_are_of_the_labels_that_there_are(batch_size):
+    """MACE 0.3.16 counts a missing energy as 0 eV in the errors per atom."""
+    structures = frames("periodic_gfn2_train", 5)
+    for number in (0, 3):
+        del structures[number].info["REF_energy"]
+    for number in (1, 3):
+        del structures[number].arrays["REF_forces"]
+    for number in (0, 4):
+        structures[number].info["REF_virials"] = np.diag([1.0, 2.0, number])
+    model = make_model()
+    energy_errors, virial_errors, force_errors, forces = [], [], [], []
+    for atoms in structures:
+        batch = batch_of([atomic_data(atoms)])
+        output = model(batch.to_dict(), compute_virials=True)
+        if "REF_energy" in atoms.info:
+            energy_errors.append((batch.energy - output["energy"]) / len(atoms))
+        if "REF_virials" in atoms.info:
+            virial_errors.append((batch.virials - output["virials"]).flatten() / len(atoms))
+        if "REF_forces" in atoms.arrays:
+            forces.append(batch.forces.flatten())
+            force_errors.append((batch.forces - output["forces"]).flatten())
+    loss = PIWSLLoss(modules.WeightedEnergyForcesVirialsLoss(), MaceSettings())
+    wanted = {"forces": True, "virials": True, "stress": False}
+    data = loader([atomic_data(atoms) for atoms in structures], batch_size)
+    _, found = evaluate(model, loss, data, wanted, torch.device("cpu"))
+    assert found["rmse_e_per_atom"] == pytest.approx(rms(energy_errors))
+    assert found["rmse_virials_per_atom"] == pytest.approx(rms(virial_errors))
+    assert found["rmse_f"] == pytest.approx(rms(force_errors))
+    assert found["rel_rmse_f"] == pytest.approx(100.0 * rms(force_errors) / rms(forces))
+
+
+def rms(values):
+    return torch.cat(values).square().mean().sqrt().item()
 
 
 @pytest.mark.parametrize("weight", [None, "config_energy_weight", "config_forces_weight"])

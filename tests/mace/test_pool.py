@@ -9,8 +9,8 @@ from mace import modules
 from mace.tools.torch_geometric.batch import Batch
 
 from piwsl_plugins.mace.companions import Companions
+from piwsl_plugins.mace.ignored_weights import warn_of_weights
 from piwsl_plugins.mace.loss import PIWSLLoss
-from piwsl_plugins.mace.pool import warn_of_weights
 from piwsl_plugins.mace.training import moments_of
 from piwsl_plugins.terms.found import KEY
 from piwsl_plugins.terms.pool import Pool, choose
@@ -109,7 +109,6 @@ def test_labels_under_the_key_energy_and_none(tmp_path, files):
     """MACE 0.3.16 gives a missing label of this key weight 1, and so learns zero."""
     options = {"energy_key": "energy", "forces_key": "forces", "E0s": "average"}
     for path in files.values():
-        # nor does it find the energies of isolated atoms under it: their E0s would be 0
         structures = [atoms for atoms in ase.io.read(path, index=":") if len(atoms) > 1]
         for atoms in structures:
             labels = {"energy": atoms.info.pop("REF_energy")}
@@ -147,7 +146,7 @@ def test_weights_that_mace_ignores_are_reported(loss, weight, caplog):
         gradients.append({name: pred[name].grad for name in ("energy", "forces")})
     before, after = gradients
     ignored = any(torch.equal(before[part], after[part]) for part in PARTS[weight])
-    warn_of_weights(loss, structures)
+    warn_of_weights(loss, structures, "the pool")
     assert caplog.text.count(f"config_{weight} other than 1") == ignored
     assert len(caplog.records) == ignored
 
@@ -155,7 +154,7 @@ def test_weights_that_mace_ignores_are_reported(loss, weight, caplog):
 def test_labels_that_are_missing_are_no_reason_to_report_a_weight(caplog):
     structures = [atomic_data(bare(atoms)) for atoms in frames("ethanol_gfn2_train", 2)]
     structures[0]["weight"] = torch.tensor(0.5)
-    warn_of_weights("huber", structures)
+    warn_of_weights("huber", structures, "the pool")
     assert not caplog.records
 
 
@@ -170,6 +169,18 @@ def test_a_run_says_which_weights_its_base_loss_ignores(write, tmp_path, files, 
     text = log(tmp_path / "run")
     assert "WARNING: PIWSL: structures of the pool have config_forces_weight other than 1" in text
     assert "--piwsl_base_loss=weighted" in text
+    assert "structures of the training data" not in text
+
+
+def test_weights_of_the_training_data_that_the_base_loss_ignores(tmp_path, files):
+    """MACE 0.3.16 multiplies by them in no loss of Huber, and says nothing."""
+    structures = ase.io.read(files["train_file"], index=":")
+    (config_type,) = {atoms.info["config_type"] for atoms in structures if len(atoms) > 1}
+    given = {"config_type_weights": str({config_type: 0.1}), "max_num_epochs": 1}
+    for loss in ("universal", "weighted"):
+        train(tmp_path / loss, files, piwsl_base_loss=loss, **given)
+        found = "structures of the training data have config_weight" in log(tmp_path / loss)
+        assert found == (loss == "universal")
 
 
 @pytest.mark.parametrize("case", ["element", "shared", "no file", "empty", "bad", "scale", "atoms"])

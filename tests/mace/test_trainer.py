@@ -571,3 +571,22 @@ def test_a_checkpoint_that_finds_the_disk_full(free, files, tmp_path, monkeypatc
     error, words = (RuntimeError, "unexpected pos") if free else (SystemExit, "no space left in")
     with pytest.raises(error, match=words):
         train(tmp_path, files)
+
+
+def test_a_training_that_diverges_keeps_the_best_model_before(files, tmp_path):
+    """MACE 0.3.16 takes a loss that is NaN for the lowest, and ends with such a model."""
+    growing = {"scheduler": "ExponentialLR", "lr_scheduler_gamma": 1e12, "default_dtype": "float32"}
+    with pytest.raises(SystemExit, match="epoch 1: the loss of the validation data is nan"):
+        train(tmp_path / "run", files, max_num_epochs=4, **growing)
+    (checkpoint,) = (tmp_path / "run" / "checkpoints").iterdir()
+    assert checkpoint.name == "run_run-1_epoch-0.pt"
+    assert all(value.isfinite().all() for value in torch.load(checkpoint)["model"].values())
+    assert not list((tmp_path / "run").glob("*.model"))
+
+
+def test_a_model_that_is_nan_from_the_beginning(files, tmp_path):
+    """E0s of a file are looked at, numbers of an option are not."""
+    ase.io.write(files["train_file"], frames("ethanol_gfn2_train", 4))
+    with pytest.raises(SystemExit, match="before the first step the loss"):
+        train(tmp_path / "run", files, E0s="{1: -13.0, 6: 1e999, 8: -110.0}")
+    assert not list((tmp_path / "run").rglob("*.pt"))

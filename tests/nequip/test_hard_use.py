@@ -209,3 +209,18 @@ def test_killed_at_a_random_moment_and_restarted(tmp_path):
     train(tmp_path, made, epochs, output="whole")
     for part in ("model", "ema"):
         assert same(weights(last, part), weights(tmp_path / "whole/last.ckpt", part))
+
+
+@pytest.mark.slow
+def test_a_training_that_diverges(tmp_path):
+    """NequIP 0.19 goes on to the end with weights that are NaN, and exits with 0."""
+    made = config(loss=LOSS)
+    made["trainer"]["max_epochs"] = 4
+    growing = {"_target_": "torch.optim.lr_scheduler.ExponentialLR", "gamma": 1e30}
+    made["training_module"]["lr_scheduler"] = {"scheduler": growing, "interval": "epoch"}
+    text = train(tmp_path, made, check=False).rstrip()
+    assert text.splitlines()[-1].startswith("epoch 1: the weights are NaN"), text[-2000:]
+    for path in (tmp_path / "out").glob("*.ckpt"):
+        assert all(value.isfinite().all() for value in weights(path).values())
+    assert len(list((tmp_path / "out").glob("*.ckpt"))) == 2
+    assert "TEST RUN" not in text

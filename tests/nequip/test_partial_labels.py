@@ -14,9 +14,9 @@ from hydra.utils import instantiate
 from piwsl_plugins.errors import SettingsError
 from piwsl_plugins.nequip.config import DataError
 
-from .command_line import config, run
+from .command_line import config, run, train
 from .conftest import DATA, MODELS
-from .test_bad_data import LOSS
+from .test_bad_data import LOSS, failing
 from .test_step import E_F, training
 
 OFF = {"pitc_weight": 0.0}
@@ -157,3 +157,54 @@ def test_tests_that_are_not_run_are_not_opened(tmp_path):
     done = run("nequip-train", *arguments, directory=tmp_path, check=False)
     assert done.returncode == 2 and "test data 'absent.xyz'" in done.stdout
     assert "PIWSL: epoch 0" not in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("label", "statistics", "part"),
+    [
+        ("total_energy", {"per_type_energy_shifts": "per_atom_energy_mean"}, "shifts"),
+        ("forces", {"per_type_energy_scales": "forces_rms"}, "scales"),
+    ],
+)
+def test_statistics_of_labels_that_are_nan(label, statistics, part, frames, tmp_path):
+    """NequIP 0.19 counts them, makes a model that is NaN, and ends with exit code 0."""
+    if label == "forces":
+        without_forces("train.xyz", frames, 1)
+    else:
+        frames[1].info["REF_energy"] = np.nan
+        ase.io.write("train.xyz", frames)
+    made = config(loss={**LOSS, **OFF, "ignore_nan": {label: True}})
+    made["data"]["train_file_path"] = "train.xyz"
+    of_statistics = {key: f"${{training_data_stats:{name}}}" for key, name in statistics.items()}
+    made["training_module"]["model"] |= of_statistics
+    line = failing(tmp_path, made)
+    assert re.search(rf"training_module\.model: '.*{part}' is NaN .*ignore_nan: true", line)
+    made["data"]["stats_manager"] = ignoring(label, *statistics.values())  # what the line says
+    assert "weighted_sum" in (text := train(tmp_path, made, "-cn", "config")) and "nan" not in text
+
+
+def ignoring(label, name):
+    """A manager of statistics without labels that are NaN."""
+    energy = label == "total_energy"
+    per_atom = {"_target_": "nequip.data.PerAtomModifier", "field": label}
+    of_label = {
+        "name": name,
+        "field": per_atom if energy else label,
+        "metric": {"_target_": f"nequip.data.{'Mean' if energy else 'RootMeanSquare'}"},
+        "ignore_nan": True,
+    }
+    neighbors = {
+        "name": "num_neighbors_mean",
+        "field": {"_target_": "nequip.data.NumNeighbors"},
+        "metric": {"_target_": "nequip.data.Mean"},
+    }
+    manager = "nequip.data.DataStatisticsManager"
+    return {"_target_": manager, "metrics": [neighbors, of_label]}
+
+
+def test_a_model_that_is_nan(frames, monkeypatch):
+    shifts = dict.fromkeys(MODELS["nequip"]["per_type_energy_shifts"], np.nan)
+    monkeypatch.setitem(MODELS["nequip"], "per_type_energy_shifts", shifts)
+    with pytest.raises(DataError, match=r"shifts' is NaN before the first step"):
+        fit(OFF)
