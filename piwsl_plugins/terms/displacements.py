@@ -54,15 +54,16 @@ def geometry_keys(positions: Tensor, sizes: Sequence[int]) -> Keys:
     )
 
 
-def epoch_keys(keys: Keys, seed: int, epoch: int) -> Keys:
+def epoch_keys(keys: Keys, seed: int, epoch: int, batch: int = 0) -> Keys:
     """Keys of an epoch of a run.
 
     Args:
         keys: from :func:`geometry_keys`.
         seed: seed of the run.
         epoch: current epoch.
+        batch: number of the batch, for structures of a pool, which come several times in an epoch.
     """
-    return _with_text(keys, f"{seed} {epoch}")
+    return _with_text(keys, f"{seed} {epoch} {batch}" if batch else f"{seed} {epoch}")
 
 
 def random_bits(keys: Keys, stream: str, counts: Sequence[int]) -> NDArray[np.uint64]:

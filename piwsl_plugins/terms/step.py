@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..options.settings import ADVERSARIAL
-from .displacements import epoch_keys
+from .displacements import Keys, epoch_keys
 from .found import Found
 from .hessian_targets import Targets
 from .host import Batch, Evaluated, Host, Output, Structures
@@ -48,6 +48,7 @@ class Step:
         base_uses_forces: bool,
         join: bool | None = None,
         loss_gradient: LossGradient | None = None,
+        number: int = 0,
     ) -> None:
         """
         Args:
@@ -61,6 +62,7 @@ class Step:
             join: whether displaced structures share calls with the batch and one another; the
                 result is the same. By default what the host finds faster.
             loss_gradient: gives that of the supervised loss; called at most once.
+            number: of the batch, by which structures of the pool are displaced anew each time.
 
         Raises:
             RuntimeError: if a displacer needs this gradient, and it is not given.
@@ -71,7 +73,12 @@ class Step:
         whole = host.join(self._batches) if len(self._batches) > 1 else batch
         self._selections = []
         if terms:
-            structures = Structures.joined(list(map(host.describe, self._batches)))
+            parts = list(map(host.describe, self._batches))
+            structures = Structures.joined(parts)
+            numbers = (0, number)  # of the trainer's batch, and of the pool
+            keys = np.concatenate(
+                [epoch_keys(p.keys, seed, epoch, n) for p, n in zip(parts, numbers)]
+            )
             weight = host.weight(whole)
             displacers = dict.fromkeys(term.displacer for term in terms)
             gradient = None
@@ -81,9 +88,7 @@ class Step:
                 shared = [term for term in terms if term.displacer is displacer]
                 given = gradient if displacer.needs_gradient else None
                 self._selections.append(
-                    Selection(
-                        host, displacer, shared, whole, structures, weight, seed, epoch, given
-                    )
+                    Selection(host, displacer, shared, whole, structures, weight, keys, given)
                 )
         self.forces = base_uses_forces or any(
             "origin" in selection.forces_at for selection in self._selections
@@ -156,8 +161,7 @@ class Selection:
         batch: Batch,
         structures: Structures,
         weight: Tensor,
-        seed: int,
-        epoch: int,
+        keys: Keys,
         gradient: Tensor | None = None,
     ) -> None:
         """
@@ -168,8 +172,7 @@ class Selection:
             batch: what the model is called with, without displaced structures.
             structures: of this batch.
             weight: of all these structures.
-            seed: of the displacements.
-            epoch: current epoch.
+            keys: of their displacements.
             gradient: of the supervised loss by the positions of this batch, ``(n_atoms, 3)`` on
                 the CPU, if the displacer needs it.
         """
@@ -198,8 +201,7 @@ class Selection:
             gradient = gradient[np.repeat(keep, structures.sizes)]
             blocks = gradient.split(self.structures.sizes)
             self.unmoved = sum(not block.any() for block in blocks)
-        keys = epoch_keys(self.structures.keys, seed, epoch)
-        drawn = displacer.draw(self.structures, keys, gradient)
+        drawn = displacer.draw(self.structures, keys[keep], gradient)
         self.targets = drawn.targets
         self._displace(drawn.fields, displacer.reach)
 

@@ -31,7 +31,8 @@ class Moment(NamedTuple):
     Attributes:
         epoch: from 0; displacements are drawn anew in each.
         step: optimiser steps since the start of training, which the schedule counts.
-        batch: number of the batch since the start of training, by which the pool goes.
+        batch: number of the batch since the start of training, by which the pool goes, and the
+            displacements of its structures.
     """
 
     epoch: int
@@ -171,6 +172,7 @@ class Training:
             base_uses_forces,
             self._join,
             loss_gradient,
+            moment.batch,
         )
         if self._step.unmoved:
             self.log.warn_of_unmoved(self._step.unmoved)

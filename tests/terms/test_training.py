@@ -185,3 +185,17 @@ def test_warnings_name_the_option_as_the_user_writes_it(framework, structures):
     mean = found.penalties["pitc"].mean().item()
     smaller = 10.0 * 0.1 * base.item() / mean
     assert f"--swa_pitc_weight={smaller:.1g}" in warning and "--swa_max_displacement" in warning
+
+
+def test_structures_of_the_pool_are_displaced_anew_in_each_batch(framework, structures):
+    """... as they come several times in an epoch, and those of the trainer once; a restart too."""
+    settings = settings_of(pitc_weight=1.0, pool_file="given", pool_weight=0.0)
+    pool, batch = framework.pooled(structures[2:]), framework.batch(structures[:2])
+
+    def residuals(number):
+        training = Training(settings, pool=OneBatch(pool))
+        return step(framework, training, batch, Moment(EPOCH, number, number))[0].residuals["pitc"]
+
+    found = [residuals(number).tolist() for number in (5, 6, 7, 5)]
+    assert found[0][:2] == found[1][:2] == found[2][:2]
+    assert len({of_pool for *_, of_pool in found}) == 3 and found[0] == found[3]

@@ -65,7 +65,7 @@ def remarks(summary: dict[str, Any], name: str) -> Iterator[Remark]:
             85,
             f"energies are off by {values['energy_mean_error']['value']:.4g} meV/atom on average"
             f"{only}; if model and data are of different levels of theory, use "
-            "--fit_energy_offset, else the training was too short for energies",
+            "--fit_energy_offset; if not, the training may have been too short for energies",
         )
     else:
         words = _constant(summary, name)
