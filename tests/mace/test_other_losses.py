@@ -7,13 +7,14 @@ import os
 import re
 import sys
 
+import ase.io
 import mace.cli.run_train  # noqa: F401 (binds the functions)
 import pytest
 import torch
 
 from piwsl_plugins.mace import _hooks
 
-from .conftest import train, write_files
+from .conftest import frames, train, write_files
 
 HOOKED = {
     f"{module}.{name}": getattr(importlib.import_module(module), name)
@@ -64,7 +65,7 @@ def plain(value):
 
 
 def calls_of(patch, folder, functions):
-    """All calls in a run of two stages with these functions in the places of the hook points."""
+    """All calls in a run of two stages, and a fine-tuning, with these functions as the hooks."""
     recorder = Recorder()
     wrapped = {id(HOOKED[name]): recorder.of(name, one) for name, one in functions.items()}
     for module_name, module in list(sys.modules.items()):
@@ -79,6 +80,10 @@ def calls_of(patch, folder, functions):
     logging.getLogger().addHandler(recorder)
     try:
         train(folder, files, loss="universal", work_dir=".", swa=True, start_swa=1)
+        ase.io.write("few.xyz", frames("ethanol_gfn2_train", 4))
+        files["train_file"], tuning = "few.xyz", {"multiheads_finetuning": False, "name": "tuned"}
+        options = {"foundation_model": "run.model", "E0s": "estimated", **tuning}
+        train(folder, files, loss="weighted", work_dir=".", **options)
     finally:
         logging.getLogger().removeHandler(recorder)
     return recorder.calls
