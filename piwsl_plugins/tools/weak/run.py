@@ -313,7 +313,8 @@ class _Labelling:
         remarks = {"forces": of_forces}
         held = ", ".join(f"{n} with {name}{remarks.get(name, '')}" for name, n in counts.items())
         found = f"{self.options.out}: {len(frames)} structures, {held}"
-        print("\n".join([*self.notes, *lines, found, *next_commands(self.options)]))
+        commands = next_commands(self.options, self.settings.models > 0)
+        print("\n".join([*self.notes, *lines, found, *commands]))
 
 
 def _require_more_than_offsets(n: int, rank: int, sizes: Mapping[str, float]) -> None:

@@ -107,15 +107,20 @@ def advise(cheap: Errors, held_out: Errors, learned: bool) -> list[str]:
     return lines
 
 
-def next_commands(options: argparse.Namespace) -> Sequence[str]:
-    """The commands that follow."""
+def next_commands(options: argparse.Namespace, corrected: bool) -> Sequence[str]:
+    """The commands that follow.
+
+    Args:
+        options: of the command.
+        corrected: whether the labels are those of the cheap method and a correction.
+    """
     training, out = shlex.quote(str(options.training)), shlex.quote(str(options.out))
     if options.offsets:
         return [
             "pretrain on it, then fine-tune on the energies; the configs say how:",
             "  piwsl configs mace/energies_pretrain   (mace/energies_finetune; or nequip/...)",
         ]
-    if options.models == 0:
+    if not corrected:
         return [
             f"labels of this method alone: if those of {training} are of it too, train on both, in "
             "one file,",

@@ -47,10 +47,9 @@ def test_a_learned_cheap_method_is_better_fine_tuned(tmp_path):
 
 def test_the_next_commands_can_be_pasted():
     files = {"training": Path("my train.xyz"), "out": Path("weak.xyz")}
-    options = argparse.Namespace(**files, offsets=False, models=3)
-    text = "\n".join(next_commands(options))
+    options = argparse.Namespace(**files, offsets=False)
+    text = "\n".join(next_commands(options, corrected=True))
     assert "--piwsl_pool_file=weak.xyz --train_file='my train.xyz'" in text
     assert "pool_file: weak.xyz" in text
-    options.models = 0
-    text = "\n".join(next_commands(options))
+    text = "\n".join(next_commands(options, corrected=False))
     assert "cat 'my train.xyz' weak.xyz > both.xyz" in text and "pool_file" not in text
