@@ -16,8 +16,9 @@ import ase.io
 import numpy as np
 from _accuracy_cells import ENERGIES_AND_FORCES, FINAL_LR
 from _command import ENVIRONMENT
+from ase.data import atomic_numbers
 
-from piwsl_plugins.frames.element_energies import ElementEnergies
+from piwsl_plugins.frames.element_energies import ElementEnergies, compositions
 from piwsl_plugins.tools.calculators import CalculatorSource
 from piwsl_plugins.tools.loaded_calculators import LoadedCalculator
 from piwsl_plugins.tools.loaded_calculators import load as load_calculator
@@ -97,10 +98,10 @@ def predict(
 def average_energies(frames: list[ase.Atoms]) -> dict[str, float]:
     """Energies of the elements in eV that fit those of the frames best, as MACE's ``average``."""
     names = sorted({symbol for atoms in frames for symbol in atoms.symbols})
-    counts = np.array([[atoms.symbols.count(name) for name in names] for atoms in frames])
+    elements = [atomic_numbers[name] for name in names]
+    counts = compositions([atoms.numbers for atoms in frames], elements)
     energies = np.array([atoms.info["REF_energy"] for atoms in frames])
-    fitted = ElementEnergies(counts.astype(float), energies)
-    return dict(zip(names, fitted.energies.tolist(), strict=True))
+    return dict(zip(names, ElementEnergies(counts, energies).energies.tolist(), strict=True))
 
 
 def _package(folder: Path) -> Path:

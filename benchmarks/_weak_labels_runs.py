@@ -15,7 +15,9 @@ from _accuracy_test import load, predict
 from _accuracy_training import train
 from _command import piwsl
 from _weak_labels_files import GROUNDS, MORE, Files, model, write
-from _weak_labels_test import Predict, cheap_labels, compositions, mean_of
+from _weak_labels_test import Predict, cheap_labels, mean_of
+
+from piwsl_plugins.frames.element_energies import ElementEnergies, compositions
 
 #: steps, in multiples of those of the labels alone
 PRETRAINING, FINE_TUNING = 1.0, 0.25
@@ -144,8 +146,9 @@ class Runs:
             added, forces_added = mean_of(models, every)
             rest = energies + added
             wanted = [atoms.info["REF_energy"] for atoms in labelled] - rest[: len(labelled)]
-            offsets = np.linalg.lstsq(compositions(labelled), wanted, rcond=None)[0]
-            total = rest + compositions(every) @ offsets
+            numbers = [atoms.numbers for atoms in every]
+            counts = compositions(numbers, np.unique(np.concatenate(numbers)))
+            total = rest + ElementEnergies(counts[: len(labelled)], wanted)(counts)
             moved = [f + more for f, more in zip(forces, forces_added)]
             return total[len(labelled) :], moved[len(labelled) :]
 

@@ -38,11 +38,6 @@ def mean_of(models: list[Any], frames: list[ase.Atoms]) -> tuple[np.ndarray, lis
     return np.mean(energies, axis=0), [np.mean(each, axis=0) for each in zip(*forces)]
 
 
-def compositions(frames: list[ase.Atoms]) -> np.ndarray:
-    """Atoms of each element, (n_frames, 118)."""
-    return np.array([np.bincount(atoms.numbers, minlength=118) for atoms in frames])
-
-
 def test(found: Predict, file: Path) -> dict[str, float]:
     """Errors on a file of test frames; energies without their mean error."""
     frames = [atoms for atoms in ase.io.read(file, ":") if len(atoms) > 1]

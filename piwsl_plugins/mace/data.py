@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..errors import InputError, SettingsError
@@ -97,7 +97,7 @@ def prepare(run: Callable[[], Any], given: dict[str, Any]) -> Any:
         fail(str(error))
     learned = () if pool is None or not settings.pool.pool_weight else pool.dataset
     _check_force_labels(args, loader.dataset, learned)
-    warn_of_weights(args.loss, _first_of_all(loader.dataset), "the training data")
+    warn_of_weights(args.loss, loader.dataset.datasets, "the training data")
     lists = NeighbourLists(structures.search, args.r_max)
     model, outputs = run()
     check_checkpoints(args, model)
@@ -215,13 +215,6 @@ def _check_heads(settings: MaceSettings, heads: Sequence[str]) -> None:
             f"{', '.join(heads)}; remove it, or, for {REPLAY_HEAD}, give replay data "
             "(--multiheads_finetuning=True with --pt_train_file)"
         )
-
-
-def _first_of_all(dataset: Any) -> Iterator[Any]:
-    """The training structures of each head, of HDF5 and LMDB files the first ten."""
-    for of_head in dataset.datasets:
-        n = len(of_head) if isinstance(of_head, list) else min(len(of_head), 10)
-        yield from (of_head[index] for index in range(n))
 
 
 def _check_force_labels(args: Namespace, dataset: Any, pool: Sequence[Any]) -> None:

@@ -13,6 +13,7 @@ import torch
 from mace.tools.torch_geometric.batch import Batch
 
 from ..terms.first_energies import FirstEnergies, evenly_spaced
+from .fitted_energies import has_average_E0s
 from .host import REPLAY_HEAD
 from .missing_labels import has_label
 from .process import fail
@@ -80,8 +81,7 @@ def expected_energies(given: dict[str, Any], model: torch.nn.Module) -> list[Exp
             expected.append(Expected(name, "--pt_train_file", pretrained, _REPLAYED))
             continue
         of_atoms = bool(config.atomic_energies_dict)
-        fitted = not of_atoms and str(config.E0s).lower() == "average"
-        remedy = _FITTED if fitted else _SCRATCH
+        remedy = _FITTED if has_average_E0s(config) else _SCRATCH
         if foundation is not None:
             remedy = _KEPT if _keeps_E0s(model, foundation) else _FOUNDATION
         E0s = "E0s of the isolated atoms in the data" if of_atoms else f"--E0s={config.E0s}"

@@ -17,6 +17,11 @@ from .process import fail
 _SHIFTED = ("ScaleShiftMACE", "PolarMACE")
 
 
+def has_average_E0s(config: Any) -> bool:
+    """Whether MACE fits the E0s of a head to the energies of its training frames alone."""
+    return not config.atomic_energies_dict and str(config.E0s).lower() == "average"
+
+
 def require_labels_of_average_E0s(configs: Iterable[Any]) -> None:
     """End the run where MACE 0.3.16 would make E0s of "average" that are NaN, or 0 eV.
 
@@ -28,10 +33,9 @@ def require_labels_of_average_E0s(configs: Iterable[Any]) -> None:
         configs: MACE's of the heads, with the frames where it reads them with ASE.
     """
     for config in configs:
-        frames, labelled = _with_energies(config)
-        fitted = not config.atomic_energies_dict and str(config.E0s).lower() == "average"
-        if not fitted:
+        if not has_average_E0s(config):
             continue
+        frames, labelled = _with_energies(config)
         lacking = _elements(getattr(config.collections, "valid", None) or ()) - _elements(frames)
         if frames and lacking:
             symbols = ", ".join(chemical_symbols[z] for z in sorted(lacking))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 #: by base loss of MACE 0.3.16 (mace/modules/loss.py): weights of structures that it ignores,
@@ -15,17 +15,19 @@ _IGNORED_WEIGHTS = {
 }
 
 
-def warn_of_weights(loss: str, structures: Iterable[Any], of: str) -> None:
+def warn_of_weights(loss: str, datasets: Iterable[Any], of: str) -> None:
     """Log if labelled structures have weights that a base loss ignores.
 
     Args:
         loss: its name.
-        structures: MACE's AtomicData; missing labels have weight 0.
+        datasets: of MACE's AtomicData, in which missing labels have weight 0; lists are looked at
+            as a whole, of data that is read structure by structure the first ten.
         of: what they are of, in words.
     """
     names = _IGNORED_WEIGHTS.get(loss, ())
     if not names:
         return
+    structures = _first_of_all(datasets)
     labelled = [one for one in structures if one.energy_weight > 0 or one.forces_weight > 0]
     ignored = [
         f"config_{name}"
@@ -44,3 +46,9 @@ def warn_of_weights(loss: str, structures: Iterable[Any], of: str) -> None:
             f"by --config_type_weights), but the base loss '{loss}' ignores this{part}; if it "
             f"should count, {remedy}"
         )
+
+
+def _first_of_all(datasets: Iterable[Any]) -> Iterator[Any]:
+    for dataset in datasets:
+        n = len(dataset) if isinstance(dataset, list) else min(len(dataset), 10)
+        yield from (dataset[index] for index in range(n))

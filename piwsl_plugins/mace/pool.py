@@ -181,9 +181,7 @@ class PoolFile:
             ]
         )
         if self._settings.pool.pool_weight:
-            # of data that is read structure by structure the first ones stand for all
-            n = len(dataset) if self._in_memory is not None else min(len(dataset), 10)
-            warn_of_weights(args.loss, [dataset[index] for index in range(n)], "the pool")
+            warn_of_weights(args.loss, [dataset], "the pool")
         return Pool.of_ranks(self._settings, dataset, Batch.from_data_list, args.num_workers)
 
 

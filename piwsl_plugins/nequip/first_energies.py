@@ -13,7 +13,7 @@ from nequip.data import AtomicDataDict
 from nequip.utils import RankedLogger
 
 from ..errors import SettingsError
-from ..frames.element_energies import ElementEnergies
+from ..frames.element_energies import ElementEnergies, compositions
 from ..terms.first_energies import FirstEnergies, evenly_spaced
 from .config import DataError
 from .frames import Fields, left_closed
@@ -136,13 +136,12 @@ def _of_several_compositions(config: Any, dataset: Any) -> str:
         shifts = list(shifts.values())
     if not names or shifts is None or np.unique(np.asarray(shifts, float)).size > 1:
         return ""
-    counts, energies = [], []
+    types, energies = [], []
     with isolate_rng(include_cuda=False), left_closed(dataset):
         for frame, energy in _with_energies(dataset):
-            types = frame[AtomicDataDict.ATOM_TYPE_KEY].flatten()
-            counts.append(torch.bincount(types, minlength=len(names)).double().numpy())
+            types.append(frame[AtomicDataDict.ATOM_TYPE_KEY].flatten().numpy())
             energies.append(energy)
-    fitted = ElementEnergies(np.array(counts), np.array(energies))
+    fitted = ElementEnergies(compositions(types, range(len(names))), np.array(energies))
     if fitted.rank < 2:
         return ""
     values = ", ".join(f"{n}: {e:.3f}" for n, e in zip(names, fitted.energies, strict=True))

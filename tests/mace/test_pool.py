@@ -146,7 +146,7 @@ def test_weights_that_mace_ignores_are_reported(loss, weight, caplog):
         gradients.append({name: pred[name].grad for name in ("energy", "forces")})
     before, after = gradients
     ignored = any(torch.equal(before[part], after[part]) for part in PARTS[weight])
-    warn_of_weights(loss, structures, "the pool")
+    warn_of_weights(loss, [structures], "the pool")
     assert caplog.text.count(f"config_{weight} other than 1") == ignored
     assert len(caplog.records) == ignored
 
@@ -154,7 +154,7 @@ def test_weights_that_mace_ignores_are_reported(loss, weight, caplog):
 def test_labels_that_are_missing_are_no_reason_to_report_a_weight(caplog):
     structures = [atomic_data(bare(atoms)) for atoms in frames("ethanol_gfn2_train", 2)]
     structures[0]["weight"] = torch.tensor(0.5)
-    warn_of_weights("huber", structures, "the pool")
+    warn_of_weights("huber", [structures], "the pool")
     assert not caplog.records
 
 
